@@ -24,12 +24,14 @@ class FencedError(ForwarderError):
 class TransientRedisError(ForwarderError):
     """Redis could not do it now and may do it in a moment.
 
-    `ambiguous` says that the command may have been applied: its reply was lost.
+    `away`: no answer came, so the command may have been applied. `known`: an answer that a healthy Redis gives
+    in the course of things (a failover, a script of somebody's); any other deserves a person's eye.
     """
 
-    def __init__(self, message: str, *, ambiguous: bool = False) -> None:
+    def __init__(self, message: str, *, away: bool = False, known: bool = True) -> None:
         super().__init__(message)
-        self.ambiguous = ambiguous
+        self.away = away
+        self.known = known
 
 
 class OutOfMemoryError(TransientRedisError):

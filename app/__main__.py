@@ -1,0 +1,5 @@
+"""Makes `python -m app` the same as `cdr-forwarder`."""
+
+from app.cli import main
+
+main()

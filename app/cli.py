@@ -1,0 +1,92 @@
+"""What a person types."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from importlib.metadata import version as installed_version
+from typing import Annotated, Final
+
+import typer
+
+from app import events
+from app.errors import ConfigurationError, RedisUnusableError
+from app.service import Service
+from app.settings import Settings, load_settings
+
+CRASHED: Final = 1
+BAD_CONFIGURATION: Final = 2
+
+app = typer.Typer(
+    help="Moves every call-detail record from Enigma's Redis list to your webhook, at least once, byte for byte.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        run()
+
+
+@app.command()
+def run() -> None:
+    """Forward CDRs until SIGTERM or SIGINT; configured by CDR_* environment variables. Also without a command."""
+    raise typer.Exit(_run_service(_settings()))
+
+
+@app.command()
+def demo(*, quick: Annotated[bool, typer.Option(help="A few seconds, without a terminal.")] = False) -> None:
+    """Show it at work: a real Redis, a sample endpoint that fails for a while, and a forwarder that is killed."""
+    from app.demo import main as run_demo  # noqa: PLC0415 - rich and the demo stay out of the service's memory
+
+    raise typer.Exit(run_demo(quick=quick))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(installed_version("cdr-forwarder"))
+
+
+def main() -> None:
+    app()
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            typer.echo(problem, err=True)
+        raise typer.Exit(BAD_CONFIGURATION) from None
+
+
+def _run_service(settings: Settings) -> int:
+    events.configure(settings.log_level, settings.log_format)
+    try:
+        status = _run(_service(settings))
+    except (ConfigurationError, RedisUnusableError) as error:
+        typer.echo(str(error), err=True)
+        return BAD_CONFIGURATION
+    except Exception as error:  # noqa: BLE001 - the last line of a process that dies, with its reason
+        events.service_crashed(error)
+        return CRASHED
+    events.service_stopped(status)
+    return status
+
+
+async def _service(settings: Settings) -> int:
+    return await Service(settings).run()
+
+
+def _run(work: Coroutine[None, None, int]) -> int:
+    """Run on uvloop where it is installed."""
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):
+        from uvloop import new_event_loop  # noqa: PLC0415 - absent on some platforms
+
+        loop_factory = new_event_loop
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(work)

@@ -1,0 +1,155 @@
+"""Everything the service says: one function for each thing that happens.
+
+info is normal, warning will recover by itself, error needs a person. No CDR content, ever.
+"""
+
+import logging
+import sys
+import time
+from typing import Literal
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+log: FilteringBoundLogger = structlog.get_logger()
+
+
+def configure(level: str, form: Literal["json", "console"]) -> None:
+    """Write events of `level` and above to standard error, one line each."""
+    renderers: dict[str, list[Processor]] = {
+        "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+        # Not the pretty traceback: it shows local variables, and those hold CDRs.
+        "console": [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)],
+    }
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderers[form],
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def service_started(version: str, integrator: str, source: str, endpoints: dict[str, str]) -> None:
+    log.info("service.started", version=version, integrator=integrator, source=source, endpoints=endpoints)
+
+
+def service_stopping(grace: float) -> None:
+    log.info("service.stopping", grace=grace)
+
+
+def service_stopped(exit_status: int) -> None:
+    log.info("service.stopped", exit_status=exit_status)
+
+
+def service_crashed(error: BaseException) -> None:
+    log.error("service.crashed", exc_info=error)
+
+
+def grace_exceeded(cut_off: int) -> None:
+    log.warning("grace.exceeded", cut_off=cut_off, advice="they stay in processing, and are delivered again")
+
+
+def slot_taken(number: int, processing: str) -> None:
+    log.info("slot.taken", slot=number, processing=processing)
+
+
+def slot_awaited(most: int) -> None:
+    log.error("slot.awaited", most=most, advice="all slots have a live owner: run fewer processes")
+
+
+def slot_lost(number: int) -> None:
+    log.warning("slot.lost", slot=number, advice="its CDRs may be delivered twice")
+
+
+def lease_expired(number: int) -> None:
+    log.warning("lease.expired", slot=number, advice="Redis was away for longer than the lease; taken again")
+
+
+def installation_differs(endpoints: list[str], theirs: list[str]) -> None:
+    log.error(
+        "installation.differs",
+        endpoints=endpoints,
+        theirs=theirs,
+        advice="another process of this integrator has other endpoints; normal while a change is rolled out",
+    )
+
+
+def rights_missing(refusals: list[str]) -> None:
+    log.error(
+        "rights.missing", refusals=refusals, advice="grant the ACL user these commands; nothing is claimed before"
+    )
+
+
+def claim_reply_lost(endpoint: str) -> None:
+    log.debug("claim.reply_lost", endpoint=endpoint, advice="the sweep looks for what it claimed")
+
+
+def ack_found_nothing(endpoint: str, missing: int) -> None:
+    log.warning(
+        "ack.found_nothing", endpoint=endpoint, missing=missing, advice="delivered, and gone from processing before"
+    )
+
+
+def sweep_recovered(endpoint: str, recovered: int) -> None:
+    log.info("sweep.recovered", endpoint=endpoint, recovered=recovered)
+
+
+def cdrs_adopted(endpoint: str, slot: int, adopted: int) -> None:
+    log.info("cdrs.adopted", endpoint=endpoint, from_slot=slot, adopted=adopted)
+
+
+def attempt_failed(endpoint: str, webhook_id: str, attempt: int, result: str, status: int | None) -> None:
+    log.debug("attempt.failed", endpoint=endpoint, webhook_id=webhook_id, attempt=attempt, result=result, status=status)
+
+
+def cdr_delivered(endpoint: str, webhook_id: str, attempts: int) -> None:
+    log.debug("cdr.delivered", endpoint=endpoint, webhook_id=webhook_id, attempts=attempts)
+
+
+def cdr_parked(endpoint: str, webhook_id: str, attempts: int, next_try: str) -> None:
+    log.debug("cdr.parked", endpoint=endpoint, webhook_id=webhook_id, attempts=attempts, next_try=next_try)
+
+
+def cdr_dead_lettered(endpoint: str, webhook_id: str, reason: str, status: int | None, attempts: int) -> None:
+    log.error(
+        "cdr.dead_lettered", endpoint=endpoint, webhook_id=webhook_id, reason=reason, status=status, attempts=attempts
+    )
+
+
+def lane_held(endpoint: str, seconds: float) -> None:
+    log.warning("lane.held", endpoint=endpoint, retry_after=round(seconds, 1))
+
+
+class Outage:
+    """Two lines: its start with the reason, and its end with how long it was."""
+
+    def __init__(self, start: str, end: str, level: Literal["warning", "error"] = "warning", **fields: str) -> None:
+        self._log = log.bind(**fields)
+        self._names = (start, end)
+        self._level = LEVELS[level]
+        self._since: float | None = None
+
+    def begin(self, error: str) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+            self._log.log(self._level, self._names[0], error=error)
+
+    def end(self) -> None:
+        if self._since is not None:
+            self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3))
+            self._since = None
+
+
+def redis_outage() -> Outage:
+    return Outage("redis.lost", "redis.back")
+
+
+def refused_command(command: str, *, needs_person: bool) -> Outage:
+    level: Literal["warning", "error"] = "error" if needs_person else "warning"
+    return Outage("redis.refused", "redis.accepted", level, command=command)

@@ -1,0 +1,256 @@
+"""Whether a lane claims, sweeps or adopts, and how much at a time."""
+
+import asyncio
+import random
+import time
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from app import events
+from app.adoption import Adoption
+from app.cdr import Cdr
+from app.errors import OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.in_flight import InFlight
+from app.link import OPERATOR_PAUSE
+from app.ownership import Ownership
+from app.parking import FailingRecord, now
+from app.queue import EXCHANGES, HEAD, TAIL, Ack, Queue
+from app.sweep import Sweep
+
+PAGE: Final = 64
+LONGEST_WAIT: Final = 1.0
+PAUSE: Final = 0.5
+RIPENING: Final = 0.005
+"""Seconds for which the first ack of a batch waits for the others."""
+
+
+@dataclass(eq=False)
+class Intake:
+    """Fills the free slots of one lane with CDRs, and acks those that left them.
+
+    It claims or it sweeps, and never does both. So a sweep may take whatever is in processing and not in
+    flight for lost or parked, without a lock, a timestamp or a guess at ages.
+    """
+
+    endpoint: str
+    in_flight: InFlight
+    queue: Queue
+    ownership: Ownership
+    adoption: Adoption
+    sweep: Sweep
+    stopping: asyncio.Event
+
+    def __post_init__(self) -> None:
+        self._delivered: list[Cdr] = []
+        self._delivered_at = 0.0
+        self._found: list[Cdr] = []
+        self._exchanges = 0
+        self._waits = False
+        self._sweeps = False
+        self._sweep_is_next = True
+        self._pending_is_empty = False
+        self._held_until = 0.0
+        self._batch = max(1, self.in_flight.slots // 4)
+        self._changed = asyncio.Event()
+
+    def ack(self, cdr: Cdr) -> None:
+        """Remove it from processing, together with others; its slot is free when that is done."""
+        if not self._delivered:
+            self._delivered_at = time.monotonic()
+        self._delivered.append(cdr)
+        self._changed.set()
+
+    def buried(self, cdr: Cdr) -> None:
+        self.in_flight.remove(cdr)
+        self.sweep.removed(cdr.body)
+        self._changed.set()
+
+    def parked(self, cdr: Cdr) -> None:
+        self.in_flight.remove(cdr)
+        self._changed.set()
+
+    def hold(self, seconds: float) -> None:
+        """Claim and sweep nothing for so long, and then look at what was parked meanwhile."""
+        self._held_until = max(self._held_until, time.monotonic() + seconds)
+        self.sweep.soon(seconds)
+        events.lane_held(self.endpoint, seconds)
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    async def next(self, tasks: asyncio.TaskGroup) -> list[Cdr]:
+        """Start what is due, wait until something happens, and return the CDRs that it brought, if any."""
+        while (step := self._due_step()) is not None:
+            tasks.create_task(step)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._until_due()):
+                await self._changed.wait()
+        self._changed.clear()
+        found, self._found = self._found, []
+        return found
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is on its way to us, and nothing waits for its ack."""
+        return not (self._delivered or self._found or self._exchanges or self._waits or self._sweeps)
+
+    def _due_step(self) -> Coroutine[None, None, None] | None:
+        """Return the one thing to start now, if any. Its order is the policy."""
+        if self._sweeps:
+            return None
+        if self._takes and self.adoption.due:
+            return self._begin_adoption()
+        if self._takes and self.sweep.due and self._sweep_is_next and self.in_flight.free >= self._batch:
+            return self._begin_sweep_page()
+        if self._exchanges < EXCHANGES and self._exchange_pays():
+            return self._begin_exchange()
+        if self._takes and self._pending_is_empty and not self._waits and not self.sweep.due and self.in_flight.free:
+            return self._begin_wait()
+        return None
+
+    @property
+    def _takes(self) -> bool:
+        return not self.stopping.is_set() and self.ownership.holds() and time.monotonic() >= self._held_until
+
+    def _room(self) -> int:
+        """Slots that an exchange could fill, with those that its acks set free."""
+        sweeps_first = self.sweep.due and self._sweep_is_next
+        return self.in_flight.free + len(self._delivered) if self._takes and not sweeps_first else 0
+
+    def _exchange_pays(self) -> bool:
+        """A batch is worth a round trip; a part of it is, when no more can come or its first has waited."""
+        waiting = len(self._delivered)
+        claimable = self._room() if self.sweep.due or not self._pending_is_empty else 0
+        ready = max(waiting, claimable)
+        busy = self.in_flight.number - waiting
+        ripe = waiting > 0 and time.monotonic() - self._delivered_at >= RIPENING
+        return ready > 0 and (ready >= self._batch or ready >= busy or ripe)
+
+    def _until_due(self) -> float:
+        if self._delivered:
+            return RIPENING
+        current = time.monotonic()
+        ahead = (self.sweep.due_at, self.adoption.due_at, self._held_until, current + LONGEST_WAIT)
+        return min(due for due in ahead if due > current) - current
+
+    def _begin_exchange(self) -> Coroutine[None, None, None]:
+        claims = self._room()
+        acks, self._delivered = self._delivered, []
+        self._sweep_is_next = self._sweep_is_next or claims > 0
+        self._exchanges += 1
+        reserved = max(0, claims - len(acks))
+        self.in_flight.reserve(reserved)
+        return self._exchange(acks, claims, reserved)
+
+    async def _exchange(self, acks: list[Cdr], claims: int, reserved: int) -> None:
+        most_bytes = max(1, self.in_flight.free_bytes // EXCHANGES)
+        done = await self.queue.exchange([self._as_ack(cdr) for cdr in acks], claims, most_bytes)
+        self._exchanges -= 1
+        self.in_flight.release(reserved)
+        for cdr in acks:
+            self.in_flight.remove(cdr)
+            self.sweep.removed(cdr.body)
+        if done is None:
+            self._claim_reply_lost()
+        else:
+            self._acked(len(acks) - done.acked)
+            if claims:
+                read = sum(map(len, done.claimed))
+                self._pending_is_empty = len(done.claimed) < claims and read < most_bytes
+            self._deliver(Cdr(body) for body in done.claimed)
+        self._changed.set()
+
+    def _as_ack(self, cdr: Cdr) -> Ack:
+        near_head = cdr.recovered or self.sweep.has_passed(cdr.body)
+        return Ack(cdr.body, HEAD if near_head else TAIL, cdr.webhook_id if cdr.failing else "")
+
+    def _acked(self, missing: int) -> None:
+        if missing:
+            events.ack_found_nothing(self.endpoint, missing)
+            self.sweep.again()
+
+    def _claim_reply_lost(self) -> None:
+        events.claim_reply_lost(self.endpoint)
+        self.sweep.again()
+
+    def _deliver(self, cdrs: Iterable[Cdr]) -> None:
+        for cdr in cdrs:
+            self.in_flight.add(cdr)
+            self._found.append(cdr)
+
+    def _begin_wait(self) -> Coroutine[None, None, None]:
+        self._waits = True
+        self.in_flight.reserve(1)
+        return self._wait()
+
+    async def _wait(self) -> None:
+        body, pause = None, 0.0
+        try:
+            body = await self.queue.wait()
+        except OutOfMemoryError:
+            # Refused to the command, and not to a script, which is what takes over.
+            self._pending_is_empty, pause = False, PAUSE
+        except TransientRedisError as error:
+            pause = PAUSE
+            if error.away:
+                self._claim_reply_lost()
+        except OperatorRedisError:
+            pause = OPERATOR_PAUSE
+        self.in_flight.release(1)
+        if body is not None:
+            self._pending_is_empty = False
+            self._deliver([Cdr(body)])
+            self._changed.set()
+        if pause:
+            await self._pause(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
+        self._waits = False
+        self._changed.set()
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+
+    def _begin_sweep_page(self) -> Coroutine[None, None, None]:
+        self._sweeps = True
+        self._sweep_is_next = False
+        return self._sweep_page()
+
+    async def _sweep_page(self) -> None:
+        sweep, in_flight = self.sweep, self.in_flight
+        async with self.queue.still():
+            page = await self.queue.page(sweep.cursor, min(PAGE, in_flight.free), in_flight.free_bytes)
+            strays = [Cdr(body, recovered=True) for body in page if sweep.step(body) > in_flight.copies(body)]
+            records = await self.queue.failing([cdr.webhook_id for cdr in strays])
+            for cdr, record in zip(strays, records, strict=True):
+                if self._is_lost_or_due(cdr, record):
+                    sweep.found += 1
+                    self._deliver([cdr])
+        if not page and (found := sweep.end()):
+            events.sweep_recovered(self.endpoint, found)
+        self._sweeps = False
+        self._changed.set()
+
+    def _is_lost_or_due(self, cdr: Cdr, record: FailingRecord | None) -> bool:
+        """Tell the lost and the due from the parked; those that failed before leave room for new ones."""
+        if record is None:
+            return True
+        if record.next_try > now():
+            return False
+        if self.in_flight.retried >= self._batch and not self._pending_is_empty:
+            self.sweep.soon(LONGEST_WAIT)
+            return False
+        cdr.failing, cdr.attempts = record, record.attempts
+        return True
+
+    def _begin_adoption(self) -> Coroutine[None, None, None]:
+        self._sweeps = True
+        return self._adopt()
+
+    async def _adopt(self) -> None:
+        if await self.adoption.look():
+            self.sweep.soon()
+        self._sweeps = False
+        self._changed.set()

@@ -1,0 +1,36 @@
+"""What keeps a child process from outliving us, however we die."""
+
+import os
+from pathlib import Path
+from typing import Self
+
+# The watcher is told apart from our death by a line: after it, a pid that was used again is never killed.
+_WATCHED = 'exec 3<&0; (read -r _ <&3 || kill -9 $$) >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
+
+
+class Leash:
+    """A pipe that we hold open: when it closes without a word, the child that `on` started is killed.
+
+    PR_SET_PDEATHSIG would be shorter, but only Linux has it, and it fires when the *thread* that forked ends.
+    """
+
+    def __init__(self) -> None:
+        self.childs_end, self._our_end = os.pipe()
+
+    def on(self, *command: str | Path) -> list[str]:
+        """Return what to run instead, with `childs_end` as its stdin. Its process id is the command's own."""
+        return ["/bin/sh", "-c", _WATCHED, "sh", *map(str, command)]
+
+    def release(self) -> None:
+        """Forget the child: it has ended, or is about to."""
+        if self._our_end >= 0:
+            os.write(self._our_end, b"\n")
+            os.close(self._our_end)
+            self._our_end = -1
+
+    def __enter__(self) -> Self:
+        """Start the child inside: only it may keep its end of the pipe."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.childs_end)

@@ -1,0 +1,154 @@
+"""How Redis is reached, and what its errors mean."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any, Final
+
+import redis.exceptions as refusals
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+
+from app import events
+from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.settings import Settings
+
+WAIT: Final = 2
+"""Seconds that a claim waits in Redis at most: a CDR claimed for a client that has vanished waits no longer."""
+
+REPLY_DEADLINE: Final = 5.0
+LONGEST_PAUSE: Final = 2.0
+OPERATOR_PAUSE: Final = 5.0
+CONNECTIONS: Final = 16
+
+NEEDS_PERSON: Final = (
+    *("WRONGTYPE", "NOPERM", "NOAUTH", "WRONGPASS"),
+    *("can't run this command", "can't access at least one of the keys"),  # NOPERM inside a script, before 7.0
+)
+KNOWN: Final = ("UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "max number of clients")
+KNOWN_TYPES: Final = (
+    *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
+    refusals.MaxConnectionsError,
+)
+
+
+def meaning(error: Exception) -> ForwarderError:
+    """Return what an error of redis-py means for us.
+
+    Its own tree cannot be used from the root: a wrong password and a loading server are ConnectionErrors there.
+    """
+    text = str(error) or type(error).__name__
+    if isinstance(error, refusals.AuthenticationError | refusals.NoPermissionError) or _says(text, NEEDS_PERSON):
+        return OperatorRedisError(text)
+    if isinstance(error, refusals.OutOfMemoryError) or "OOM" in text:
+        return OutOfMemoryError(text)
+    if text.startswith("FENCED"):
+        return FencedError(text)
+    if isinstance(error, KNOWN_TYPES) or _says(text, KNOWN):
+        return TransientRedisError(text)
+    if isinstance(error, refusals.ResponseError):
+        return TransientRedisError(text, known=False)
+    return TransientRedisError(text, away=True)
+
+
+def _says(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)
+
+
+def script_text(name: str) -> str:
+    return files("app").joinpath("scripts", f"{name}.lua").read_text()
+
+
+class Link:
+    """Our connections to Redis: commands on a pool, the blocking claim on one of its own.
+
+    redis-py never retries here: a silently re-sent BLMOVE leaves a CDR in processing that nobody knows of.
+    """
+
+    def __init__(self, settings: Settings, process_id: str) -> None:
+        self.commands = connect(settings, REPLY_DEADLINE, f"cdr-forwarder-{process_id}")
+        self._blocking_name = f"cdr-forwarder-{process_id}-claim"
+        self.blocking = connect(settings, WAIT + 3, self._blocking_name)
+        self.lease_doubted = asyncio.Event()
+        self._outage = events.redis_outage()
+        self._refused: dict[str, events.Outage] = {}
+
+    def script(self, *names: str) -> AsyncScript:
+        return self.commands.register_script("\n".join(map(script_text, names)))
+
+    async def call(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
+        """Send it once. Raises ours in place of redis-py's, and tells of an outage's start and end."""
+        try:
+            reply = await send()
+        except (refusals.RedisError, OSError) as raised:
+            error = meaning(raised)
+            self._note(command, error)
+            raise error from raised
+        self._outage.end()
+        if command in self._refused:
+            self._refused.pop(command).end()
+        return reply
+
+    async def persist(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
+        """Send it until it is answered: only for what may be applied twice."""
+        pause = 0.02
+        while True:
+            try:
+                return await self.call(command, send)
+            except OperatorRedisError:
+                await asyncio.sleep(OPERATOR_PAUSE)
+            except (TransientRedisError, FencedError):
+                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _note(self, command: str, error: ForwarderError) -> None:
+        if isinstance(error, FencedError):
+            self.lease_doubted.set()
+        elif isinstance(error, TransientRedisError) and error.away:
+            self._outage.begin(str(error))
+        else:
+            self._outage.end()
+            needs_person = isinstance(error, OperatorRedisError) or not getattr(error, "known", True)
+            refused = events.refused_command(command, needs_person=needs_person)
+            self._refused.setdefault(command, refused).begin(str(error))
+
+    async def unblock(self) -> None:
+        """End a waiting claim at once, without the risk that cancelling it has: Redis decides which came first."""
+        for client in await self.commands.client_list():
+            if client["name"] == self._blocking_name:
+                await self.commands.client_unblock(int(client["id"]))
+
+    async def aclose(self) -> None:
+        await self.blocking.aclose()
+        await self.commands.aclose()
+
+
+def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
+    """Return a client that answers in bytes, never retries, and notices a dead connection before it uses it."""
+    url = settings.redis_url.get_secret_value()
+    given: dict[str, Any] = {
+        "username": settings.redis_username,
+        "password": settings.redis_password and settings.redis_password.get_secret_value(),
+    }
+    if url.startswith("rediss:"):
+        given |= {
+            "ssl_ca_certs": settings.redis_ca_file,
+            "ssl_certfile": settings.redis_cert_file,
+            "ssl_keyfile": settings.redis_key_file,
+        }
+    return Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,  # with RESP3 an unread reply in a pooled connection goes unnoticed
+        decode_responses=False,
+        socket_timeout=reply_deadline,
+        socket_connect_timeout=3.0,
+        socket_keepalive=True,
+        health_check_interval=0,
+        max_connections=CONNECTIONS,
+        client_name=name,
+        **{key: value for key, value in given.items() if value is not None},
+    )

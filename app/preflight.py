@@ -1,0 +1,47 @@
+"""What must be true of Redis before anything is claimed."""
+
+import asyncio
+from typing import Any, Final
+
+from redis.exceptions import NoPermissionError
+
+from app import events
+from app.errors import OperatorRedisError, OutOfMemoryError, RedisUnusableError
+from app.link import OPERATOR_PAUSE, Link
+
+OLDEST_REDIS: Final = (6, 2)
+
+
+async def preflight(link: Link, scratch: str) -> None:
+    """Wait until Redis can be worked with. Raises RedisUnusableError where it never can."""
+    await _check_version(link)
+    while refusals := await _refusals(link, scratch):
+        events.rights_missing(refusals)
+        await asyncio.sleep(OPERATOR_PAUSE)
+
+
+async def _check_version(link: Link) -> None:
+    found = str((await link.persist("info", lambda: _server_info(link))).get("redis_version", "6.2"))
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_REDIS:
+        raise RedisUnusableError(f"CDR_REDIS_URL: this Redis is {found}; 6.2 or newer is needed (or Valkey)")
+
+
+async def _server_info(link: Link) -> dict[str, Any]:
+    """Ask what Redis is; nothing where we may not: INFO is often withheld, and nothing else needs it."""
+    try:
+        return await link.commands.info("server")
+    except NoPermissionError:
+        return {}
+
+
+async def _refusals(link: Link, scratch: str) -> list[str]:
+    rehearse = link.script("rehearse")
+    keys = [f"{scratch}:{kind}" for kind in ("string", "list", "hash")]
+    refusals = [text.decode() for text in await link.persist("rehearse", lambda: rehearse(keys=keys))]
+    try:
+        await link.call("claim", lambda: link.blocking.blmove(keys[1], keys[1], 1, "LEFT", "RIGHT"))
+    except OutOfMemoryError:
+        pass  # it is not missing: a script claims while Redis is full
+    except OperatorRedisError as error:
+        refusals.append(f"BLMOVE: {error}")
+    return refusals

@@ -1,0 +1,37 @@
+-- Stands before every script that changes a processing list.
+--   KEYS[1] owner (string, its TTL is the lease)     KEYS[2] ops (hash: channel -> last operation applied)
+--   ARGV[1] owner value   ARGV[2] lease in ms   ARGV[3] channel   ARGV[4] number of this operation
+-- Answers FENCED where the lease is gone, and false where this operation was applied already
+-- (its reply was lost): a second LREM would remove a twin.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return redis.error_reply('FENCED the lease of this processing list is gone')
+end
+if tonumber(redis.call('HGET', KEYS[2], ARGV[3]) or 0) >= tonumber(ARGV[4]) then
+  return false
+end
+
+-- Lua does not roll back: what would fail half-way is refused before anything is done.
+local function wrong_type(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  if found ~= wanted and found ~= 'none' then
+    return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found .. ', and should be a ' .. wanted)
+  end
+end
+
+-- A full Redis refuses a script's first write unless that frees memory or, as here, adds none.
+-- After it, all others pass: this is what lets a backlog that fills the memory drain.
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+
+local function begin()
+  redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
+end
+
+-- Nothing was done after all: the same operation may be sent again.
+local function abandon(reply)
+  redis.call('HSET', KEYS[2], ARGV[3], ARGV[4] - 1)
+  return reply
+end
+
+local function failed(reply)
+  return type(reply) == 'table' and reply.err ~= nil
+end

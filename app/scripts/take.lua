@@ -1,0 +1,17 @@
+-- Takes a free slot.
+--   KEYS[1] owner   KEYS[2] ops
+--   ARGV[1] owner value   ARGV[2] lease in ms
+-- Answers 0: it is somebody's · 1: taken · 2: taken again, and nobody else had it in between, so that
+-- operations whose reply was lost can still be told from those that never arrived.
+local owner = redis.call('GET', KEYS[1])
+if owner == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end -- the reply to the first try was lost
+if owner then return 0 end
+-- A full Redis refuses SET, unless something that adds no memory was written before.
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local mine = redis.call('HGET', KEYS[2], 'owner') == ARGV[1]
+if not mine then
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[2], 'owner', ARGV[1])
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return mine and 2 or 1

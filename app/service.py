@@ -1,0 +1,124 @@
+"""How the parts are put together, started and stopped."""
+
+import asyncio
+import signal
+import uuid
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from app import events
+from app.adoption import Adoption
+from app.delivery import Delivery
+from app.endpoint import Endpoint
+from app.errors import FencedError, ForwarderError
+from app.in_flight import InFlight
+from app.intake import Intake
+from app.keys import LaneKeys, Slot
+from app.lane import Lane
+from app.link import Link
+from app.ownership import Ownership
+from app.parking import Parking
+from app.preflight import preflight
+from app.queue import Queue
+from app.settings import EndpointSettings, Settings, redacted
+from app.sweep import Sweep
+
+STOPPED_AS_ASKED: Final = 0
+CUT_OFF: Final = 3
+
+FAREWELL: Final = 1.0
+"""Seconds that giving the lease back may take."""
+
+
+class Service:
+    """One process: its link to Redis, its slot, and its lanes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._deadline: asyncio.Timeout = asyncio.timeout(None)
+        self._process_id = uuid.uuid4().hex
+        self._link = Link(settings, self._process_id)
+        self._endpoints = {one.name: Endpoint(one) for one in settings.endpoints}
+        self._ownership = Ownership(self._link, self._process_id, settings)
+        self._lanes: list[Lane] = []
+
+    async def run(self) -> int:
+        """Forward until a signal; return the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        urls = {one.name: redacted(one.url.get_secret_value()) for one in self._settings.endpoints}
+        events.service_started(version("cdr-forwarder"), self._settings.integrator, self._settings.source_key, urls)
+        try:
+            async with self._deadline:
+                await self._forward()
+        except TimeoutError:
+            pass
+        finally:
+            await self._close()
+        return self._exit_status()
+
+    def stop(self) -> None:
+        """Stop claiming and let what is on the wire finish, within the grace; a second signal ends the grace."""
+        impatient = self._stopping.is_set() or not self._lanes
+        grace = 0.0 if impatient else self._settings.shutdown_grace
+        self._stopping.set()
+        events.service_stopping(grace)
+        self._deadline.reschedule(asyncio.get_running_loop().time() + grace)
+
+    async def _forward(self) -> None:
+        await preflight(self._link, f"{self._lane_keys().scratch}:{self._process_id}")
+        while not self._stopping.is_set():
+            slot = await self._ownership.take()
+            with suppress(FencedError):
+                await self._hold(slot)
+
+    async def _hold(self, slot: Slot) -> None:
+        """Run the lanes while the slot is ours. Losing it ends them: another process delivers what they held."""
+        self._lanes = [self._lane(slot, endpoint) for endpoint in self._settings.endpoints]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._unblock_at_stop())
+                keeping = tasks.create_task(self._ownership.keep())
+                async with asyncio.TaskGroup() as lanes:
+                    for lane in self._lanes:
+                        lanes.create_task(lane.run())
+                keeping.cancel()
+        except* FencedError as lost:
+            raise lost.exceptions[0] from None
+
+    async def _unblock_at_stop(self) -> None:
+        await self._stopping.wait()
+        with suppress(RedisError, OSError):  # without it, the waiting claim ends by itself a little later
+            await self._link.unblock()
+
+    async def _close(self) -> None:
+        with suppress(ForwarderError, TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await self._ownership.release()
+        for endpoint in self._endpoints.values():
+            await endpoint.aclose()
+        await self._link.aclose()
+
+    def _exit_status(self) -> int:
+        cut_off = sum(lane.in_flight.number for lane in self._lanes)
+        if cut_off:
+            events.grace_exceeded(cut_off)
+        return CUT_OFF if cut_off else STOPPED_AS_ASKED
+
+    def _lane_keys(self) -> LaneKeys:
+        return LaneKeys(self._settings.integrator, self._settings.source_key)
+
+    def _lane(self, slot: Slot, endpoint: EndpointSettings) -> Lane:
+        settings, name = self._settings, endpoint.name
+        queue = Queue(self._link, self._ownership, slot, self._lane_keys(), settings.source_oldest)
+        in_flight = InFlight(endpoint.concurrency)
+        adoption = Adoption(self._link, queue, slot, name, settings.lease)
+        sweep = Sweep(settings.sweep_interval)
+        intake = Intake(name, in_flight, queue, self._ownership, adoption, sweep, self._stopping)
+        parking = Parking(settings.sweep_interval, settings.give_up_after, endpoint.attempts)
+        delivery = Delivery(self._endpoints[name], endpoint, self._stopping)
+        return Lane(name, in_flight, intake, delivery, queue, parking, self._stopping)

@@ -1,0 +1,105 @@
+"""What tests stand on: settings, a service in this process or as a child, and waiting for conditions."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from inspect import isawaitable
+from pathlib import Path
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixed
+
+from app.service import Service
+from app.settings import Settings, load_settings
+
+DEADLINE = 20.0
+
+
+async def eventually(condition: Callable[[], Any | Awaitable[Any]], deadline: float = DEADLINE) -> Any:
+    """Wait until the condition is true, and return its value."""
+
+    async def value() -> Any:
+        found = condition()
+        return await found if isawaitable(found) else found
+
+    waiting = AsyncRetrying(
+        retry=retry_if_result(lambda found: not found), wait=wait_fixed(0.01), stop=stop_after_delay(deadline)
+    )
+    return await waiting(value)
+
+
+def environment(redis_url: str, webhook_url: str, integrator: str, **variables: str) -> dict[str, str]:
+    """Return CDR_* variables for a quick forwarder; names of `variables` are without CDR_, in lower case."""
+    quick = {
+        "redis_url": redis_url,
+        "webhook_url": webhook_url,
+        "integrator": integrator,
+        "source_key": f"{integrator}-source",
+        "lease": "2",
+        "sweep_interval": "1",
+        "webhook_backoff": "0.01",
+        "shutdown_grace": "5",
+        "log_level": "debug",
+        "log_format": "json",
+    }
+    return {f"CDR_{name.upper()}": value for name, value in (quick | variables).items()}
+
+
+def settings_from(variables: Mapping[str, str]) -> Settings:
+    return load_settings(variables, dotenv=None)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """Run the service in this process, and stop it as SIGTERM would."""
+    service = Service(settings)
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(service.run())
+        try:
+            yield service
+        finally:
+            if not work.done():
+                service.stop()
+
+
+class Child:
+    """`python -m app` as a child process, its events in a file."""
+
+    def __init__(self, process: Process, log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    @classmethod
+    async def start(cls, directory: Path, variables: Mapping[str, str], *arguments: str) -> "Child":
+        log = directory / f"child-{os.urandom(4).hex()}.log"
+        inherited = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_START") if name in os.environ}
+        with log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app", *arguments),
+                env={**inherited, **variables},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+            )
+        return cls(process, log)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self, deadline: float = DEADLINE) -> int:
+        async with asyncio.timeout(deadline):
+            return await self.process.wait()
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    def events(self, name: str | None = None) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if name in (None, line["event"])]

@@ -1,0 +1,41 @@
+"""A receiver over a real socket that remembers what it got, and can be made to keep callers waiting."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+from app.sample_endpoint import Arrival, SampleEndpoint
+
+
+class Receiver(SampleEndpoint):
+    """`gate` closed: requests arrive and are not answered. `judge`, where set, decides the status by the body."""
+
+    def __init__(self) -> None:
+        super().__init__(self._note)
+        self.arrivals: list[Arrival] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.judge: Callable[[bytes], int] | None = None
+        self.at_the_gate = 0
+
+    @property
+    def bodies(self) -> Counter[bytes]:
+        """Count what was answered 2xx."""
+        return Counter(arrival.body for arrival in self.arrivals if arrival.taken)
+
+    @property
+    def refusals(self) -> Counter[bytes]:
+        return Counter(arrival.body for arrival in self.arrivals if not arrival.taken)
+
+    def _note(self, arrival: Arrival) -> None:
+        self.arrivals.append(arrival)
+
+    async def _receive(self, headers: dict[str, str], body: bytes) -> int:
+        self.at_the_gate += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.at_the_gate -= 1
+        if self.judge:
+            self.status = self.judge(body)
+        return await super()._receive(headers, body)
