@@ -155,7 +155,7 @@ class LiveView:
 
 
 def _numbers(*columns: tuple[str, int | str, str]) -> RenderableType:
-    table = Table(box=box.SIMPLE, expand=True, pad_edge=False)
+    table = Table(box=box.SIMPLE, expand=True, pad_edge=False, padding=0)
     for name, _, _ in columns:
         table.add_column(name, justify="right", no_wrap=True, ratio=1)
     table.add_row(*[Text(str(value), style) for _, value, style in columns])

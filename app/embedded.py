@@ -10,6 +10,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -97,7 +98,7 @@ class EmbeddedRedis:
     @property
     def url(self) -> str:
         password = self.options.get("requirepass", "")
-        login = f":{password}@" if password else ""
+        login = f":{quote(password, safe='')}@" if password else ""
         if self.unix_socket:
             return f"unix://{login}{self.unix_socket}"
         return f"redis://{login}127.0.0.1:{self.port}/0"

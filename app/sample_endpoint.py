@@ -10,12 +10,14 @@ import time
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self
 
 LARGEST_BODY = 16 * 1024 * 1024
 LENGTH = re.compile(r"[0-9]{1,12}")
+PATIENCE = 1.0
 SHOWN_CHARACTERS = 2_000
 
 
@@ -107,6 +109,7 @@ class SampleEndpoint:
         try:
             while await self._serve(reader, writer):
                 pass
+            await _hang_up(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # they hung up, which ends the talk as well as anything
         finally:
@@ -152,6 +155,15 @@ async def _answer(writer: StreamWriter, status: int, *, last: bool) -> bool:
     writer.write(f"HTTP/1.1 {status} {reason}\r\n{length}connection: {connection}\r\n\r\n".encode())
     await writer.drain()
     return not last
+
+
+async def _hang_up(reader: StreamReader, writer: StreamWriter) -> None:
+    # Closing with unread bytes would be a reset, which may overtake the answer.
+    writer.write_eof()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while await reader.read(LARGEST_BODY):
+                pass
 
 
 def describe(arrival: Arrival) -> str:
