@@ -1,7 +1,6 @@
 """What a newcomer is shown: a failing endpoint, a killed forwarder, and no CDR lost."""
 
 import asyncio
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -19,14 +17,12 @@ from rich.console import Console
 from app.demo_calls import Enigma
 from app.demo_child import Forwarder
 from app.demo_count import Count, Ledger, percentile
+from app.demo_lists import KEYS, Lists
 from app.demo_view import LiveView, PlainView, Scene
 from app.embedded import EmbeddedRedis
 from app.errors import ForwarderError
-from app.keys import LaneKeys, all_slots
 from app.sample_endpoint import SampleEndpoint
 
-KEYS = LaneKeys("demo", "enigma:notifications:cdr")
-SLOTS = all_slots(KEYS.integrator)
 TICK = 0.1
 START_DEADLINE = 20.0
 RECOVERY_DEADLINE = 30.0
@@ -64,7 +60,7 @@ class Demo:
     ) -> None:
         self.pace = pace
         self.view = view
-        self.redis = redis
+        self.lists = Lists(redis)
         self.endpoint = endpoint
         self.ledger = ledger
         self.enigma = Enigma(redis, KEYS.pending, pace.rate, self.ledger)
@@ -92,7 +88,7 @@ class Demo:
     async def _tell(self, tasks: asyncio.TaskGroup) -> None:
         self.view.phase("The forwarder starts")
         await self.forwarder.start()
-        if not await self._watch(START_DEADLINE, until=lambda scene: scene.owners > 0):
+        if not await self._watch(START_DEADLINE, until=lambda scene: scene.lists.owners > 0):
             raise ForwarderError(f"The forwarder did not come up within {START_DEADLINE:.0f} s.")
         self.view.phase("Calls end, and the endpoint takes their CDRs")
         tasks.create_task(self.enigma.call())
@@ -115,9 +111,9 @@ class Demo:
     async def _kill_forwarder(self) -> None:
         self.view.phase("The endpoint is slow, so that some CDRs are on the wire")
         self.endpoint.delay = SLOW_ANSWER
-        await self._watch(START_DEADLINE, until=lambda scene: min(scene.processing, scene.in_flight) >= CAUGHT)
+        await self._watch(START_DEADLINE, until=lambda scene: min(scene.lists.processing, scene.in_flight) >= CAUGHT)
         await self.forwarder.kill()
-        in_processing = (await self._look()).processing
+        in_processing = (await self.lists.lengths()).processing
         self.view.phase(f"The forwarder was killed with SIGKILL: {in_processing} CDRs were in processing")
         await self._watch(self.pace.down)
         self.view.phase("A new forwarder starts, and finds them")
@@ -147,40 +143,21 @@ class Demo:
         return False
 
     async def _look(self) -> Scene:
-        pipe = self.redis.pipeline(transaction=False)
-        pipe.llen(KEYS.pending)
-        pipe.llen(KEYS.dead)
-        pipe.hlen(KEYS.failing)
-        pipe.exists(*[slot.owner for slot in SLOTS])
-        for slot in SLOTS:
-            pipe.llen(slot.processing)
-        source, dead, parked, owners, *processing = await pipe.execute()
-        recent = self.ledger.latencies[-RECENT:]
+        ledger, recent = self.ledger, self.ledger.latencies[-RECENT:]
         return Scene(
-            pushed=len(self.ledger.pushed),
-            source=source,
-            processing=sum(processing),
-            parked=parked,
-            dead=dead,
-            owners=owners,
+            lists=await self.lists.lengths(),
             in_flight=self.endpoint.open,
-            delivered=self.ledger.delivered,
-            duplicates=self.ledger.duplicates,
-            refused=self.ledger.refused,
-            retried=self.ledger.retried,
+            pushed=len(ledger.pushed),
+            delivered=ledger.delivered,
+            duplicates=ledger.duplicates,
+            refused=ledger.refused,
+            retried=ledger.retried,
             p50=percentile(recent, 0.5),
             p99=percentile(recent, 0.99),
         )
 
     async def count(self) -> Count:
-        waiting: set[bytes] = set()
-        for key in (KEYS.pending, *[slot.processing for slot in SLOTS]):
-            waiting.update(await self._elements(key))
-        dead = [json.loads(letter)["cdr"].encode() for letter in await self._elements(KEYS.dead)]
-        return self.ledger.count(waiting=waiting, dead=set(dead))
-
-    async def _elements(self, key: str) -> list[bytes]:
-        return cast("list[bytes]", await self.redis.lrange(key, 0, -1))
+        return self.ledger.count(waiting=await self.lists.waiting(), dead=await self.lists.dead())
 
 
 def settings(pace: Pace, redis_url: str, webhook_url: str) -> dict[str, str]:
@@ -217,7 +194,7 @@ def main(*, quick: bool) -> int:
 
 async def run_demo(*, quick: bool, console: Console) -> int:
     """Return the exit status: 0 when every CDR has arrived, 128 + the signal's number when asked to stop."""
-    view = LiveView(console) if console.is_terminal and not quick else PlainView(console)
+    view = LiveView(console) if console.is_terminal and not (quick or console.is_dumb_terminal) else PlainView(console)
     try:
         with TemporaryDirectory(prefix="cdr-forwarder-demo-") as directory:
             return await _run(QUICK if quick else UNHURRIED, view, console, Path(directory))

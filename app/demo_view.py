@@ -15,6 +15,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from app.demo_lists import Lengths
+
 BLOCKS = " ▁▂▃▄▅▆▇█"
 EVENTS = 9
 HISTORY = 56
@@ -27,13 +29,9 @@ CURVE_EVERY = 1.0
 class Scene:
     """What is where at one moment."""
 
-    pushed: int
-    source: int
-    processing: int
-    parked: int
-    dead: int
-    owners: int
+    lists: Lengths
     in_flight: int
+    pushed: int
     delivered: int
     duplicates: int
     refused: int
@@ -43,13 +41,13 @@ class Scene:
 
     @property
     def is_empty(self) -> bool:
-        return self.source == self.processing == 0
+        return self.lists.source == self.lists.processing == 0
 
     def line(self) -> str:
         return (
-            f"pushed {self.pushed}, source {self.source}, processing {self.processing}, "
+            f"pushed {self.pushed}, source {self.lists.source}, processing {self.lists.processing}, "
             f"in flight {self.in_flight}, delivered {self.delivered}, refused {self.refused}, "
-            f"retried {self.retried}, dead {self.dead}, p50 {self.p50}, p99 {self.p99}"
+            f"retried {self.retried}, dead {self.lists.dead}, p50 {self.p50}, p99 {self.p99}"
         )
 
 
@@ -146,7 +144,7 @@ class LiveView:
 
     def _curves(self) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
-        waiting = [scene.source + scene.processing for scene in self._scenes]
+        waiting = [scene.lists.source + scene.lists.processing for scene in self._scenes]
         delivered = [scene.delivered for scene in self._scenes]
         speed = [after - before for before, after in pairwise(delivered)]
         for name, values, style in (("waiting in Redis", waiting, "yellow"), ("delivered", speed, "green")):
@@ -165,8 +163,8 @@ def _numbers(*columns: tuple[str, int | str, str]) -> RenderableType:
 def _flow(scene: Scene) -> RenderableType:
     return _numbers(
         ("pushed", scene.pushed, "bold"),
-        ("source", scene.source, "yellow"),
-        ("processing", scene.processing, "yellow"),
+        ("source", scene.lists.source, "yellow"),
+        ("processing", scene.lists.processing, "yellow"),
         ("in flight", scene.in_flight, "blue"),
         ("delivered", scene.delivered, "bold green"),
     )
@@ -176,9 +174,9 @@ def _trouble(scene: Scene) -> RenderableType:
     return _numbers(
         ("refused", scene.refused, "red"),
         ("retried", scene.retried, "magenta"),
-        ("parked", scene.parked, "yellow"),
+        ("parked", scene.lists.parked, "yellow"),
         ("duplicates", scene.duplicates, "magenta"),
-        ("dead", scene.dead, "red"),
+        ("dead", scene.lists.dead, "red"),
         ("p50", scene.p50, "bold"),
         ("p99", scene.p99, "bold"),
     )

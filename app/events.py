@@ -150,6 +150,10 @@ def redis_outage() -> Outage:
     return Outage("redis.lost", "redis.back")
 
 
+def endpoint_outage(endpoint: str) -> Outage:
+    return Outage("endpoint.lost", "endpoint.back", endpoint=endpoint)
+
+
 def refused_command(command: str, *, needs_person: bool) -> Outage:
     level: Literal["warning", "error"] = "error" if needs_person else "warning"
     return Outage("redis.refused", "redis.accepted", level, command=command)

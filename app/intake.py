@@ -23,7 +23,7 @@ PAGE: Final = 64
 LONGEST_WAIT: Final = 1.0
 PAUSE: Final = 0.5
 RIPENING: Final = 0.005
-"""Seconds for which the first ack of a batch waits for the others."""
+"""Seconds between two exchanges that are less than a batch."""
 
 
 @dataclass(eq=False)
@@ -44,7 +44,7 @@ class Intake:
 
     def __post_init__(self) -> None:
         self._delivered: list[Cdr] = []
-        self._delivered_at = 0.0
+        self._exchanged_at = 0.0
         self._found: list[Cdr] = []
         self._exchanges = 0
         self._waits = False
@@ -57,8 +57,6 @@ class Intake:
 
     def ack(self, cdr: Cdr) -> None:
         """Remove it from processing, together with others; its slot is free when that is done."""
-        if not self._delivered:
-            self._delivered_at = time.monotonic()
         self._delivered.append(cdr)
         self._changed.set()
 
@@ -73,9 +71,11 @@ class Intake:
 
     def hold(self, seconds: float) -> None:
         """Claim and sweep nothing for so long, and then look at what was parked meanwhile."""
-        self._held_until = max(self._held_until, time.monotonic() + seconds)
+        current = time.monotonic()
+        if current >= self._held_until:
+            events.lane_held(self.endpoint, seconds)
+        self._held_until = max(self._held_until, current + seconds)
         self.sweep.soon(seconds)
-        events.lane_held(self.endpoint, seconds)
 
     def wake(self) -> None:
         self._changed.set()
@@ -97,18 +97,21 @@ class Intake:
         return not (self._delivered or self._found or self._exchanges or self._waits or self._sweeps)
 
     def _due_step(self) -> Coroutine[None, None, None] | None:
-        """Return the one thing to start now, if any. Its order is the policy."""
+        """Return the one thing to start now, if any."""
         if self._sweeps:
             return None
-        if self._takes and self.adoption.due:
-            return self._begin_adoption()
-        if self._takes and self.sweep.due and self._sweep_is_next and self.in_flight.free >= self._batch:
-            return self._begin_sweep_page()
         if self._exchanges < EXCHANGES and self._exchange_pays():
             return self._begin_exchange()
-        if self._takes and self._pending_is_empty and not self._waits and not self.sweep.due and self.in_flight.free:
-            return self._begin_wait()
-        return None
+        return self._due_intake() if self._takes else None
+
+    def _due_intake(self) -> Coroutine[None, None, None] | None:
+        if self.adoption.due:
+            return self._begin_adoption()
+        if not self.sweep.due:
+            idle = self._pending_is_empty and not self._waits and self.in_flight.free > 0
+            return self._begin_wait() if idle else None
+        roomy = self.in_flight.free >= self._batch
+        return self._begin_sweep_page() if self._sweep_is_next and roomy else None
 
     @property
     def _takes(self) -> bool:
@@ -119,17 +122,18 @@ class Intake:
         sweeps_first = self.sweep.due and self._sweep_is_next
         return self.in_flight.free + len(self._delivered) if self._takes and not sweeps_first else 0
 
-    def _exchange_pays(self) -> bool:
-        """A batch is worth a round trip; a part of it is, when no more can come or its first has waited."""
-        waiting = len(self._delivered)
+    def _ready(self) -> int:
+        """What an exchange could do now: acks, or claims that may bring something."""
         claimable = self._room() if self.sweep.due or not self._pending_is_empty else 0
-        ready = max(waiting, claimable)
-        busy = self.in_flight.number - waiting
-        ripe = waiting > 0 and time.monotonic() - self._delivered_at >= RIPENING
-        return ready > 0 and (ready >= self._batch or ready >= busy or ripe)
+        return max(len(self._delivered), claimable)
+
+    def _exchange_pays(self) -> bool:
+        """A batch is worth a round trip, and a part of one is when the last is some time ago."""
+        ready = self._ready()
+        return ready >= self._batch or (ready > 0 and time.monotonic() - self._exchanged_at >= RIPENING)
 
     def _until_due(self) -> float:
-        if self._delivered:
+        if self._ready():
             return RIPENING
         current = time.monotonic()
         ahead = (self.sweep.due_at, self.adoption.due_at, self._held_until, current + LONGEST_WAIT)
@@ -140,6 +144,7 @@ class Intake:
         acks, self._delivered = self._delivered, []
         self._sweep_is_next = self._sweep_is_next or claims > 0
         self._exchanges += 1
+        self._exchanged_at = time.monotonic()
         reserved = max(0, claims - len(acks))
         self.in_flight.reserve(reserved)
         return self._exchange(acks, claims, reserved)

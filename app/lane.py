@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from app import events
 from app.cdr import Cdr
@@ -13,6 +13,9 @@ from app.intake import Intake
 from app.parking import Parking, now
 from app.queue import HEAD, TAIL, Queue
 from app.verdict import Verdict
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @dataclass(eq=False)
@@ -26,7 +29,10 @@ class Lane:
     queue: Queue
     parking: Parking
     stopping: asyncio.Event
-    last_delivery_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self._last_delivery_at: datetime | None = None
+        self._outage = events.endpoint_outage(self.endpoint)
 
     async def run(self) -> None:
         """Handle CDRs until a stop is asked for and none is in flight."""
@@ -47,14 +53,15 @@ class Lane:
                 self._ack(cdr)
             case Outcome.REJECTED:
                 await self._bury(cdr, "rejected", verdict)
-            case Outcome.EXHAUSTED if self.parking.gives_up(cdr.failing, self.last_delivery_at):
+            case Outcome.EXHAUSTED if self.parking.gives_up(cdr.failing, self._last_delivery_at):
                 await self._bury(cdr, "gave_up", verdict)
             case Outcome.EXHAUSTED:
                 await self._park(cdr, verdict)
 
     def _ack(self, cdr: Cdr) -> None:
         events.cdr_delivered(self.endpoint, cdr.webhook_id, cdr.attempts)
-        self.last_delivery_at = now()
+        self._last_delivery_at = now()
+        self._outage.end()
         self.intake.ack(cdr)
 
     async def _bury(self, cdr: Cdr, reason: Reason, verdict: Verdict) -> None:
@@ -71,6 +78,7 @@ class Lane:
         failing = self.parking.park(cdr.failing, cdr.attempts, wait)
         await self.queue.park(cdr.body, HEAD if cdr.recovered else TAIL, cdr.webhook_id, failing)
         events.cdr_parked(self.endpoint, cdr.webhook_id, cdr.attempts, failing.next_try.isoformat())
+        self._outage.begin(f"{verdict.result} {verdict.status or ''}".strip())
         if verdict.hold:
             self.intake.hold(verdict.hold)
         self.intake.parked(cdr)

@@ -56,7 +56,8 @@ class Service:
             async with self._deadline:
                 await self._forward()
         except TimeoutError:
-            pass
+            if not self._deadline.expired():
+                raise
         finally:
             await self._close()
         return self._exit_status()
@@ -67,7 +68,8 @@ class Service:
         grace = 0.0 if impatient else self._settings.shutdown_grace
         self._stopping.set()
         events.service_stopping(grace)
-        self._deadline.reschedule(asyncio.get_running_loop().time() + grace)
+        with suppress(RuntimeError):  # it has ended meanwhile, and only says goodbye
+            self._deadline.reschedule(asyncio.get_running_loop().time() + grace)
 
     async def _forward(self) -> None:
         await preflight(self._link, f"{self._lane_keys().scratch}:{self._process_id}")
