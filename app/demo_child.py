@@ -32,6 +32,7 @@ class Forwarder:
         self._on_log = on_log
         self._tasks = tasks
         self._process: asyncio.subprocess.Process | None = None
+        self._wanted = False
         self._followed: asyncio.Task[None]
 
     async def start(self) -> None:
@@ -47,6 +48,7 @@ class Forwarder:
                 env=self._environment,
                 start_new_session=True,  # Ctrl-C is for us; it hears of it from us
             )
+        self._wanted = True
         self._followed = self._tasks.create_task(self._follow(self._process, leash))
 
     async def kill(self) -> None:
@@ -56,19 +58,18 @@ class Forwarder:
 
     async def stop(self, grace: float) -> None:
         if self._process:
-            process, self._process = self._process, None
+            self._wanted = False
             with suppress(ProcessLookupError):
-                process.terminate()
+                self._process.terminate()
             await asyncio.wait([self._followed], timeout=grace)
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            self.force()
+            await self._process.wait()
 
     def force(self) -> None:
+        self._wanted = False
         if self._process:
-            process, self._process = self._process, None
             with suppress(ProcessLookupError):
-                process.kill()
+                self._process.kill()
 
     async def _follow(self, process: asyncio.subprocess.Process, leash: Leash) -> None:
         output = cast("asyncio.StreamReader", process.stdout)
@@ -80,7 +81,6 @@ class Forwarder:
             status = await process.wait()
         finally:
             leash.release()
-        if process is self._process:
-            self._process = None
+        if self._wanted:
             said = "\n".join(last_words)
             raise ForwarderError(f"The forwarder ended by itself, with exit status {status}. It said:\n{said}")

@@ -9,11 +9,13 @@ import ssl
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiohttp
 import httpx
 import yarl
+from aiohttp.client_proto import ResponseHandler
 
 from app.errors import ConfigurationError
 
@@ -119,7 +121,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Made at the first request, because aiohttp binds a session to the running loop."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=_Connector(
                     limit=self._connections,
                     keepalive_timeout=KEEP_ALIVE_SECONDS,
                     socket_factory=_dial,
@@ -149,6 +151,26 @@ def _dial(address: tuple[int, int, int, str, object]) -> socket.socket:
     _current_attempt.get().has_dialled = True
     family, kind, protocol, _, _ = address
     return socket.socket(family, kind, protocol)
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(_HeadFirst, loop=self._loop)
+
+
+class _HeadFirst(ResponseHandler):
+    """Parses the head of an answer before what came with it.
+
+    In one piece, aiohttp refuses a 204 that is followed by a body, or a 200 whose first chunk is broken, and
+    forgets the status; but a CDR that was taken must not be sent again because of what follows.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        head, end, rest = data.partition(b"\r\n\r\n")
+        super().data_received(head + end)
+        if rest:
+            super().data_received(rest)
 
 
 class _Body(httpx.AsyncByteStream):

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from app.demo_calls import invent
+from app.demo_child import Forwarder
 from app.demo_count import Count, Ledger, percentile
 from app.demo_lists import Lengths
 from app.demo_view import LiveView, PlainView, Scene, notable, sparkline
@@ -144,6 +145,30 @@ async def test_a_forwarder_that_ends_by_itself_is_told(tmp_path: Path) -> None:
     assert b"No module named" in out
 
 
+async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forwarder that takes its time to stop is killed then."""
+    deaf = tmp_path / "deaf"
+    deaf.write_text(f"#!{sys.executable}\n{DEAF}")
+    deaf.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(deaf))
+    said: list[str] = []
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        forwarder = Forwarder({}, tmp_path, said.append, tasks)
+        await forwarder.start()
+        await eventually(lambda: "deaf" in said)
+        stopping = tasks.create_task(forwarder.stop(3600))
+        await eventually(lambda: "what?" in said)
+        assert not stopping.done()
+        forwarder.force()
+
+
+DEAF = """
+import signal
+signal.signal(signal.SIGTERM, lambda *_: print("what?", flush=True))
+print("deaf", flush=True)
+while True:
+    signal.pause()
+"""
 FORWARDER_MISSING = """
 import sys, app.demo, app.demo_child
 app.demo_child.__file__ = "/nowhere/app/demo_child.py"
