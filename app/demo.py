@@ -98,7 +98,7 @@ class Demo:
         await self._watch(self.pace.calm)
         self.view.phase("No more calls; what is left arrives")
         self.enigma.hang_up()
-        await self._watch(RECOVERY_DEADLINE, until=lambda scene: self._all_arrived() and scene.is_empty)
+        await self._until_all_arrived()
 
     async def _fail_endpoint(self) -> None:
         self.view.phase("The endpoint answers 503: CDRs stay in Redis")
@@ -122,12 +122,14 @@ class Demo:
         await self._until_recovered()
 
     async def _until_recovered(self) -> None:
-        due = set(self.ledger.pushed)
-        if await self._watch(RECOVERY_DEADLINE, until=lambda _: due <= self.ledger.taken.keys()):
-            self.view.phase(f"Recovered: all {len(due)} CDRs pushed until then have arrived")
+        if await self._until_all_arrived():
+            self.view.phase("Recovered: every CDR has arrived, and nothing waits in Redis")
 
-    def _all_arrived(self) -> bool:
-        return self.ledger.pushed.keys() <= self.ledger.taken.keys()
+    async def _until_all_arrived(self) -> bool:
+        due = set(self.ledger.pushed)
+        return await self._watch(
+            RECOVERY_DEADLINE, until=lambda scene: scene.is_empty and due <= self.ledger.taken.keys()
+        )
 
     async def _watch(self, seconds: float, until: Callable[[Scene], bool] = lambda _: False) -> bool:
         """Show what happens for so long, or until it is so; return whether it is."""

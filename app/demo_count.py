@@ -10,7 +10,11 @@ from app.sample_endpoint import Arrival
 
 @dataclass(frozen=True)
 class Count:
-    """Where every CDR is. `altered` were never pushed like that, or came under another webhook-id."""
+    """Where every CDR is.
+
+    `altered` were never pushed like that, or came under another webhook-id. `waiting` are still to be delivered,
+    `unacked` were delivered, and will be once more.
+    """
 
     pushed: int
     delivered: int
@@ -18,11 +22,13 @@ class Count:
     altered: int
     dead: int
     waiting: int
+    unacked: int
     lost: int
 
     @property
     def complete(self) -> bool:
-        return self.pushed == self.delivered and not (self.altered or self.dead or self.waiting or self.lost)
+        faults = (self.altered, self.dead, self.waiting, self.unacked, self.lost)
+        return self.pushed == self.delivered and not any(faults)
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {number}" for name, number in vars(self).items())
@@ -72,6 +78,7 @@ class Ledger:
             altered=len(self.taken.keys() - self.pushed.keys()) + self.misnamed,
             dead=len(unheard & dead),
             waiting=len(unheard & waiting - dead),
+            unacked=len(waiting & self.taken.keys()),
             lost=len(unheard - waiting - dead),
         )
 

@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.embedded import EmbeddedRedis
-from tests.receiver import Receiver
 from tests.harness import Child, environment
+from tests.receiver import Receiver
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from tests.harness import eventually
 REPOSITORY = Path(__file__).parents[1]
 COUNT = re.compile(
     r"pushed (?P<pushed>\d+), delivered (?P<delivered>\d+), duplicates (?P<duplicates>\d+), "
-    r"altered 0, dead 0, waiting (?P<waiting>\d+), lost 0"
+    r"altered 0, dead 0, waiting (?P<waiting>\d+), unacked (?P<unacked>\d+), lost 0"
 )
 SCENE = Scene(
     lists=Lengths(source=7, processing=5, parked=1, dead=0, owners=1),
@@ -97,6 +97,7 @@ async def test_everything_arrives(tmp_path: Path) -> None:
     assert (demo.returncode, err) == (0, b""), out.decode() + err.decode()
     count = final_count(out)
     assert count["delivered"] == count["pushed"] > 0
+    assert count["unacked"] == 0
     assert b"killed with SIGKILL" in out
     assert left_in(tmp_path) == []
 
@@ -196,7 +197,7 @@ def test_the_count_is_honest() -> None:
     arrive(ledger, b"refused", status=503)
     arrive(ledger, b"taken ")
     count = ledger.count(waiting={b"waiting", b"taken"}, dead={b"dead"})
-    assert count == Count(pushed=6, delivered=2, duplicates=1, altered=1, dead=1, waiting=1, lost=2)
+    assert count == Count(pushed=6, delivered=2, duplicates=1, altered=1, dead=1, waiting=1, unacked=1, lost=2)
     assert not count.complete
     assert (ledger.refused, ledger.retried, ledger.latencies) == (1, 1, [0.5, 0.5])
 

@@ -1,12 +1,11 @@
 """The whole way of a CDR, with a real Redis and a real receiver."""
 
-import asyncio
 from collections import Counter
 
 import pytest
 from redis.asyncio import Redis
 
-from tests.harness import environment, eventually, running, settings_from
+from tests.harness import eventually, running, settings_from
 from tests.receiver import Receiver
 
 ODD = {
@@ -48,7 +47,7 @@ async def test_twins_are_delivered_as_often_as_they_were_pushed(
 
 
 @pytest.mark.parametrize(("oldest", "expected"), [("head", ["0", "1", "2"]), ("tail", ["2", "1", "0"])])
-async def test_the_oldest_cdr_goes_first(  # noqa: PLR0913 - fixtures
+async def test_the_oldest_cdr_goes_first(
     oldest: str, expected: list[str], client: Redis, receiver: Receiver, variables: dict[str, str], source: str
 ) -> None:
     """CDR_SOURCE_OLDEST says which end of the source is old."""
