@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from app import events
 from app.cdr import Cdr
@@ -13,9 +13,6 @@ from app.intake import Intake
 from app.parking import Parking, now
 from app.queue import HEAD, TAIL, Queue
 from app.verdict import Verdict
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 
 @dataclass(eq=False)
