@@ -173,7 +173,6 @@ def settings(pace: Pace, redis_url: str, webhook_url: str) -> dict[str, str]:
         "CDR_WEBHOOK_BACKOFF": "0.2",
         "CDR_WEBHOOK_BACKOFF_MAX": "1",
         "CDR_SHUTDOWN_GRACE": str(GRACE),
-        "CDR_OPS_PORT": "0",
         "CDR_LOG_FORMAT": "json",
     }
 

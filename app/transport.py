@@ -156,7 +156,7 @@ def _dial(address: tuple[int, int, int, str, object]) -> socket.socket:
 class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial(_HeadFirst, loop=self._loop)
+        self._factory: partial[ResponseHandler] = partial(_HeadFirst, loop=self._loop)
 
 
 class _HeadFirst(ResponseHandler):
@@ -171,6 +171,8 @@ class _HeadFirst(ResponseHandler):
         super().data_received(head + end)
         if rest:
             super().data_received(rest)
+        if self.exception() is not None and self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientPayloadError())  # else its reader would wait for ever
 
 
 class _Body(httpx.AsyncByteStream):

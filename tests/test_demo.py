@@ -132,9 +132,9 @@ async def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
 
 
 async def test_a_forwarder_that_ends_by_itself_is_told(tmp_path: Path) -> None:
-    """Here it cannot even be imported; the newcomer sees why, and the exit status says so."""
+    """The newcomer sees why, and the exit status says so."""
     demo = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", FORWARDER_MISSING),
+        *(sys.executable, "-c", MISCONFIGURED),
         stdout=PIPE,
         stderr=PIPE,
         cwd=REPOSITORY,
@@ -142,8 +142,8 @@ async def test_a_forwarder_that_ends_by_itself_is_told(tmp_path: Path) -> None:
     )
     out, err = await demo.communicate()
     assert (demo.returncode, err) == (1, b"")
-    assert b"The forwarder ended by itself, with exit status" in out
-    assert b"No module named" in out
+    assert b"The forwarder ended by itself, with exit status 2" in out
+    assert b"CDR_NONSENSE" in out
 
 
 async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,14 +165,15 @@ async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, monkeypatch: pytest
 
 DEAF = """
 import signal
-signal.signal(signal.SIGTERM, lambda *_: print("what?", flush=True))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print("deaf", flush=True)
-while True:
-    signal.pause()
+signal.sigwait({signal.SIGTERM})
+print("what?", flush=True)
+signal.sigwait({signal.SIGTERM})
 """
-FORWARDER_MISSING = """
-import sys, app.demo, app.demo_child
-app.demo_child.__file__ = "/nowhere/app/demo_child.py"
+MISCONFIGURED = """
+import sys, app.demo
+app.demo.settings = lambda *_: {"CDR_NONSENSE": "1"}
 sys.exit(app.demo.main(quick=True))
 """
 
