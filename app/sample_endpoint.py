@@ -64,7 +64,7 @@ def content_length(head: bytes) -> tuple[int, dict[str, str]]:
 
 
 class SampleEndpoint:
-    """Answers `status` after `delay` seconds; both may be changed at any time.
+    """Answers `status`, or what `judge` makes of the body, after `delay` seconds; all may be changed at any time.
 
     `taken` counts per webhook-id what was answered 2xx, `refused` all else, `open` what waits for its answer.
     """
@@ -72,6 +72,7 @@ class SampleEndpoint:
     def __init__(self, on_arrival: Callable[[Arrival], None] | None = None) -> None:
         self.status = 204
         self.delay = 0.0
+        self.judge: Callable[[bytes], int] = lambda _: self.status
         self.taken: Counter[str] = Counter()
         self.refused = 0
         self.open = 0
@@ -136,9 +137,8 @@ class SampleEndpoint:
         finally:
             self.open -= 1
         attempt = headers.get("webhook-attempt", "")
-        arrival = Arrival(
-            headers.get("webhook-id", ""), int(attempt) if attempt.isdecimal() else 0, body, self.status, at
-        )
+        number = int(attempt) if attempt.isdecimal() else 0
+        arrival = Arrival(headers.get("webhook-id", ""), number, body, self.judge(body), at)
         if arrival.taken:
             self.taken[arrival.webhook_id] += 1
         else:

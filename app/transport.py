@@ -1,6 +1,16 @@
 """How one HTTP request travels: the client library under httpx's transport interface.
 
-Chosen by measurement: the fastest that passes tests/test_transport.py.
+Measured: CPU per POST of 1.1 kB to a receiver on loopback that answers 204 at once, as a ratio to this file,
+at concurrency 1, 16, 64 and 256; medians of three rounds, which scatter by some 15 % (Python 3.11, uvloop 0.23):
+
+    this file (aiohttp 3.14.5)      1.00   1.00   1.00   1.00
+    pyreqwest 0.15.1, thin adapter  0.95   1.03   0.89   0.91
+    httpx-aiohttp 0.2.0             1.01   1.03   1.04   0.95
+    httpx 0.28.1's own              2.8    13     44     14
+
+So the faults decide. pyreqwest refuses what `openssl req -x509` makes, even with CA_FILE (CaUsedAsEndEntity), and
+cannot tell whether a connection was reused. aiohttp as it comes forgets a 2xx that malformed bytes follow;
+`_HeadFirst` below cures that.
 """
 
 import io
@@ -156,7 +166,8 @@ def _dial(address: tuple[int, int, int, str, object]) -> socket.socket:
 class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory: partial[ResponseHandler] = partial(_HeadFirst, loop=self._loop)
+        handler: type[ResponseHandler] = _HeadFirst
+        self._factory = partial(handler, loop=self._loop)  # not public, and nothing public takes its place
 
 
 class _HeadFirst(ResponseHandler):

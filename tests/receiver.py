@@ -2,20 +2,18 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 
 from app.sample_endpoint import Arrival, SampleEndpoint
 
 
 class Receiver(SampleEndpoint):
-    """`gate` closed: requests arrive and are not answered. `judge`, where set, decides the status by the body."""
+    """`gate` closed: requests arrive and are not answered."""
 
     def __init__(self) -> None:
         super().__init__(self._note)
         self.arrivals: list[Arrival] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.judge: Callable[[bytes], int] | None = None
         self.at_the_gate = 0
 
     @property
@@ -36,6 +34,4 @@ class Receiver(SampleEndpoint):
             await self.gate.wait()
         finally:
             self.at_the_gate -= 1
-        if self.judge:
-            self.status = self.judge(body)
         return await super()._receive(headers, body)
