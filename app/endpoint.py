@@ -95,7 +95,7 @@ def _ready_made(settings: EndpointSettings) -> tuple[httpx.URL, list[Header]]:
     if credentials := _authorization(settings, url):
         headers["authorization"] = credentials
     headers |= {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
-    return url.copy_with(userinfo=b""), [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return url.copy_with(userinfo=b""), [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def _authorization(settings: EndpointSettings, url: httpx.URL) -> str | None:

@@ -39,7 +39,7 @@ FIXED_HEADERS: Final = frozenset(
     }
 )
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 RETRIED_ANYWAY: Final = frozenset({408, 425, 429})
 
 
@@ -162,7 +162,7 @@ class EndpointSettings(BaseModel):
     def _fits_a_header(cls, value: str | SecretStr | None) -> str | SecretStr | None:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
         if not HEADER_VALUE.fullmatch(text):
-            raise ValueError("must have no line breaks or other control characters: it is sent as a header")
+            raise ValueError("must have no line breaks, control or non-ASCII characters: it is sent as a header")
         return value
 
     @field_validator("headers")
@@ -174,7 +174,7 @@ class EndpointSettings(BaseModel):
             if name.lower() in FIXED_HEADERS:
                 raise ValueError(f"must not set {name.lower()}: that is ours")
             if not HEADER_VALUE.fullmatch(value.get_secret_value()):
-                raise ValueError(f"the value of {name} must have no line breaks or other control characters")
+                raise ValueError(f"the value of {name} must have no line breaks, control or non-ASCII characters")
         return headers
 
     @field_validator("backoff_max")
