@@ -12,8 +12,9 @@ from typing import Final
 
 import httpx
 
+from app.failures import failure_kind
 from app.settings import EndpointSettings
-from app.transport import build_transport, failure_kind
+from app.transport import build_transport
 from app.verdict import Kind, Verdict, verdict_of
 
 MOST_ANSWER_BYTES: Final = 64 * 1024

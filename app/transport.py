@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final
 
 import aiohttp
 import httpx
@@ -28,11 +28,8 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 
 from app.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from app.settings import EndpointSettings
-
-FailureKind = Literal["timeout", "connect", "dns", "tls", "protocol", "other"]
+from app.failures import FOREIGN_ERRORS, ConnectionLostError, reason, translated
+from app.settings import EndpointSettings
 
 MOST_HEADER_BYTES: Final = 64 * 1024
 
@@ -43,49 +40,20 @@ MOST_BYTES_IN_ONE_PIECE: Final = 1024 * 1024
 KEEP_ALIVE_SECONDS = 4.0
 
 
-class NameResolutionError(httpx.ConnectError):
-    """The name of the endpoint, or of its proxy, has no address."""
-
-
-class TLSError(httpx.ConnectError):
-    """The two sides did not agree on a TLS connection; most often a certificate."""
-
-
-class ConnectionLostError(httpx.ReadError):
-    """The connection ended before the answer began, or, for a body, within it."""
-
-
-def failure_kind(error: httpx.TransportError) -> FailureKind:
-    """Reduce an error of a transport to the closed set that metrics and events use."""
-    match error:
-        case httpx.TimeoutException():
-            return "timeout"
-        case NameResolutionError():
-            return "dns"
-        case TLSError():
-            return "tls"
-        case httpx.NetworkError() | httpx.ProxyError():
-            return "connect"
-        case httpx.RemoteProtocolError():
-            return "protocol"
-        case _:
-            return "other"
-
-
-def build_transport(endpoint: "EndpointSettings") -> httpx.AsyncBaseTransport:
+def build_transport(endpoint: EndpointSettings) -> httpx.AsyncBaseTransport:
     """Make the transport of one endpoint; ConfigurationError if its certificates cannot be used."""
     try:
         return AiohttpTransport(endpoint, _tls_context(endpoint))
     except OSError as error:  # ssl.SSLError is one
         raise ConfigurationError(
-            f"endpoint {endpoint.name}: CA_FILE, CERT_FILE or KEY_FILE cannot be used: {_reason(error)}"
+            f"endpoint {endpoint.name}: CA_FILE, CERT_FILE or KEY_FILE cannot be used: {reason(error)}"
         ) from error
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends exactly what it is given, once: no redirect, cookie, decompression or environment proxy."""
 
-    def __init__(self, endpoint: "EndpointSettings", tls: ssl.SSLContext) -> None:
+    def __init__(self, endpoint: EndpointSettings, tls: ssl.SSLContext) -> None:
         self._tls = tls
         self._proxy = endpoint.proxy.get_secret_value() if endpoint.proxy else None
         self._connections = endpoint.concurrency
@@ -124,7 +92,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 allow_redirects=False,
             )
         except FOREIGN_ERRORS as error:
-            raise _translated(error, request) from None
+            raise translated(error, request) from None
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer, request))
 
     def _open_session(self) -> aiohttp.ClientSession:
@@ -198,7 +166,7 @@ class _Body(httpx.AsyncByteStream):
         try:
             chunk = await self._answer.content.readany()
         except FOREIGN_ERRORS as error:
-            raise _translated(error, self._request) from None
+            raise translated(error, self._request) from None
         if not chunk:
             raise StopAsyncIteration
         return chunk
@@ -211,7 +179,7 @@ class _Body(httpx.AsyncByteStream):
         self._answer.close()
 
 
-def _tls_context(endpoint: "EndpointSettings") -> ssl.SSLContext:
+def _tls_context(endpoint: EndpointSettings) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if endpoint.ca_file:
         context.load_verify_locations(endpoint.ca_file)
@@ -225,43 +193,3 @@ def _tls_context(endpoint: "EndpointSettings") -> ssl.SSLContext:
     if endpoint.cert_file:
         context.load_cert_chain(endpoint.cert_file, endpoint.key_file)
     return context
-
-
-# uvloop says RuntimeError of a transport that closed under it, aiohttp of a closed session.
-FOREIGN_ERRORS: Final = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
-
-# The first that matches counts: aiohttp's classes overlap, and most are an OSError as well.
-TRANSLATIONS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
-    (TimeoutError, httpx.ReadTimeout),
-    (aiohttp.ClientConnectorDNSError, NameResolutionError),
-    (aiohttp.ClientConnectorCertificateError, TLSError),
-    (aiohttp.ClientSSLError, TLSError),
-    (aiohttp.ClientProxyConnectionError, httpx.ProxyError),
-    (aiohttp.ClientHttpProxyError, httpx.ProxyError),
-    (aiohttp.ClientConnectorError, httpx.ConnectError),
-    (aiohttp.ServerDisconnectedError, ConnectionLostError),
-    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
-    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
-    (OSError, ConnectionLostError),
-    (ValueError, httpx.LocalProtocolError),
-)
-
-
-def _translated(error: Exception, request: httpx.Request) -> httpx.TransportError:
-    """Say the same in httpx's words, without aiohttp's text, which may quote a URL or the answer."""
-    return _httpx_class(error)(_reason(error), request=request)
-
-
-def _httpx_class(error: Exception) -> type[httpx.TransportError]:
-    if isinstance(error.__cause__, ssl.SSLError) and not isinstance(error.__cause__, ssl.SSLEOFError):
-        return TLSError  # TLS 1.3: the receiver refuses our certificate after the handshake
-    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
-        return httpx.RemoteProtocolError  # cut off within the status line or the headers
-    return next((ours for theirs, ours in TRANSLATIONS if isinstance(error, theirs)), httpx.TransportError)
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "os_error", getattr(error, "certificate_error", error))
-    text = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
-    return str(text or getattr(cause, "strerror", None) or type(error).__name__)

@@ -17,8 +17,9 @@ from pydantic import SecretStr
 
 import app.transport
 from app.errors import ConfigurationError
+from app.failures import ConnectionLostError, NameResolutionError, TLSError, failure_kind
 from app.settings import EndpointSettings
-from app.transport import ConnectionLostError, NameResolutionError, TLSError, build_transport, failure_kind
+from app.transport import build_transport
 from tests.certificates import Authority, self_signed
 from tests.http_faults import (
     NO_CONTENT,
