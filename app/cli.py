@@ -10,6 +10,7 @@ import typer
 
 from app import events
 from app.errors import ConfigurationError, RedisUnusableError
+from app.healthcheck import is_healthy
 from app.service import Service
 from app.settings import Settings, load_settings
 
@@ -41,6 +42,12 @@ def demo(*, quick: Annotated[bool, typer.Option(help="A few seconds, without a t
     from app.demo import main as run_demo  # noqa: PLC0415 - rich and the demo stay out of the service's memory
 
     raise typer.Exit(run_demo(quick=quick))
+
+
+@app.command()
+def healthcheck() -> None:
+    """Exit with 0 where a forwarder on this host owns a processing list, as Redis sees it; for containers."""
+    raise typer.Exit(0 if asyncio.run(is_healthy(_settings())) else 1)
 
 
 @app.command()

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import socket
 import time
+import uuid
 from contextlib import suppress
 from typing import Any, Final
 
@@ -79,7 +82,7 @@ class Ownership:
 
     def _compare(self, owners: list[bytes | None]) -> None:
         for slot, owner in zip(self._slots, owners, strict=True):
-            theirs = _parsed(owner)
+            theirs = parsed(owner)
             if theirs.get("source", self._source) != self._source:
                 raise ConfigurationError(
                     f"CDR_INTEGRATOR: {slot.owner} belongs to a live process that takes from "
@@ -116,7 +119,17 @@ class Ownership:
         self._trusted_until = sent + TRUSTED_PART * self.lease if sent else 0.0
 
 
-def _parsed(owner: bytes | None) -> dict[str, Any]:
+def new_process_id() -> str:
+    """Return an id that no other process has ever had, and that tells a person where this one runs."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+def runs_here(owner: bytes | None) -> bool:
+    return str(parsed(owner).get("id", "")).startswith(f"{socket.gethostname()}:")
+
+
+def parsed(owner: bytes | None) -> dict[str, Any]:
+    """Return what an owner wrote; nothing where it was not one of us."""
     with suppress(ValueError):
         value = json.loads(owner or b"{}")
         return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import uuid
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
@@ -19,7 +18,7 @@ from app.intake import Intake
 from app.keys import LaneKeys, Slot
 from app.lane import Lane
 from app.link import Link
-from app.ownership import Ownership
+from app.ownership import Ownership, new_process_id
 from app.parking import Parking
 from app.preflight import preflight
 from app.queue import Queue
@@ -40,7 +39,7 @@ class Service:
         self._settings = settings
         self._stopping = asyncio.Event()
         self._deadline: asyncio.Timeout = asyncio.timeout(None)
-        self._process_id = uuid.uuid4().hex
+        self._process_id = new_process_id()
         self._link = Link(settings, self._process_id)
         self._endpoints = {one.name: Endpoint(one) for one in settings.endpoints}
         self._ownership = Ownership(self._link, self._process_id, settings)
