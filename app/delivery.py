@@ -51,16 +51,19 @@ class Delivery:
             verdict = await self._try_again(cdr, verdict)
         return OUTCOMES[verdict.kind], verdict
 
-    async def _try_again(self, cdr: Cdr, first: Verdict) -> Verdict:
+    async def _try_again(self, cdr: Cdr, verdict: Verdict) -> Verdict:
         """Go on after a first attempt, which was made plain: tenacity costs more than all else in it."""
-        known: Verdict | None = first
+        known = True
 
         async def attempt() -> Verdict:
-            nonlocal known
-            verdict, known = known, None
-            return verdict or await self._attempt(cdr)
+            nonlocal known, verdict
+            if not known and not self._stopping.is_set():
+                verdict = await self._attempt(cdr)
+            known = False
+            return verdict
 
-        return await self._retrying.copy()(attempt)
+        last: Verdict = await self._retrying.copy()(attempt)
+        return last
 
     async def _attempt(self, cdr: Cdr) -> Verdict:
         cdr.attempts += 1

@@ -6,7 +6,7 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError
 
 from app import events
-from app.errors import OperatorRedisError, OutOfMemoryError, RedisUnusableError
+from app.errors import OperatorRedisError, RedisUnusableError, TransientRedisError
 from app.link import OPERATOR_PAUSE, Link
 
 OLDEST_REDIS: Final = (6, 2)
@@ -41,8 +41,8 @@ async def _refusals(link: Link, scratch: str) -> list[str]:
     try:
         moment: Any = 0.01  # redis-py says int, Redis takes both
         await link.call("claim", lambda: link.blocking.blmove(keys[1], keys[1], moment, "LEFT", "RIGHT"))
-    except OutOfMemoryError:
-        pass  # it is not missing: a script claims while Redis is full
+    except TransientRedisError:
+        pass  # full, or away just now: the right is not missing
     except OperatorRedisError as error:
         refusals.append(f"BLMOVE: {error}")
     return refusals

@@ -12,6 +12,7 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
+from redis.asyncio import Redis
 from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixed
 
 from app.service import Service
@@ -31,6 +32,10 @@ async def eventually(condition: Callable[[], Any | Awaitable[Any]], deadline: fl
         retry=retry_if_result(lambda found: not found), wait=wait_fixed(0.01), stop=stop_after_delay(deadline)
     )
     return await waiting(value)
+
+
+async def gone(client: Redis, *keys: str) -> bool:
+    return not await client.exists(*keys)
 
 
 def environment(redis_url: str, webhook_url: str, integrator: str, **variables: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from redis.asyncio import Redis
 
-from tests.harness import eventually, running, settings_from
+from tests.harness import eventually, gone, running, settings_from
 from tests.receiver import Receiver
 
 ODD = {
@@ -19,10 +19,6 @@ ODD = {
 }
 
 
-async def empty(client: Redis, *keys: str) -> bool:
-    return not any([await client.exists(key) for key in keys])
-
-
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
 async def test_a_cdr_arrives_byte_for_byte(
     body: bytes, client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str
@@ -31,7 +27,7 @@ async def test_a_cdr_arrives_byte_for_byte(
     await client.rpush(source, body)
     async with running(settings_from(variables)):
         await eventually(lambda: receiver.bodies[body])
-        await eventually(lambda: empty(client, source, processing))
+        await eventually(lambda: gone(client, source, processing))
     assert receiver.bodies == {body: 1}
 
 
@@ -42,7 +38,7 @@ async def test_twins_are_delivered_as_often_as_they_were_pushed(
     await client.rpush(source, *[b"twin"] * 5)
     async with running(settings_from(variables)):
         await eventually(lambda: receiver.bodies[b"twin"] == 5)
-        await eventually(lambda: empty(client, source, processing))
+        await eventually(lambda: gone(client, source, processing))
     assert len(receiver.taken) == 1
 
 
@@ -65,5 +61,5 @@ async def test_a_backlog_is_drained(
     pushed = [f"cdr {number}".encode() for number in range(3000)]
     await client.rpush(source, *pushed)
     async with running(settings_from(variables)):
-        await eventually(lambda: empty(client, source, processing))
+        await eventually(lambda: gone(client, source, processing))
     assert receiver.bodies == Counter(pushed)

@@ -1,0 +1,165 @@
+"""How a forwarder starts, stops and dies: real processes, real signals."""
+
+import signal
+from functools import partial
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.conftest import StartChild
+from tests.harness import Child, environment, eventually, gone
+from tests.receiver import Receiver
+
+
+def stops_said(forwarder: Child, count: int) -> bool:
+    return len(forwarder.events("service.stopping")) == count
+
+
+FAILING = {"CDR_WEBHOOK_BACKOFF": "30", "CDR_WEBHOOK_BACKOFF_MAX": "30"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_forwarder_stops_at_once(
+    number: signal.Signals, start_child: StartChild, variables: dict[str, str], client: Redis, processing: str
+) -> None:
+    """The waiting claim is unblocked, the lease given back, the exit status 0."""
+    forwarder = await start_child(variables, "run")
+    await eventually(lambda: forwarder.events("slot.taken"))
+    forwarder.signal(number)
+    assert await forwarder.ended(deadline=5) == 0
+    assert not await client.exists(f"{processing}:owner")
+
+
+async def test_attempts_on_the_wire_may_finish(
+    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
+) -> None:
+    """SIGTERM within the grace: what was being delivered is delivered and acked, and no more is claimed."""
+    receiver.gate.clear()
+    await client.rpush(source, *(f"cdr {number}" for number in range(40)))
+    forwarder = await start_child(variables | {"CDR_WEBHOOK_CONCURRENCY": "8"}, "run")
+    await eventually(lambda: receiver.at_the_gate == 8)
+    forwarder.signal(signal.SIGTERM)
+    await eventually(lambda: forwarder.events("service.stopping"))
+    receiver.gate.set()
+    assert await forwarder.ended() == 0
+    assert receiver.bodies.total() == 8
+    assert (await client.llen(source), await client.llen(processing)) == (32, 0)
+
+
+@pytest.mark.parametrize(("grace", "signals"), [("0.2", 1), ("60", 2)], ids=["grace over", "second signal"])
+async def test_an_attempt_that_is_cut_off_is_not_lost(
+    grace: str,
+    signals: int,
+    start_child: StartChild,
+    variables: dict[str, str],
+    client: Redis,
+    receiver: Receiver,
+    source: str,
+    processing: str,
+) -> None:
+    """Exit status 3; the CDR is in processing, and the next process delivers it."""
+    receiver.gate.clear()
+    await client.rpush(source, "slow")
+    forwarder = await start_child(variables | {"CDR_SHUTDOWN_GRACE": grace}, "run")
+    await eventually(lambda: receiver.at_the_gate)
+    for count in range(1, signals + 1):
+        forwarder.signal(signal.SIGTERM)
+        await eventually(partial(stops_said, forwarder, count))
+    assert await forwarder.ended(deadline=5) == 3
+    assert await client.lrange(processing, 0, -1) == [b"slow"]
+    receiver.gate.set()
+    await start_child(variables, "run")
+    await eventually(lambda: gone(client, processing))
+    assert receiver.bodies[b"slow"] >= 1
+
+
+async def test_what_waits_between_attempts_is_left_at_once(
+    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
+) -> None:
+    """A stop does not wait for a backoff; the next process goes on counting its attempts."""
+    receiver.status = 503
+    await client.rpush(source, "unlucky")
+    forwarder = await start_child(variables | FAILING, "run")
+    await eventually(lambda: receiver.refused)
+    forwarder.signal(signal.SIGTERM)
+    assert await forwarder.ended(deadline=5) == 0
+    receiver.status = 204
+    await start_child(variables, "run")
+    await eventually(lambda: gone(client, processing))
+    assert [arrival.attempt for arrival in receiver.arrivals] == [1, 2]
+
+
+async def test_a_killed_forwarder_loses_nothing(
+    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
+) -> None:
+    """SIGKILL in the middle of deliveries: another process adopts them when the lease ends."""
+    receiver.gate.clear()
+    await client.rpush(source, "a", "b", "b")
+    victim = await start_child(variables, "run")
+    await eventually(lambda: receiver.at_the_gate == 3)
+    await start_child(variables, "run")
+    await victim.kill()
+    receiver.gate.set()
+    await eventually(lambda: gone(client, source, processing, f"{processing}:2"))
+    assert receiver.bodies[b"a"] >= 1
+    assert receiver.bodies[b"b"] >= 2
+
+
+async def test_a_forwarder_frozen_past_its_lease_loses_nothing(
+    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
+) -> None:
+    """SIGSTOP for longer than the lease: another adopts, and the thawed one acks only what is its own."""
+    receiver.gate.clear()
+    await client.rpush(source, "a", "b", "b")
+    frozen = await start_child(variables, "run")
+    await eventually(lambda: receiver.at_the_gate == 3)
+    frozen.signal(signal.SIGSTOP)
+    other = await start_child(variables, "run")
+    await eventually(lambda: other.events("cdrs.adopted"))
+    receiver.gate.set()
+    frozen.signal(signal.SIGCONT)
+    await client.rpush(source, "c", "b")
+    await eventually(lambda: gone(client, source, processing, f"{processing}:2"))
+    assert receiver.bodies[b"b"] >= 3
+    assert receiver.bodies.keys() == {b"a", b"b", b"c"}
+
+
+async def test_two_forwarders_share_the_work(
+    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
+) -> None:
+    """With the same configuration, side by side; in calm nothing is delivered twice."""
+    forwarders = [await start_child(variables, "run") for _ in range(2)]
+    for forwarder in forwarders:
+        await eventually(partial(forwarder.events, "slot.taken"))
+    pushed = [f"cdr {number}" for number in range(500)]
+    await client.rpush(source, *pushed)
+    await eventually(lambda: gone(client, source, processing, f"{processing}:2"))
+    assert receiver.bodies == dict.fromkeys(map(str.encode, pushed), 1)
+    assert all(forwarder.events("cdr.delivered") for forwarder in forwarders)
+
+
+async def test_a_stop_before_redis_answers_is_prompt(start_child: StartChild, receiver: Receiver) -> None:
+    """Nothing is in flight, so there is nothing to wait for."""
+    forwarder = await start_child(environment("redis://127.0.0.1:1/0", receiver.url, "early"), "run")
+    await eventually(lambda: forwarder.events("redis.lost"))
+    forwarder.signal(signal.SIGTERM)
+    assert await forwarder.ended(deadline=5) == 0
+
+
+async def test_another_installation_on_the_same_name_is_refused(
+    start_child: StartChild, variables: dict[str, str]
+) -> None:
+    """Two installations by mistake: the second one, with another source, exits with 2 and says why."""
+    first = await start_child(variables, "run")
+    await eventually(lambda: first.events("slot.taken"))
+    second = await start_child(variables | {"CDR_SOURCE_KEY": "elsewhere"}, "run")
+    assert await second.ended() == 2
+    assert "give each installation a name of its own" in second.log.read_text()
+
+
+async def test_bad_configuration_is_told_at_once(start_child: StartChild) -> None:
+    """Exit status 2, a line for each problem, and no traceback."""
+    child = await start_child({"CDR_LEASE": "soon", "CDR_LEESE": "1"})
+    assert await child.ended() == 2
+    said = child.log.read_text().splitlines()
+    assert [line.split(":")[0] for line in said] == ["CDR_LEESE", "CDR_WEBHOOK_URL", "CDR_LEASE"]
