@@ -1,0 +1,172 @@
+"""Puts a fault at any `await` of the service: found by its source, carried out in a process of its own.
+
+`python -m tests.fault_points` reads one case a line (JSON) and forks a forwarder for each, so that nothing has to be
+imported again. A forwarder that meets no fault stops when all is delivered, and tells which points it has passed.
+"""
+
+import ast
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from redis.asyncio import Redis
+
+T = TypeVar("T")
+
+APP = Path(__file__).parent.parent / "app"
+MODULES = (
+    *("service", "preflight", "ownership", "link", "adoption", "intake", "queue"),
+    *("lane", "delivery", "endpoint"),
+)
+
+When = Literal["before", "after"]
+How = Literal["raise", "kill"]
+
+
+@dataclass
+class Case:
+    """Where the fault is (`lane:48`, the line in its module), and on whose behalf."""
+
+    variables: dict[str, str]
+    point: str = ""
+    when: When = "before"
+    how: How = "raise"
+    passed: list[str] = field(default_factory=list)
+
+
+current: Case
+
+
+def points() -> list[str]:
+    """Return every `await` of the service as module:line."""
+    return [
+        f"{module}:{node.lineno}"
+        for module in MODULES
+        for node in ast.walk(ast.parse((APP / f"{module}.py").read_text()))
+        if isinstance(node, ast.Await)
+    ]
+
+
+async def passing(point: str, awaitable: Awaitable[T]) -> T:
+    """Stand in for one `await`."""
+    if point not in current.passed:
+        current.passed.append(point)
+    try:
+        strike(point, "before")
+        reply = await awaitable
+    finally:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()
+    strike(point, "after")
+    return reply
+
+
+def strike(point: str, when: When) -> None:
+    if (point, when) != (current.point, current.when):
+        return
+    if current.how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise RuntimeError(f"fault {when} {point}")
+
+
+class Instrument(ast.NodeTransformer):
+    def __init__(self, module: str) -> None:
+        self.module = module
+
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        self.generic_visit(node)
+        point = ast.Constant(f"{self.module}:{node.lineno}")
+        node.value = ast.Call(ast.Name("__passing__", ast.Load()), [point, node.value], [])
+        return ast.fix_missing_locations(node)
+
+
+class InstrumentingLoader(SourceFileLoader):
+    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:
+        tree = Instrument(self.name.removeprefix("app.")).visit(ast.parse(data, path))
+        return compile(tree, path, "exec", dont_inherit=True, optimize=_optimize)
+
+    def get_code(self, fullname: str) -> Any:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+    def exec_module(self, module: Any) -> None:
+        module.__passing__ = passing
+        super().exec_module(module)
+
+
+class InstrumentingFinder(MetaPathFinder):
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec and spec.origin and fullname.removeprefix("app.") in MODULES and fullname.startswith("app."):
+            loader: Loader = InstrumentingLoader(fullname, spec.origin)
+            spec.loader = loader
+        return spec
+
+
+async def forward_all(case: Case) -> None:
+    """Run a forwarder until everything that it was given is gone, then stop it."""
+    from app.service import Service  # noqa: PLC0415 - after the instruments are in place
+    from app.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings(case.variables, dotenv=None)
+    processing = f"{settings.integrator}:processing:cdr"
+    service = Service(settings)
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(service.run())
+        async with Redis.from_url(case.variables["CDR_REDIS_URL"], protocol=2) as client:
+            while not work.done() and await client.exists(settings.source_key, processing, f"{processing}:7"):
+                await asyncio.wait([work], timeout=0.02)
+        if not work.done():
+            service.stop()
+
+
+def carry_out(case: Case) -> int:
+    """Return the status of a forked forwarder: 0 as asked, 1 after a fault."""
+    from app import events  # noqa: PLC0415
+
+    events.configure("error", "json")
+    with suppress(BaseException), Path(case.variables["CDR_TEST_LOG"]).open("a") as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            del case.variables["CDR_TEST_LOG"]
+            asyncio.run(forward_all(case))
+        finally:
+            log.write(json.dumps(case.passed) + "\n")
+        return 0
+    return 1
+
+
+def serve() -> None:
+    """Fork twice a case: one process runs it, the other waits for it and prints how it ended."""
+    global current  # noqa: PLW0603 - one a process
+    import app.cli  # noqa: F401, PLC0415
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        if os.fork():
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        current = Case(**json.loads(line))
+        child = os.fork()
+        if not child:
+            signal.alarm(30)
+            os._exit(carry_out(current))
+        _, status = os.waitpid(child, 0)
+        answer = asdict(current) | {"status": os.waitstatus_to_exitcode(status)}
+        os.write(1, json.dumps([current.point, current.when, current.how, answer["status"]]).encode() + b"\n")
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, InstrumentingFinder())
+    sys.modules["tests.fault_points"] = sys.modules["__main__"]
+    serve()

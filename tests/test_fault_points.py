@@ -1,0 +1,168 @@
+"""A failure at every `await` of the service, found by code: a fresh process then delivers everything."""
+
+import asyncio
+import json
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from app.embedded import EmbeddedRedis
+from tests.fault_points import Case, How, When, points
+from tests.harness import environment, eventually, gone, running, settings_from
+from tests.receiver import Receiver
+
+NOT_PASSED = {
+    "link: asyncio.sleep": "only while Redis refuses or is away: tests/test_lost_replies.py, tests/test_outages.py",
+    "preflight: asyncio.sleep": "only where a right is missing: tests/test_refusals.py",
+    "ownership: asyncio.sleep": "only while all slots are taken, or Redis is away: tests/test_ownership.py",
+    "ownership: _retake": "only where the lease was lost: tests/test_ownership.py",
+    "ownership: != TAKEN_AGAIN": "likewise",
+    "ownership: lease_doubted": "ends by its timeout, or where the lease was lost: tests/test_ownership.py",
+    "intake: _pause(": "only after a refused claim: tests/test_refusals.py",
+    "intake: self.stopping.wait()": "likewise",
+    "lane: gave_up": "only after CDR_GIVE_UP_AFTER: tests/test_lane.py",
+}
+"""Lines that a forwarder passes only when something else is wrong, and who tests that."""
+
+WORK = Counter({b"plain": 2, b"twin": 3, b"poison": 1, b"flaky": 1, b"hopeless": 1, b"stray": 2, b"orphan": 2})
+
+
+class Nursery:
+    """The process that forks a forwarder for each case."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def run(self, cases: list[Case]) -> dict[str, int]:
+        """Carry out all cases at once; return the exit status of each, by its point."""
+        assert self._process.stdin
+        assert self._process.stdout
+        for case in cases:
+            self._process.stdin.write(json.dumps(asdict(case)).encode() + b"\n")
+        await self._process.stdin.drain()
+        answers = [json.loads(await self._process.stdout.readline()) for _ in cases]
+        return {point: status for point, _, _, status in answers}
+
+
+@pytest.fixture
+async def nursery() -> AsyncIterator[Nursery]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.fault_points"), stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parent.parent
+    )
+    yield Nursery(process)
+    assert process.stdin
+    process.stdin.close()
+    await process.wait()
+
+
+class World:
+    """One case's own keys and CDRs, on the Redis and the receiver that all share."""
+
+    def __init__(self, integrator: str, redis: EmbeddedRedis, receiver: Receiver, client: Redis) -> None:
+        self.integrator = integrator
+        self.client = client
+        self.receiver = receiver
+        self.variables = environment(
+            redis.url, receiver.url, integrator, lease="0.5", sweep_interval="0.2", webhook_attempts="2"
+        )
+        self.source = f"{integrator}-source"
+        self.processing = f"{integrator}:processing:cdr"
+        self.bodies = {body: f"{integrator} {body.decode()}".encode() for body in WORK}
+
+    async def fill(self) -> None:
+        places = {b"stray": self.processing, b"orphan": f"{self.processing}:7"}
+        for body, copies in WORK.items():
+            await self.client.rpush(places.get(body, self.source), *[self.bodies[body]] * copies)
+
+    async def lost(self) -> Counter[bytes]:
+        """Return what a fresh process did not deliver either."""
+        fresh = settings_from(self.variables)
+        async with running(fresh):
+            lists = [self.processing, *(f"{self.processing}:{slot}" for slot in (2, 3, 7))]
+            await eventually(lambda: gone(self.client, self.source, *lists))
+        letters = await self.client.lrange(f"{self.integrator}:dead:cdr", 0, -1)
+        arrived = self.receiver.bodies + Counter(json.loads(letter)["cdr"].encode() for letter in letters)
+        return Counter({self.bodies[body]: copies for body, copies in WORK.items()}) - arrived
+
+
+@pytest.fixture
+def judged(receiver: Receiver) -> Receiver:
+    """A receiver that rejects, refuses for a while, and takes."""
+    refusals: Counter[bytes] = Counter()
+
+    def judge(body: bytes) -> int:
+        kind = body.split()[1]
+        if kind == b"poison":
+            return 400
+        refusals[body] += 1
+        return 503 if refusals[body] <= {b"flaky": 1, b"hopeless": 3}.get(kind, 0) else 204
+
+    receiver.judge = judge
+    return receiver
+
+
+def by_module() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for point in points():
+        found.setdefault(point.split(":")[0], []).append(point)
+    return found
+
+
+def source_line(point: str) -> str:
+    module, line = point.split(":")
+    return (Path("app") / f"{module}.py").read_text().splitlines()[int(line) - 1]
+
+
+def is_passed(point: str) -> bool:
+    line = f"{point.split(':')[0]}: {source_line(point)}"
+    return not any(line.startswith(module) and part in line for module, part in (name.split(maxsplit=1) for name in NOT_PASSED))
+
+
+def returns(point: str) -> bool:
+    return "await self._stopping.wait()" not in source_line(point) or not point.startswith("delivery")
+
+
+@pytest.mark.parametrize(("when", "how"), [*product(("before", "after"), ("raise", "kill"))])
+@pytest.mark.parametrize("module", by_module())
+async def test_nothing_is_lost_by_a_fault_at_any_await(
+    module: str,
+    when: When,
+    how: How,
+    nursery: Nursery,
+    redis_server: EmbeddedRedis,
+    judged: Receiver,
+    client: Redis,
+    integrator: str,
+    tmp_path: Path,
+) -> None:
+    """The forwarder fails, or is killed, at each point in turn; a fresh one delivers what it left."""
+    struck = [point for point in by_module()[module] if is_passed(point) and (when == "before" or returns(point))]
+    worlds = [World(f"{integrator}-{number}", redis_server, judged, client) for number in range(len(struck))]
+    for world in worlds:
+        await world.fill()
+    logs = {"CDR_TEST_LOG": str(tmp_path / "log")}
+    cases = [Case(world.variables | logs, point, when, how) for world, point in zip(worlds, struck, strict=True)]
+    statuses = await nursery.run(cases)
+    expected = 1 if how == "raise" else -signal.SIGKILL
+    assert {point: status for point, status in statuses.items() if status != expected} == {}
+    assert sum(await asyncio.gather(*(world.lost() for world in worlds)), Counter()) == Counter()
+
+
+async def test_the_scenario_passes_every_point(
+    nursery: Nursery, redis_server: EmbeddedRedis, judged: Receiver, client: Redis, integrator: str, tmp_path: Path
+) -> None:
+    """An `await` that no fault reaches is named in the list above, with who tests it."""
+    world = World(integrator, redis_server, judged, client)
+    await world.fill()
+    log = tmp_path / "log"
+    assert await nursery.run([Case(world.variables | {"CDR_TEST_LOG": str(log)})]) == {"": 0}
+    passed = set(json.loads(log.read_text().splitlines()[-1]))
+    assert [source_line(point).strip() for point in points() if is_passed(point) and point not in passed] == []
