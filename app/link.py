@@ -81,12 +81,16 @@ class Link:
 
     async def call(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
         """Send it once. Raises ours in place of redis-py's, and tells of an outage's start and end."""
+        cancels = _cancels()
         try:
             reply = await send()
         except (refusals.RedisError, OSError) as raised:
             error = meaning(raised)
             self._note(command, error)
             raise error from raised
+        if _cancels() > cancels:
+            # Before Python 3.12 wait_for, which redis-py sends with, may swallow it: we would never end.
+            raise asyncio.CancelledError
         self._outage.end()
         if command in self._refused:
             self._refused.pop(command).end()
@@ -124,6 +128,11 @@ class Link:
     async def aclose(self) -> None:
         await self.blocking.aclose()
         await self.commands.aclose()
+
+
+def _cancels() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
