@@ -1,7 +1,6 @@
 """Every variable, once: its name, its default, and what it accepts."""
 
 import base64
-import binascii
 import difflib
 import json
 import os
@@ -39,19 +38,25 @@ FIXED_HEADERS: Final = frozenset(
     }
 )
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 RETRIED_ANYWAY: Final = frozenset({408, 425, 429})
+SHORTEST_KEY: Final = 16
+NEVER_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f#]")
+REDIS_OPTION: Final = re.compile(r"db=[0-9]+")
+REDISS_OPTION: Final = re.compile(r"db=[0-9]+|ssl_cert_reqs=(none|optional|required)|ssl_check_hostname=(true|false)")
 
 
 def redacted(url: str) -> str:
-    """Return the URL without user info and query, which may hold secrets."""
+    """Return the URL without user info and query, which may hold secrets; `***` where they cannot be told apart."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
+        _ = parts.port
     except ValueError:
         return "***"
-    if not parts.netloc and parts.scheme != "unix":
-        return "***"  # not a URL at all: whatever it is, it may be a secret
+    # A password with a bare / ? or # ends the host too early, and its rest looks like a path.
+    if "@" in parts.path + parts.query + parts.fragment or not (parts.netloc or parts.scheme == "unix"):
+        return "***"
     return f"{parts.scheme}://{host}{parts.path}{'?***' if parts.query else ''}"
 
 
@@ -67,6 +72,8 @@ def _url(*schemes: str) -> AfterValidator:
     wanted = "must be a URL: " + ", ".join(f"{scheme}://…" for scheme in schemes)
 
     def check(url: SecretStr) -> SecretStr:
+        if NEVER_IN_A_URL.search(url.get_secret_value()):
+            raise ValueError("must have no spaces, control characters or #: in a password they are written %20, %23")
         try:
             parts = urlsplit(url.get_secret_value())
             located = parts.port != 0 and (parts.path if parts.scheme == "unix" else parts.hostname)
@@ -77,6 +84,17 @@ def _url(*schemes: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _plain_redis(url: SecretStr) -> SecretStr:
+    """Refuse what redis-py would take for something else: it ignores a bad path, and options go before our own."""
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme != "unix" and not re.fullmatch("/?|/[0-9]+", parts.path):
+        raise ValueError("must end in the number of the database, as in redis://localhost:6379/0")
+    known = REDISS_OPTION if parts.scheme == "rediss" else REDIS_OPTION
+    if not all(known.fullmatch(option) for option in parts.query.split("&") if option):
+        raise ValueError("must have no options but db=<number>, and with rediss:// ssl_cert_reqs, ssl_check_hostname")
+    return url
 
 
 def _words(text: object) -> object:
@@ -97,13 +115,17 @@ def _json(text: object) -> object:
 
 
 def signing_key(secret: SecretStr) -> bytes:
-    """Return the key of a Standard Webhooks secret: base64, with or without `whsec_` before it."""
+    """Return the key of a Standard Webhooks secret: base64, with or without `whsec_` before it and `=` behind."""
+    text = secret.get_secret_value().removeprefix("whsec_")
     try:
-        key = base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
-    except (binascii.Error, ValueError):
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:  # binascii.Error is one
         key = b""
-    if not key:
-        raise ValueError("must be base64, as Standard Webhooks has it: whsec_…; several are separated by spaces")
+    if len(key) < SHORTEST_KEY:
+        raise ValueError(
+            f"must be base64 of at least {SHORTEST_KEY} bytes, as Standard Webhooks has it: whsec_…; "
+            "several are separated by spaces"
+        )
     return key
 
 
@@ -114,7 +136,7 @@ File = Annotated[Path, AfterValidator(_readable)]
 class EndpointSettings(BaseModel):
     """One endpoint. Durations are seconds."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     name: str = "webhook"
     url: Annotated[SecretStr, _url("http", "https")]
@@ -180,8 +202,8 @@ class EndpointSettings(BaseModel):
     @field_validator("backoff_max")
     @classmethod
     def _not_below_backoff(cls, longest: float, info: ValidationInfo) -> float:
-        if longest < info.data.get("backoff", 0):
-            raise ValueError("must not be less than BACKOFF")
+        if longest < (shortest := info.data.get("backoff", 0)):
+            raise ValueError(f"is {longest:g}, and must not be less than BACKOFF, {shortest:g}")
         return longest
 
     @field_validator("key_file")
@@ -191,12 +213,31 @@ class EndpointSettings(BaseModel):
             raise ValueError("is the key of a client certificate: set CERT_FILE too")
         return key
 
+    @field_validator("username")
+    @classmethod
+    def _ends_at_the_colon(cls, username: str | None) -> str | None:
+        if username and ":" in username:
+            raise ValueError("must have no colon: basic authentication could not tell it from the password")
+        return username
+
+    @field_validator("password")
+    @classmethod
+    def _belongs_to_somebody(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if password and {"url", "username"} <= info.data.keys() and not (info.data["username"] or _user(info)):
+            raise ValueError("must not stand without USERNAME: it would not be sent")
+        return password
+
     @field_validator("bearer_token")
     @classmethod
     def _one_way_to_log_in(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if token and (info.data.get("username") or info.data.get("password")):
-            raise ValueError("must not stand together with USERNAME or PASSWORD")
+        if token and (info.data.get("username") or info.data.get("password") or _user(info)):
+            raise ValueError("must not stand together with USERNAME, PASSWORD or user info in the URL")
         return token
+
+
+def _user(info: ValidationInfo) -> str | None:
+    """Return who logs in by the user info of the URL."""
+    return urlsplit(info.data["url"].get_secret_value()).username if "url" in info.data else None
 
 
 class Settings(BaseSettings):
@@ -206,7 +247,9 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", enable_decoding=False, frozen=True, hide_input_in_errors=True
     )
 
-    redis_url: Annotated[SecretStr, _url("redis", "rediss", "unix")] = SecretStr("redis://localhost:6379/0")
+    redis_url: Annotated[SecretStr, _url("redis", "rediss", "unix"), AfterValidator(_plain_redis)] = SecretStr(
+        "redis://localhost:6379/0"
+    )
     redis_username: str | None = None
     redis_password: SecretStr | None = None
     redis_ca_file: File | None = None
@@ -227,10 +270,19 @@ class Settings(BaseSettings):
     def endpoints(self) -> tuple[EndpointSettings, ...]:
         return (self.webhook,)
 
+    @field_validator("redis_key_file")
+    @classmethod
+    def _has_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if key and "redis_cert_file" in info.data and not info.data["redis_cert_file"]:
+            raise ValueError("is the key of a client certificate: set CDR_REDIS_CERT_FILE too")
+        return key
+
     @field_validator("source_key")
     @classmethod
     def _is_enigmas(cls, key: str, info: ValidationInfo) -> str:
-        if key.startswith(f"{info.data.get('integrator', '')}:"):
+        # Not every key of this prefix is ours: an integrator may be called enigma.
+        ours = "(scratch|([a-z0-9_-]+:)?(pending|processing|failing|dead):cdr)(:.*)?"
+        if "integrator" in info.data and re.fullmatch(f"{info.data['integrator']}:{ours}", key):
             raise ValueError("must be the list that Enigma writes, not one of ours")
         return key
 
@@ -275,22 +327,32 @@ def variable_names() -> dict[str, bool]:
 def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
     """Read the environment, and below it the .env file. Raises ConfigurationError with every problem, one line each."""
     problems: list[str] = []
-    given = _given(os.environ if environ is None else environ, dotenv)
-    variables = _with_files(given, problems)
+    below = _dotenv(dotenv, problems) if dotenv else {}
+    variables = _with_files(_ours(below) | _ours(os.environ if environ is None else environ), problems)
     try:
         settings = Settings(**_Given(variables)())
     except ValidationError as error:
         problems += [_problem(details, variables) for details in error.errors(include_url=False)]
     if problems:
-        raise ConfigurationError(*problems)
+        raise ConfigurationError(*dict.fromkeys(problems))
     return settings
 
 
-def _given(environ: Mapping[str, str], dotenv: Path | None) -> dict[str, str]:
+def _dotenv(path: Path, problems: list[str]) -> Mapping[str, str | None]:
+    try:
+        return dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: must be a text file that we may read ({_reason(error)})")
+        return {}
+
+
+def _ours(variables: Mapping[str, str | None]) -> dict[str, str]:
     """Return our variables that are set; an empty one counts as not set, since compose passes those."""
-    both = {**(dotenv_values(dotenv) if dotenv else {}), **environ}
-    ours = {name: value for name, value in both.items() if name.startswith(PREFIX) and not name.startswith(KUBERNETES)}
-    return {name: value for name, value in ours.items() if value}
+    return {
+        name: value
+        for name, value in variables.items()
+        if value and name.startswith(PREFIX) and not name.startswith(KUBERNETES)
+    }
 
 
 def _with_files(given: dict[str, str], problems: list[str]) -> dict[str, str]:
@@ -298,7 +360,7 @@ def _with_files(given: dict[str, str], problems: list[str]) -> dict[str, str]:
     names = variable_names()
     files = {f"{name}_FILE": name for name, secret in names.items() if secret}
     variables = {name: value for name, value in given.items() if name in names}
-    for name in given.keys() - names.keys():
+    for name in sorted(given.keys() - names.keys()):
         if name not in files:
             nearest = difflib.get_close_matches(name, [*names, *files], n=1, cutoff=0)[0]
             problems.append(f"{name}: there is no such variable; did you mean {nearest}?")
@@ -306,11 +368,24 @@ def _with_files(given: dict[str, str], problems: list[str]) -> dict[str, str]:
             problems.append(f"{name}: must not stand together with {files[name]}")
         else:
             try:
-                variables[files[name]] = Path(given[name]).read_text().removesuffix("\n")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "it is not text"
-                problems.append(f"{name}: got {given[name]}, which cannot be read: {reason}")
+                variables[files[name]] = _secret_in(Path(given[name]))
+            except (OSError, ValueError) as error:  # the path is masked too: by mistake it may be the secret itself
+                problems.append(f"{name}: got ***; must be a text file that we may read ({_reason(error)})")
     return variables
+
+
+def _secret_in(file: Path) -> str:
+    secret = file.read_text(encoding="utf-8").removesuffix("\n")
+    if not secret:
+        raise ValueError("it is empty")
+    return secret
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong with a file, without any of its content."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _problem(details: Any, variables: Mapping[str, str]) -> str:
@@ -326,7 +401,7 @@ def _problem(details: Any, variables: Mapping[str, str]) -> str:
 
 def _shown(name: str, value: str | None) -> str:
     if value is None:
-        return "nothing"
+        return "(not set)"
     if not variable_names()[name]:
         return repr(value)
-    return repr(redacted(value)) if name.endswith(("_URL", "_PROXY")) else "***"
+    return redacted(value) if name.endswith(("_URL", "_PROXY")) else "***"

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from standardwebhooks import Webhook
 
 from app.errors import ConfigurationError
@@ -63,7 +64,7 @@ def test_all_problems_are_reported_at_once() -> None:
 
 def test_a_missing_url_is_named() -> None:
     """The one variable that has no default."""
-    with pytest.raises(ConfigurationError, match="CDR_WEBHOOK_URL: got nothing; must be set"):
+    with pytest.raises(ConfigurationError, match="CDR_WEBHOOK_URL: got \\(not set\\); must be set"):
         load_settings({}, dotenv=None)
 
 
@@ -104,33 +105,90 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"CDR_REDIS_PASSWORD_FILE": "/does/not/exist"}, "cannot be read: No such file"),
-        ({"CDR_REDIS_PASSWORD_FILE": "/etc/hostname", "CDR_REDIS_PASSWORD": "x"}, "must not stand together"),
+        ({"CDR_REDIS_PASSWORD_FILE": "/does/not/exist"}, "may read (No such file"),
+        ({"CDR_REDIS_PASSWORD_FILE": __file__, "CDR_REDIS_PASSWORD": "x"}, "must not stand together"),
         ({"CDR_REDIS_URL": "redis+sentinel://a:1/x"}, "must be a URL: redis://"),
+        ({"CDR_REDIS_URL": "redis://host/calls"}, "number of the database"),
+        ({"CDR_REDIS_URL": "redis://host/0/1"}, "number of the database"),
+        ({"CDR_REDIS_URL": "redis://host/?db=-1"}, "no options but db"),
+        ({"CDR_REDIS_URL": "redis://host/0?retry_on_timeout=1"}, "no options but db"),
+        ({"CDR_REDIS_URL": "redis://host/0?ssl_cert_reqs=none"}, "no options but db"),
+        ({"CDR_REDIS_URL": "redis://user:12#34@host/0"}, "no spaces, control characters or #"),
+        ({"CDR_WEBHOOK_URL": "http://host/a\nb"}, "no spaces, control characters or #"),
+        ({"CDR_WEBHOOK_PROXY": "socks5://host:1080"}, "must be a URL: http://"),
         ({"CDR_WEBHOOK_URL": "ftp://host/"}, "must be a URL: http://"),
         ({"CDR_WEBHOOK_URL": "http://host:99999/"}, "must be a URL"),
         ({"CDR_WEBHOOK_HEADERS": "nope"}, "must be a JSON object"),
         ({"CDR_WEBHOOK_HEADERS": '{"a b": "c"}'}, "must be a header name"),
         ({"CDR_WEBHOOK_HEADERS": '{"a": "b\\r\\nc: d"}'}, "no line breaks"),
+        ({"CDR_WEBHOOK_HEADERS": '{"a": "b\\tc"}'}, "control or non-ASCII"),
+        ({"CDR_WEBHOOK_HEADERS": '{"a": "caf\u00e9"}'}, "control or non-ASCII"),
         ({"CDR_WEBHOOK_HEADERS": '{"Webhook-Id": "c"}'}, "that is ours"),
         ({"CDR_WEBHOOK_CONTENT_TYPE": "text/plain\r\nx: y"}, "no line breaks"),
         ({"CDR_WEBHOOK_BEARER_TOKEN": "a\nb"}, "no line breaks"),
         ({"CDR_WEBHOOK_BEARER_TOKEN": "a", "CDR_WEBHOOK_USERNAME": "b"}, "must not stand together"),
+        (
+            {"CDR_WEBHOOK_BEARER_TOKEN": "a", "CDR_WEBHOOK_URL": "http://b:c@host/"},
+            "must not stand together with USERNAME, PASSWORD or user info",
+        ),
+        ({"CDR_WEBHOOK_PASSWORD": "a"}, "must not stand without USERNAME"),
+        ({"CDR_WEBHOOK_USERNAME": "a:b", "CDR_WEBHOOK_PASSWORD": "c"}, "must have no colon"),
         ({"CDR_WEBHOOK_REJECT_STATUSES": "400,500"}, "less than or equal to 499"),
         ({"CDR_WEBHOOK_REJECT_STATUSES": "429"}, "not now"),
-        ({"CDR_WEBHOOK_BACKOFF": "60"}, "must not be less than BACKOFF"),
-        ({"CDR_WEBHOOK_KEY_FILE": "/etc/hostname"}, "set CERT_FILE too"),
+        ({"CDR_WEBHOOK_BACKOFF": "60"}, "is 30, and must not be less than BACKOFF, 60"),
+        ({"CDR_WEBHOOK_KEY_FILE": __file__}, "set CERT_FILE too"),
+        ({"CDR_REDIS_KEY_FILE": __file__}, "set CDR_REDIS_CERT_FILE too"),
         ({"CDR_WEBHOOK_CA_FILE": "/does/not/exist"}, "must be a readable file"),
         ({"CDR_WEBHOOK_SECRET": "whsec_???"}, "must be base64"),
+        ({"CDR_WEBHOOK_SECRET": "c2hvcnQ="}, "at least 16 bytes"),
         ({"CDR_WEBHOOK_ATTEMPTS": "0"}, "greater than or equal to 1"),
         ({"CDR_LEASE": "inf"}, "finite"),
         ({"CDR_SOURCE_KEY": "cdr-forwarder:processing:cdr"}, "the list that Enigma writes"),
+        ({"CDR_SOURCE_KEY": "cdr-forwarder:processing:cdr:2:owner"}, "the list that Enigma writes"),
+        ({"CDR_SOURCE_KEY": "cdr-forwarder:crm:pending:cdr"}, "the list that Enigma writes"),
+        ({"CDR_SOURCE_KEY": "cdr-forwarder:scratch:list"}, "the list that Enigma writes"),
     ],
 )
 def test_bad_input_is_named(variables: dict[str, str], said: str) -> None:
     """What is wrong, and what would be right."""
     lines = problems(**variables)
     assert any(said in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"CDR_INTEGRATOR": "enigma"},
+        {"CDR_REDIS_URL": "rediss://:p%2Fw@host:6380/3?ssl_cert_reqs=none&ssl_check_hostname=false"},
+        {"CDR_REDIS_URL": "unix:///run/redis.sock?db=2"},
+        {"CDR_WEBHOOK_URL": "https://user@host/cdr?tenant=1", "CDR_WEBHOOK_PASSWORD": "x"},
+        {"CDR_WEBHOOK_CERT_FILE": __file__},
+        {"CDR_WEBHOOK_HEADERS": '{"content-type": "application/cdr+json"}'},
+    ],
+)
+def test_what_looks_odd_and_is_right_is_accepted(variables: dict[str, str]) -> None:
+    """An integrator of Enigma's own name, TLS options, a certificate with its key in one file."""
+    assert load(**variables) != load()
+
+
+def test_a_value_that_is_wrong_twice_is_one_line() -> None:
+    """The same line again would say nothing new."""
+    assert len(problems(CDR_WEBHOOK_REJECT_STATUSES="200,500,600")) == 2  # too low, too high
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"", "it is empty"), (b"\n", "it is empty"), (b"\xff", "not UTF-8")])
+def test_a_secret_file_without_a_secret_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    """Otherwise an empty mount would quietly turn signatures off."""
+    file = tmp_path / "secret"
+    file.write_bytes(content)
+    (line,) = problems(CDR_WEBHOOK_SECRET_FILE=str(file))
+    assert said in line
+
+
+def test_a_secret_in_place_of_its_file_is_not_shown() -> None:
+    """The likely slip: the password itself in <NAME>_FILE."""
+    (line,) = problems(CDR_REDIS_PASSWORD_FILE="hunter2")
+    assert line == "CDR_REDIS_PASSWORD_FILE: got ***; must be a text file that we may read (No such file or directory)"
 
 
 def test_no_secret_is_shown() -> None:
@@ -160,6 +218,11 @@ def test_no_secret_is_shown() -> None:
         ("unix://:p@/run/redis.sock", "unix:///run/redis.sock"),
         ("p@ssword", "***"),
         ("http://[broken", "***"),
+        ("http://u:pa/ss@host/", "***"),
+        ("http://u:1234/ss@host/", "***"),
+        ("http://u:pa#ss@host/", "***"),
+        ("http://u:pa?ss@host/", "***"),
+        ("http://u:pass", "***"),
     ],
 )
 def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:
@@ -175,14 +238,38 @@ def test_the_environment_goes_before_the_env_file(tmp_path: Path) -> None:
     assert (settings.lease, settings.webhook.url.get_secret_value()) == (9, "http://from-file/")
 
 
+def test_an_empty_variable_leaves_the_env_file_in_force(tmp_path: Path) -> None:
+    """Not set is not the same as set to nothing."""
+    file = tmp_path / ".env"
+    file.write_text("CDR_LEASE=7\n")
+    assert load_settings(URL | {"CDR_LEASE": ""}, dotenv=file).lease == 7
+
+
+def test_an_env_file_is_held_to_the_same_rules(tmp_path: Path) -> None:
+    """A typo there, or a file that is not text, is one more line."""
+    file = tmp_path / ".env"
+    file.write_text("CDR_LEESE=7\n")
+    with pytest.raises(ConfigurationError, match="CDR_LEESE: there is no such variable; did you mean CDR_LEASE"):
+        load_settings(URL, dotenv=file)
+    file.write_bytes(b"CDR_LEASE=\xff\n")
+    with pytest.raises(ConfigurationError, match=r"\.env: must be a text file that we may read \(it is not UTF-8\)"):
+        load_settings(URL, dotenv=file)
+
+
 def test_signing_keys_are_those_of_standard_webhooks() -> None:
-    """With and without whsec_, several at once."""
-    plain = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-    keys = load(CDR_WEBHOOK_SECRET=f"whsec_{plain} {plain}").webhook.signing_keys
-    assert keys == (Webhook(plain)._whsecret,) * 2
+    """With and without whsec_ and padding, several at once."""
+    padded = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMQ=="
+    keys = load(CDR_WEBHOOK_SECRET=f"whsec_{padded} {padded} {padded.rstrip('=')}").webhook.signing_keys
+    assert keys == (Webhook(padded)._whsecret,) * 3
 
 
 def test_an_endpoint_needs_no_more_than_a_url() -> None:
     """The defaults are those of the contract."""
     endpoint = EndpointSettings(url="http://127.0.0.1:1/")  # type: ignore[arg-type]
     assert (endpoint.timeout, endpoint.attempts, endpoint.concurrency) == (15, 5, 32)
+
+
+def test_a_setting_that_an_endpoint_does_not_have_is_refused() -> None:
+    """In code as in the environment, a typo must not leave a default in place."""
+    with pytest.raises(ValidationError, match="tiemout"):
+        EndpointSettings(url="http://127.0.0.1:1/", tiemout=1)  # type: ignore[arg-type, call-arg]

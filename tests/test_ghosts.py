@@ -1,0 +1,167 @@
+"""CDRs get into a processing list, or out of it, without its owner's knowledge; the sweep finds out."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from app.embedded import EmbeddedRedis
+from tests.conftest import StartChild
+from tests.harness import environment, eventually, gone, running, settings_from
+from tests.proxy import RedisProxy
+from tests.receiver import Receiver
+
+OFTEN = {"CDR_SWEEP_INTERVAL": "0.1"}
+SWEEPS = 8
+LEFT_OVER = 100_000
+
+
+@pytest.fixture
+async def proxy(redis_server: EmbeddedRedis) -> AsyncIterator[RedisProxy]:
+    async with RedisProxy(redis_server) as proxy:
+        yield proxy
+
+
+async def ghost(redis: EmbeddedRedis, source: str, processing: str) -> asyncio.StreamWriter:
+    """Wait for a CDR as a client does that has vanished without a word: it never reads its reply."""
+    _, writer = await asyncio.open_connection("127.0.0.1", redis.port)
+    writer.write(f"CLIENT SETNAME {source}\r\nBLMOVE {source} {processing} LEFT RIGHT 0\r\n".encode())
+    return writer
+
+
+async def is_blocked(client: Redis, name: str) -> bool:
+    clients = await client.client_list()
+    return any(other["name"] == name and "b" in other["flags"] for other in clients)
+
+
+async def test_what_a_ghost_claimed_is_delivered(
+    redis_server: EmbeddedRedis,
+    client: Redis,
+    receiver: Receiver,
+    variables: dict[str, str],
+    source: str,
+    processing: str,
+    start_child: StartChild,
+) -> None:
+    """A vanished client is first in line, and Redis moves the CDR for it into a live forwarder's list."""
+    vanished = await ghost(redis_server, source, processing)
+    await eventually(lambda: is_blocked(client, source))
+    forwarder = await start_child(variables | OFTEN, "run")
+    await eventually(lambda: forwarder.events("slot.taken"))
+    await client.rpush(source, "haunted")
+    await eventually(lambda: forwarder.events("sweep.recovered"))
+    await eventually(lambda: gone(client, source, processing))
+    assert receiver.bodies == {b"haunted": 1}
+    vanished.close()
+
+
+@pytest.mark.parametrize("end", ["head", "tail"])
+async def test_what_a_hand_puts_into_processing_is_delivered(
+    end: str, client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str
+) -> None:
+    """Also a twin of what is being delivered, which is told from it by their number."""
+    receiver.gate.clear()
+    await client.rpush(source, "a", "b")
+    async with running(settings_from(variables | OFTEN)):
+        await eventually(lambda: receiver.at_the_gate == 2)
+        await (client.lpush if end == "head" else client.rpush)(processing, "a", "c")
+        await eventually(lambda: receiver.at_the_gate == 4)
+        receiver.gate.set()
+        await eventually(lambda: gone(client, source, processing))
+    assert receiver.bodies == {b"a": 2, b"b": 1, b"c": 1}
+
+
+async def test_what_a_hand_takes_out_of_processing_is_an_event_and_no_error(
+    client: Redis,
+    receiver: Receiver,
+    variables: dict[str, str],
+    source: str,
+    processing: str,
+    dead: str,
+    start_child: StartChild,
+) -> None:
+    """While it is being delivered, or rejected; the others are acked as ever."""
+    receiver.judge = lambda body: 400 if body == b"poison" else 204
+    receiver.gate.clear()
+    await client.rpush(source, "a", "taken", "poison", "b", "b")
+    forwarder = await start_child(variables, "run")
+    await eventually(lambda: receiver.at_the_gate == 5)
+    for body in ("taken", "poison", "b"):
+        assert await client.lrem(processing, 1, body)
+    receiver.gate.set()
+    await eventually(lambda: gone(client, source, processing))
+    await eventually(lambda: sum(event["missing"] for event in forwarder.events("ack.found_nothing")) == 3)
+    assert receiver.bodies == {b"a": 1, b"taken": 1, b"b": 2}
+    assert not await client.exists(dead)
+    assert [event for event in forwarder.events() if event["level"] == "error"] == []
+
+
+async def test_a_sweep_leaves_alone_what_is_being_delivered(
+    proxy: RedisProxy,
+    client: Redis,
+    receiver: Receiver,
+    variables: dict[str, str],
+    source: str,
+    processing: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long a delivery takes, and however often the list is looked at meanwhile."""
+    monkeypatch.setattr("app.queue.WAIT", 0.05)
+    pushed = Counter({b"twin": 5} | {f"cdr {number}".encode(): 1 for number in range(15)})
+    receiver.gate.clear()
+    await client.rpush(source, *pushed.elements())
+    async with running(settings_from(variables | OFTEN | {"CDR_REDIS_URL": proxy.url})):
+        await eventually(lambda: receiver.at_the_gate == pushed.total())
+        enough = proxy.seen["page"] + 2 * SWEEPS
+        await eventually(lambda: proxy.seen["page"] >= enough)
+        assert receiver.at_the_gate == pushed.total()
+        receiver.gate.set()
+        await eventually(lambda: gone(client, source, processing))
+    assert receiver.bodies == pushed
+
+
+@pytest.mark.parametrize("outcome", ["exchange of claims", "exchange of acks and claims", "BLMOVE"])
+async def test_a_sweep_waits_for_a_claim_that_is_on_its_way(
+    outcome: str, proxy: RedisProxy, client: Redis, receiver: Receiver, variables: dict[str, str], processing: str
+) -> None:
+    """What was claimed is in processing before we know of it: until then, nobody looks."""
+    source = variables["CDR_SOURCE_KEY"]
+    proxy.hold(outcome)
+    few = {"CDR_WEBHOOK_CONCURRENCY": "2", "CDR_REDIS_URL": proxy.url}
+    pushed = Counter({b"twin": 3, b"a": 1, b"b": 1})
+    async with running(settings_from(variables | OFTEN | few)):
+        await eventually(lambda: proxy.open["BLMOVE"])
+        await client.rpush(source, *(["first"] if outcome == "BLMOVE" else pushed.elements()))
+        await eventually(lambda: proxy.held[outcome])
+        swept, since = proxy.seen["page"], time.monotonic()
+        await eventually(lambda: time.monotonic() - since > 0.5)
+        assert proxy.seen["page"] == swept
+        proxy.let_go(outcome)
+        await eventually(lambda: gone(client, source, processing))
+    assert receiver.bodies == ({b"first": 1} if outcome == "BLMOVE" else pushed)
+
+
+@pytest.mark.timeout(400)
+async def test_a_hundred_thousand_left_over_are_delivered_and_never_block_redis(
+    own_redis: EmbeddedRedis,
+    own_client: Redis,
+    receiver: Receiver,
+    integrator: str,
+    processing: str,
+    start_child: StartChild,
+) -> None:
+    """What a long outage of a predecessor may leave: read in pages, and no command takes 50 ms."""
+    await own_client.config_set("appendonly", "no")
+    await own_client.config_set("slowlog-log-slower-than", 50_000)
+    for start in range(0, LEFT_OVER, 10_000):
+        await own_client.rpush(processing, *(f"cdr {number}" for number in range(start, start + 10_000)))
+    assert await own_client.llen(processing) == LEFT_OVER
+    await own_client.slowlog_reset()
+    settings = environment(own_redis.url, receiver.url, integrator, log_level="info", webhook_concurrency="64")
+    await start_child(settings, "run")
+    await eventually(lambda: gone(own_client, processing), deadline=300)
+    assert receiver.bodies == {f"cdr {number}".encode(): 1 for number in range(LEFT_OVER)}
+    assert await own_client.slowlog_get() == []
