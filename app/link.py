@@ -142,6 +142,8 @@ def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
         "username": settings.redis_username,
         "password": settings.redis_password and settings.redis_password.get_secret_value(),
     }
+    if not url.startswith("unix:"):
+        given["socket_keepalive"] = True
     if url.startswith("rediss:"):
         given |= {
             "ssl_ca_certs": settings.redis_ca_file,
@@ -155,7 +157,6 @@ def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
         decode_responses=False,
         socket_timeout=reply_deadline,
         socket_connect_timeout=3.0,
-        socket_keepalive=True,
         health_check_interval=0,
         max_connections=CONNECTIONS,
         client_name=name,
