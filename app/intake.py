@@ -16,7 +16,7 @@ from app.in_flight import InFlight
 from app.link import OPERATOR_PAUSE
 from app.ownership import Ownership
 from app.parking import FailingRecord, now
-from app.queue import EXCHANGES, HEAD, TAIL, Ack, Queue
+from app.queue import EXCHANGES, HEAD, TAIL, Ack, Queue, Side
 from app.sweep import Sweep
 
 PAGE: Final = 64
@@ -60,9 +60,16 @@ class Intake:
         self._delivered.append(cdr)
         self._changed.set()
 
-    def buried(self, cdr: Cdr) -> None:
+    def side_of(self, cdr: Cdr) -> Side:
+        """Return the near end; and where a pass has seen a copy, the end at which that copy is the first."""
+        return HEAD if cdr.recovered or self.sweep.has_passed(cdr.body) else TAIL
+
+    def buried(self, cdr: Cdr, side: Side) -> None:
         self.in_flight.remove(cdr)
-        self.sweep.removed(cdr.body)
+        if side == self.side_of(cdr):
+            self.sweep.removed(cdr.body)
+        else:
+            self.sweep.again()  # a page was read meanwhile: which of two twins has gone is not known
         self._changed.set()
 
     def parked(self, cdr: Cdr) -> None:
@@ -168,8 +175,7 @@ class Intake:
         self._changed.set()
 
     def _as_ack(self, cdr: Cdr) -> Ack:
-        near_head = cdr.recovered or self.sweep.has_passed(cdr.body)
-        return Ack(cdr.body, HEAD if near_head else TAIL, cdr.webhook_id if cdr.failing else "")
+        return Ack(cdr.body, self.side_of(cdr), cdr.webhook_id if cdr.failing else "")
 
     def _acked(self, missing: int) -> None:
         if missing:
@@ -226,7 +232,8 @@ class Intake:
     async def _sweep_page(self) -> None:
         sweep, in_flight = self.sweep, self.in_flight
         async with self.queue.still():
-            page = await self.queue.page(sweep.cursor, min(PAGE, in_flight.free), in_flight.free_bytes)
+            most = max(1, min(PAGE, in_flight.free))  # a claim may have filled the last slot since
+            page = await self.queue.page(sweep.cursor, most, in_flight.free_bytes)
             strays = [Cdr(body, recovered=True) for body in page if sweep.step(body) > in_flight.copies(body)]
             records = await self.queue.failing([cdr.webhook_id for cdr in strays])
             for cdr, record in zip(strays, records, strict=True):

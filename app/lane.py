@@ -11,7 +11,7 @@ from app.delivery import Delivery, Outcome
 from app.in_flight import InFlight
 from app.intake import Intake
 from app.parking import Parking, now
-from app.queue import HEAD, TAIL, Queue
+from app.queue import Queue
 from app.verdict import Verdict
 
 
@@ -63,17 +63,17 @@ class Lane:
 
     async def _bury(self, cdr: Cdr, reason: Reason, verdict: Verdict) -> None:
         letter = dead_letter(cdr, self.endpoint, reason, verdict.status)
-        side = HEAD if cdr.recovered else TAIL
+        side = self.intake.side_of(cdr)
         if await self.queue.bury(cdr.body, side, cdr.webhook_id, letter) is False:
             events.ack_found_nothing(self.endpoint, 1)
         else:
             events.cdr_dead_lettered(self.endpoint, cdr.webhook_id, reason, verdict.status, cdr.attempts)
-        self.intake.buried(cdr)
+        self.intake.buried(cdr, side)
 
     async def _park(self, cdr: Cdr, verdict: Verdict) -> None:
         wait = 0.0 if self.stopping.is_set() else verdict.hold
         failing = self.parking.park(cdr.failing, cdr.attempts, wait)
-        await self.queue.park(cdr.body, HEAD if cdr.recovered else TAIL, cdr.webhook_id, failing)
+        await self.queue.park(cdr.body, self.intake.side_of(cdr), cdr.webhook_id, failing)
         events.cdr_parked(self.endpoint, cdr.webhook_id, cdr.attempts, failing.next_try.isoformat())
         self._outage.begin(f"{verdict.result} {verdict.status or ''}".strip())
         if verdict.hold:

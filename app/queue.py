@@ -112,7 +112,7 @@ class Queue:
         if not webhook_ids:
             return []
         stored = await self._link.persist("failing", lambda: self._link.commands.hmget(self._keys.failing, webhook_ids))
-        return [FailingRecord.from_json(text) if text else None for text in stored]
+        return [None if text is None else FailingRecord.from_json(text) for text in stored]
 
     @asynccontextmanager
     async def still(self) -> AsyncIterator[None]:

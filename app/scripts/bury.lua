@@ -15,7 +15,7 @@ local pushed = redis.pcall('RPUSH', KEYS[5], ARGV[8])
 if failed(pushed) then return abandon(pushed) end
 local removed = redis.pcall('LREM', KEYS[3], ARGV[5], ARGV[6])
 if failed(removed) then
-  redis.call('RPOP', KEYS[5])
+  redis.pcall('RPOP', KEYS[5]) -- where that is refused too there are two letters in the end, and no CDR is lost
   return abandon(removed)
 end
 redis.pcall('HDEL', KEYS[4], ARGV[7])
