@@ -5,6 +5,8 @@ Where it matters, the name of a command says what came of it as well: an exchang
 
 import asyncio
 import hashlib
+import socket
+import struct
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +21,9 @@ LIMIT = 64 * 1024 * 1024
 GUARDED = ("exchange", "bury", "park", "adopt")
 PLAIN = ("page", "take", "renew", "release", "survey", "rehearse")
 
-Way = Literal["command", "reply"]
+Way = Literal["command", "reply", "connection"]
+"""What is lost: a command, the reply to it, or, behind its reply, the connection alone."""
+
 Loses = Callable[[Way, str], bool]
 
 
@@ -92,6 +96,13 @@ def _exchange_outcome(request: bytes, reply: bytes) -> str:
 
 def _words(request: bytes, number: int) -> list[bytes]:
     return request.split(b"\r\n", 2 * number + 1)[2 : 2 * number + 1 : 2]
+
+
+def reset(writer: StreamWriter) -> None:
+    """Hang up as a process does that is killed with unread input: the other side is told that nobody is there."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 class RedisProxy:
@@ -172,6 +183,8 @@ class RedisProxy:
             ):
                 writer.write(reply)
                 await writer.drain()
+                if self._is_lost("connection", outcome_of(request, reply)):
+                    return reset(writer)
         finally:
             redis_writer.close()
 

@@ -133,7 +133,7 @@ async def test_a_sweep_waits_for_a_claim_that_is_on_its_way(
     few = {"CDR_WEBHOOK_CONCURRENCY": "2", "CDR_REDIS_URL": proxy.url}
     pushed = Counter({b"twin": 3, b"a": 1, b"b": 1})
     async with running(settings_from(variables | OFTEN | few)):
-        await eventually(lambda: proxy.open["BLMOVE"])
+        await eventually(lambda: proxy.seen["take"] and proxy.open["BLMOVE"])
         await client.rpush(source, *(["first"] if outcome == "BLMOVE" else pushed.elements()))
         await eventually(lambda: proxy.held[outcome])
         swept, since = proxy.seen["page"], time.monotonic()

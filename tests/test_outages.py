@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from app.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.harness import Child, environment, eventually, gone, running, settings_from
-from tests.proxy import RedisProxy
+from tests.proxy import RedisProxy, nth
 from tests.receiver import Receiver
 
 LEASE = 1.0
@@ -225,6 +225,25 @@ async def test_a_redis_that_cannot_be_reached_is_tried_again(
             await proxy.listen()
         await eventually(lambda: gone(own_client, source, processing))
     assert TWINS - receiver.bodies == Counter()
+
+
+@pytest.mark.parametrize("command", ["CLIENT SETNAME", "CLIENT SETINFO", "take", "exchange in vain"])
+async def test_a_connection_that_is_reset_behind_a_reply_is_an_outage_like_others(
+    command: str,
+    own_client: Redis,
+    proxy: RedisProxy,
+    away: dict[str, str],
+    source: str,
+    processing: str,
+    start_child: StartChild,
+) -> None:
+    """Redis dies as it accepts us: uvloop, for one, then refuses to write, with an error of its own."""
+    proxy.loses = nth("connection", command, times=6)
+    await own_client.rpush(source, *FEW.elements())
+    forwarder = await start_child(away | {"CDR_REDIS_URL": proxy.url}, "run")
+    await eventually(lambda: forwarder.process.returncode is not None or proxy.lost["connection", command])
+    await eventually(lambda: gone(own_client, source, processing))
+    assert forwarder.process.returncode is None
 
 
 async def test_a_redis_that_forgets_our_scripts_is_told_again(

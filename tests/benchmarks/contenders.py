@@ -1,0 +1,138 @@
+"""The processes that take part in a benchmark: started, ready, measured and stopped from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Self
+
+from app.leash import Leash
+
+ROOT = Path(__file__).parents[2]
+TICKS = os.sysconf("SC_CLK_TCK")
+READY_DEADLINE = 60.0
+STOP_DEADLINE = 30.0
+POLL = 0.005
+
+Lines = Sequence[str]
+
+
+def until(condition: Callable[[], Any], seconds: float) -> bool:
+    """Wait until it holds; False where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL)
+    return True
+
+
+def module(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", name, *map(str, arguments)]
+
+
+def process_module(name: str, *arguments: object) -> list[str]:
+    return module(f"tests.benchmarks.processes.{name}", *arguments)
+
+
+def launch(
+    command: Lines, environment: Mapping[str, str], stdout: int | IO[bytes], stderr: int | IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a child that dies when we do."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDR_")}
+    leash = Leash()
+    with leash:
+        return subprocess.Popen(
+            leash.on(*command),
+            stdin=leash.childs_end,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=ROOT,
+            env={**inherited, **environment},
+            start_new_session=True,
+        )
+
+
+class Contender:
+    """A forwarder, ours or another. CPU is user + system of its process, by the kernel's own count."""
+
+    def __init__(self, command: Lines, environment: Mapping[str, str], ready: bytes, log: Path) -> None:
+        with log.open("wb") as file:
+            self.process = launch(command, environment, subprocess.DEVNULL, file)
+        self.log = log
+        if not until(lambda: ready in log.read_bytes() or self.process.poll() is not None, READY_DEADLINE):
+            self.process.kill()
+        if ready not in log.read_bytes():
+            raise RuntimeError(f"{command} did not become ready:\n{log.read_text(errors='replace')}")
+
+    def cpu_seconds(self) -> float:
+        _, _, fields = self._proc("stat").rpartition(") ")
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / TICKS
+
+    def peak_mib(self) -> float:
+        line = next(line for line in self._proc("status").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _proc(self, file: str) -> str:
+        return Path(f"/proc/{self.process.pid}/{file}").read_text(encoding="utf-8")
+
+
+class Listener:
+    """A process that prints the port on which it listens."""
+
+    def __init__(self, command: Lines) -> None:
+        self.process = launch(command, {}, subprocess.PIPE)
+        assert self.process.stdout
+        self.port = int(self.process.stdout.readline())
+
+    def stop(self) -> bytes:
+        """Return what it said at its end."""
+        self.process.terminate()
+        said, _ = self.process.communicate(timeout=STOP_DEADLINE)
+        return said
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+
+class Receiver(Listener):
+    """The endpoint. What it has received is known when it has stopped."""
+
+    def __init__(self, prefix: Lines = ()) -> None:
+        super().__init__([*prefix, *process_module("receiver")])
+        self.received: dict[str, Any] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/cdr"
+
+    def stop(self) -> bytes:
+        said = super().stop()
+        self.received = json.loads(said)
+        return said

@@ -1,0 +1,53 @@
+"""Redis far away."""
+
+from tests.benchmarks.cdrs import cdrs
+from tests.benchmarks.contenders import Contender, Listener, process_module
+from tests.benchmarks.report import Report
+from tests.benchmarks.scale import Scale
+from tests.benchmarks.stage import Run, Stage, stage
+from tests.benchmarks.targets import DISTANCE_RATE
+
+FARTHEST_MS, JUDGED = 200, 256
+
+
+def run(scale: Scale) -> list[Report]:
+    report = Report("Redis at a distance")
+    for milliseconds in (1, 20, FARTHEST_MS):
+        for concurrency in scale.of((64, JUDGED), (JUDGED,)):
+            ours = _ours(milliseconds, concurrency, scale)
+            report.row(_row(milliseconds, concurrency, "forwarder", ours))
+        report.row(_row(milliseconds, 64, "straightforward loop", _straightforward(milliseconds, 64, scale)))
+    report.check(DISTANCE_RATE, ours.rate)
+    return [report]
+
+
+def _row(milliseconds: int, concurrency: int, name: str, run: Run) -> dict[str, str | int | float]:
+    return {
+        "round trip ms": milliseconds,
+        "concurrency": concurrency,
+        "": name,
+        "CDRs/s": round(run.rate),
+        "CPU µs per CDR": round(run.cpu_us),
+    }
+
+
+def _ours(milliseconds: int, concurrency: int, scale: Scale) -> Run:
+    with stage() as place, _far(place, milliseconds), place.forwarder(concurrency) as forwarder:
+        return _drained(place, forwarder, scale.of(10_000, 3_000), 60)
+
+
+def _straightforward(milliseconds: int, tasks: int, scale: Scale) -> Run:
+    with stage() as place, _far(place, milliseconds), place.straightforward(tasks) as loop:
+        return _drained(place, loop, 10_000, scale.of(10, 5))
+
+
+def _drained(place: Stage, contender: Contender, number: int, most_seconds: float) -> Run:
+    place.warm_up(contender)
+    return place.drain([contender], cdrs(number), most_seconds)
+
+
+def _far(place: Stage, milliseconds: int) -> Listener:
+    """Send the contender a long way round; the stage itself stays near."""
+    proxy = Listener(process_module("delay", place.redis_port, milliseconds / 1000))
+    place.redis_url = f"redis://127.0.0.1:{proxy.port}/0"
+    return proxy

@@ -1,0 +1,51 @@
+"""HTTP attempts and nothing else, as many at once as the forwarder would make: what they cost alone.
+
+Configured as the forwarder is; prints CPU seconds per attempt.
+"""
+
+import asyncio
+import resource
+import sys
+
+import uvloop
+
+from app.cdr import Cdr
+from app.endpoint import Endpoint
+from app.settings import load_settings
+from app.verdict import Kind
+from tests.benchmarks.cdrs import cdrs
+
+
+async def attempt(endpoint: Endpoint, waiting: list[Cdr]) -> None:
+    while waiting:
+        cdr = waiting.pop()
+        verdict = await endpoint.post(cdr.webhook_id, cdr.body, 1)
+        assert verdict.kind is Kind.DELIVERED, verdict
+
+
+async def attempts(endpoint: Endpoint, concurrency: int, number: int, size: int) -> float:
+    """Make so many attempts, and return the CPU seconds that one took."""
+    waiting = [Cdr(body) for body in cdrs(number, size)]
+    assert all(cdr.webhook_id for cdr in waiting)
+    before = _cpu_seconds()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(concurrency):
+            tasks.create_task(attempt(endpoint, waiting))
+    return (_cpu_seconds() - before) / number
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def main(number: int, size: int) -> None:
+    (settings,) = load_settings(dotenv=None).endpoints
+    endpoint = Endpoint(settings)
+    await attempts(endpoint, settings.concurrency, 500, size)
+    print(await attempts(endpoint, settings.concurrency, number, size))
+    await endpoint.aclose()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(*map(int, sys.argv[1:])))

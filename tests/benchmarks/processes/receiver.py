@@ -1,0 +1,77 @@
+"""An endpoint that answers 204 at once: as little as can be between the forwarder and its measure.
+
+It prints its port when it listens, and at SIGTERM what it has received, as JSON.
+"""
+
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from typing import cast
+
+import uvloop
+
+ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+STAMP = b'{"pushed_at": '
+
+
+class Received:
+    """`latencies` are milliseconds from the stamp in a CDR until its request was here."""
+
+    def __init__(self) -> None:
+        self.by_path: Counter[str] = Counter()
+        self.latencies: list[float] = []
+        self._distinct: set[int] = set()
+
+    def note(self, path: bytes, body: bytes) -> None:
+        self.by_path[path.decode()] += 1
+        self._distinct.add(hash(body))
+        if body.startswith(STAMP) and (pushed_at := int(body[len(STAMP) : body.index(b",")])):
+            self.latencies.append((time.monotonic_ns() - pushed_at) / 1e6)
+
+    def as_json(self) -> str:
+        return json.dumps(
+            {"by_path": self.by_path, "distinct": len(self._distinct), "latencies": sorted(self.latencies)}
+        )
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, received: Received) -> None:
+        self._received = received
+        self._unread = bytearray()
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        while (end := self._unread.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self._unread[:end]).lower()
+            whole = end + 4 + _content_length(head)
+            if len(self._unread) < whole:
+                return
+            self._received.note(head.split(b" ", 2)[1], bytes(self._unread[end + 4 : whole]))
+            del self._unread[:whole]
+            self._transport.write(ANSWER)
+
+
+def _content_length(head: bytes) -> int:
+    _, _, rest = head.partition(b"\r\ncontent-length:")
+    return int(rest.partition(b"\r\n")[0])
+
+
+async def main() -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    received = Received()
+    server = await loop.create_server(lambda: Connection(received), "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await stopping.wait()
+    print(received.as_json(), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,134 @@
+"""The image, the Compose file and the lock file agree with the code."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from app.cli import app as commands
+from app.settings import Settings, load_settings, variable_names
+from tests.harness import settings_from
+
+ROOT = Path(__file__).parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+LOCK = (ROOT / "deploy" / "requirements.txt").read_text()
+FORWARDER: dict[str, Any] = COMPOSE["services"]["forwarder"]
+OURS = [name for name, service in COMPOSE["services"].items() if service.get("image") == "cdr-forwarder"]
+
+
+def instruction(name: str) -> str:
+    """Return what follows the last instruction of that name, its lines joined."""
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return str(re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)[-1]).strip()
+
+
+def exec_form(text: str) -> list[str]:
+    words: list[str] = yaml.safe_load(text)
+    assert isinstance(words, list), "a shell would stand between the signal and the forwarder"
+    return words
+
+
+def composed() -> Settings:
+    """Return what the forwarder makes of its environment when nobody has set anything."""
+    given = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(value)) for name, value in FORWARDER["environment"].items()}
+    return settings_from(given)
+
+
+def pinned() -> dict[str, Requirement]:
+    lines = re.findall(r"^([a-z0-9].*?) \\$", LOCK, re.MULTILINE)
+    return {requirement.name: requirement for requirement in map(Requirement, lines)}
+
+
+def required() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(line) for line in project["dependencies"]]
+
+
+@pytest.mark.parametrize("name", ["docker-compose.yml", "deploy/Dockerfile"])
+def test_only_variables_that_there_are_are_named(name: str) -> None:
+    """A variable with another name would stop the forwarder with status 2."""
+    named = set(re.findall(r"CDR_[A-Z_]+", (ROOT / name).read_text()))
+    assert named <= variable_names().keys()
+
+
+def test_the_forwarder_accepts_its_environment() -> None:
+    """`docker compose up` needs no other configuration: the rest are defaults."""
+    service, host = composed(), {"CDR_WEBHOOK_URL": "http://endpoint:9000/cdr"}
+    assert service.webhook == load_settings(host, dotenv=None).webhook
+
+
+def test_it_is_given_more_time_than_its_grace() -> None:
+    """Otherwise what is still being delivered would be killed, and sent again."""
+    period = re.fullmatch(r"(\d+)s", FORWARDER["stop_grace_period"])
+    assert period
+    assert int(period[1]) > composed().shutdown_grace
+
+
+def test_redis_keeps_what_it_has_and_throws_nothing_away() -> None:
+    """The promise is about what Redis has; started by its health, since a loading Redis answers nothing."""
+    command = " ".join(COMPOSE["services"]["redis"]["command"])
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+    assert COMPOSE["services"]["redis"]["volumes"] == ["redis-data:/data"]
+    assert FORWARDER["depends_on"]["redis"] == {"condition": "service_healthy"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_it_has_no_more_rights_than_it_needs(name: str) -> None:
+    """None, and nothing to write to."""
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_any_number_of_forwarders_may_run() -> None:
+    """`--scale forwarder=3` fails on a fixed name or a published port."""
+    assert FORWARDER.keys().isdisjoint({"container_name", "hostname", "ports"})
+
+
+def test_the_image_runs_the_forwarder_itself() -> None:
+    """Not below a shell, which would keep SIGTERM to itself; and the health is asked of a command that there is."""
+    health = re.sub(r"^(--\S+ )*CMD ", "", instruction("HEALTHCHECK"))
+    assert exec_form(instruction("ENTRYPOINT")) == ["cdr-forwarder"]
+    assert instruction("STOPSIGNAL") == "SIGTERM"
+    program, command = exec_form(health)
+    assert program == "cdr-forwarder"
+    assert command in {one.callback.__name__ for one in commands.registered_commands if one.callback}
+
+
+def test_the_image_runs_as_a_user_by_number() -> None:
+    """Kubernetes' runAsNonRoot cannot tell who a name is."""
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", instruction("USER"))
+
+
+def test_the_base_of_the_image_can_be_chosen() -> None:
+    """Both stages must have the same, since a venv is tied to its Python."""
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${BASE}", "${BASE}"]
+
+
+@pytest.mark.parametrize("requirement", required(), ids=str)
+def test_the_lock_fits_what_is_required(requirement: Requirement) -> None:
+    """After a change of pyproject.toml it has to be compiled again."""
+    [pin] = pinned()[requirement.name].specifier
+    assert pin.operator == "=="
+    assert requirement.specifier.contains(pin.version)
+
+
+@pytest.mark.parametrize("name", pinned())
+def test_each_package_of_the_lock_has_its_hashes(name: str) -> None:
+    """Of a wheel and of a source archive, or more: a machine of another kind may fetch another file."""
+    [entry] = re.findall(rf"^{re.escape(name)}==.*\n(?:    --hash=sha256:[0-9a-f]{{64}}.*\n)+", LOCK, re.MULTILINE)
+    assert entry.count("--hash=sha256:") >= 2
+
+
+@pytest.mark.parametrize("file", ["deploy/requirements.txt", "deploy/Dockerfile", "docker-compose.yml"])
+def test_nothing_says_where_packages_come_from(file: str) -> None:
+    """That is the business of whoever installs: a mirror in here would be used by everybody."""
+    text = (ROOT / file).read_text()
+    assert not re.search(r"--(extra-)?index-url|--find-links|--trusted-host|file:/|https?://(?!endpoint:)", text)
