@@ -8,7 +8,7 @@ import time
 from base64 import b64encode
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Final
+from typing import Final, cast
 
 import httpx
 
@@ -77,7 +77,7 @@ async def _read(response: httpx.Response) -> None:
     """Read a little of the answer, so that its connection can be used again; the status has decided already."""
     try:
         read = 0
-        async for chunk in response.aiter_raw():
+        async for chunk in cast("httpx.AsyncByteStream", response.stream):
             read += len(chunk)
             if read > MOST_ANSWER_BYTES:
                 break

@@ -78,10 +78,9 @@ class Intake:
 
     def hold(self, seconds: float) -> None:
         """Claim and sweep nothing for so long, and then look at what was parked meanwhile."""
-        current = time.monotonic()
-        if current >= self._held_until:
+        if not self._held:
             events.lane_held(self.endpoint, seconds)
-        self._held_until = max(self._held_until, current + seconds)
+        self._held_until = max(self._held_until, time.monotonic() + seconds)
         self.sweep.soon(seconds)
 
     def wake(self) -> None:
@@ -95,6 +94,8 @@ class Intake:
             async with asyncio.timeout(self._until_due()):
                 await self._changed.wait()
         self._changed.clear()
+        if self._held and not self.stopping.is_set():
+            return []  # a claim that was waiting when the hold began may have brought one
         found, self._found = self._found, []
         return found
 
@@ -122,7 +123,11 @@ class Intake:
 
     @property
     def _takes(self) -> bool:
-        return not self.stopping.is_set() and self.ownership.holds() and time.monotonic() >= self._held_until
+        return not self.stopping.is_set() and self.ownership.holds() and not self._held
+
+    @property
+    def _held(self) -> bool:
+        return time.monotonic() < self._held_until
 
     def _room(self) -> int:
         """Slots that an exchange could fill, with those that its acks set free."""

@@ -71,13 +71,13 @@ class Lane:
         self.intake.buried(cdr, side)
 
     async def _park(self, cdr: Cdr, verdict: Verdict) -> None:
+        if verdict.hold:
+            self.intake.hold(verdict.hold)
         wait = 0.0 if self.stopping.is_set() else verdict.hold
         failing = self.parking.park(cdr.failing, cdr.attempts, wait)
         await self.queue.park(cdr.body, self.intake.side_of(cdr), cdr.webhook_id, failing)
         events.cdr_parked(self.endpoint, cdr.webhook_id, cdr.attempts, failing.next_try.isoformat())
         self._outage.begin(f"{verdict.result} {verdict.status or ''}".strip())
-        if verdict.hold:
-            self.intake.hold(verdict.hold)
         self.intake.parked(cdr)
 
     async def _notice_stop(self) -> None:

@@ -90,13 +90,10 @@ class Instrument(ast.NodeTransformer):
 
 
 class InstrumentingLoader(SourceFileLoader):
-    def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> Any:
-        tree = Instrument(self.name.removeprefix("app.")).visit(ast.parse(data, path))
-        return compile(tree, path, "exec", dont_inherit=True, optimize=_optimize)
-
     def get_code(self, fullname: str) -> Any:
         path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
+        tree = Instrument(fullname.removeprefix("app.")).visit(ast.parse(self.get_data(path), path))
+        return compile(tree, path, "exec", dont_inherit=True)
 
     def exec_module(self, module: Any) -> None:
         module.__passing__ = passing

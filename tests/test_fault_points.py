@@ -122,8 +122,10 @@ def source_line(point: str) -> str:
 
 
 def is_passed(point: str) -> bool:
-    line = f"{point.split(':')[0]}: {source_line(point)}"
-    return not any(line.startswith(module) and part in line for module, part in (name.split(maxsplit=1) for name in NOT_PASSED))
+    line = f"{point.split(':', maxsplit=1)[0]}: {source_line(point)}"
+    return not any(
+        line.startswith(module) and part in line for module, part in (name.split(maxsplit=1) for name in NOT_PASSED)
+    )
 
 
 def returns(point: str) -> bool:

@@ -34,15 +34,26 @@ def said() -> Iterator[list[EventDict]]:
         yield events
 
 
-def a_link(url: str, name: str = "test", **variables: str) -> Link:
-    return Link(settings_from(environment(url, NOWHERE, "test", **variables)), name)
+MakeLink = Callable[..., Link]
 
 
 @pytest.fixture
-async def link(own_redis: EmbeddedRedis) -> AsyncIterator[Link]:
-    link = a_link(own_redis.url)
-    yield link
-    await link.aclose()
+async def a_link() -> AsyncIterator[MakeLink]:
+    """Make a link to a URL; all are closed at the end."""
+    links: list[Link] = []
+
+    def make(url: str, name: str = "test", **variables: str) -> Link:
+        links.append(Link(settings_from(environment(url, NOWHERE, "test", **variables)), name))
+        return links[-1]
+
+    yield make
+    for link in links:
+        await link.aclose()
+
+
+@pytest.fixture
+def link(a_link: MakeLink, own_redis: EmbeddedRedis) -> Link:
+    return a_link(own_redis.url)
 
 
 def installed_servers() -> dict[str, Path]:
@@ -133,7 +144,7 @@ async def test_a_wrong_type_is_a_persons_business(link: Link) -> None:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-async def test_a_missing_right_is_a_persons_business(server: str, tmp_path: Path) -> None:
+async def test_a_missing_right_is_a_persons_business(a_link: MakeLink, server: str, tmp_path: Path) -> None:
     """NOPERM to run a command, within a script, and to use a key: each version has its own words for it."""
     async with EmbeddedRedis(tmp_path, server=SERVERS[server], appendonly=False) as redis:
         limited = ["SETUSER", "limited", "on", "nopass", "~ours:*", "+@all", "-llen"]
@@ -145,23 +156,21 @@ async def test_a_missing_right_is_a_persons_business(server: str, tmp_path: Path
         assert isinstance(await error_of(link, script), OperatorRedisError)
         assert isinstance(await error_of(link, lambda: link.commands.lrange("theirs", 0, 1)), OperatorRedisError)
         assert isinstance(await error_of(link, lambda: script(keys=["theirs"])), OperatorRedisError)
-        await link.aclose()
 
 
 @pytest.mark.parametrize("password", ["wrong", None])
 async def test_a_refused_login_is_a_persons_business(
-    link: Link, own_redis: EmbeddedRedis, own_client: Redis, password: str | None
+    a_link: MakeLink, link: Link, own_redis: EmbeddedRedis, own_client: Redis, password: str | None
 ) -> None:
     """WRONGPASS, or NOAUTH without any."""
     await own_client.config_set("requirepass", "right")
     variables = {"redis_password": password} if password else {}
     refused = a_link(own_redis.url, **variables)
     assert isinstance(await error_of(refused, refused.commands.ping), OperatorRedisError)
-    await refused.aclose()
 
 
 @pytest.mark.parametrize("server", SERVERS)
-async def test_a_full_redis_is_told_apart(server: str, tmp_path: Path) -> None:
+async def test_a_full_redis_is_told_apart(a_link: MakeLink, server: str, tmp_path: Path) -> None:
     """OOM, by a command and by a script."""
     async with EmbeddedRedis(tmp_path, server=SERVERS[server], appendonly=False) as redis:
         link = a_link(redis.url)
@@ -169,7 +178,6 @@ async def test_a_full_redis_is_told_apart(server: str, tmp_path: Path) -> None:
         script = link.commands.register_script("return redis.call('SET', KEYS[1], 'value')")
         assert isinstance(await error_of(link, lambda: link.commands.set("key", "value")), OutOfMemoryError)
         assert isinstance(await error_of(link, lambda: script(keys=["key"])), OutOfMemoryError)
-        await link.aclose()
 
 
 def assert_known(error: ForwarderError) -> None:
@@ -183,7 +191,9 @@ def assert_known(error: ForwarderError) -> None:
     [{"min-replicas-to-write": "1"}, {"replica-serve-stale-data": "no"}, {}],
     ids=["NOREPLICAS", "MASTERDOWN", "READONLY"],
 )
-async def test_a_failover_will_pass(configuration: dict[str, str], server: str, tmp_path: Path) -> None:
+async def test_a_failover_will_pass(
+    a_link: MakeLink, configuration: dict[str, str], server: str, tmp_path: Path
+) -> None:
     """A master without its replicas, or demoted: known, by a command and by a script of ours."""
     async with EmbeddedRedis(tmp_path, server=SERVERS[server], appendonly=False) as redis:
         link = a_link(redis.url)
@@ -195,7 +205,6 @@ async def test_a_failover_will_pass(configuration: dict[str, str], server: str, 
             await link.commands.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
         assert_known(await error_of(link, lambda: link.commands.set("key", "value")))
         assert_known(await error_of(link, lambda: script(keys=["owner", "ops"], args=["me", 10_000])))
-        await link.aclose()
 
 
 async def test_a_busy_redis_will_pass(link: Link, own_client: Redis) -> None:
@@ -243,12 +252,11 @@ async def test_too_many_clients_will_pass(link: Link, own_client: Redis) -> None
     assert_known(await error_of(link, link.commands.ping))
 
 
-async def test_a_cluster_that_is_down_will_pass(tmp_path: Path) -> None:
+async def test_a_cluster_that_is_down_will_pass(a_link: MakeLink, tmp_path: Path) -> None:
     """CLUSTERDOWN: a node on its own, with slots that nobody serves."""
     async with EmbeddedRedis(tmp_path, appendonly=False, cluster_enabled="yes") as redis:
         link = a_link(redis.url)
         assert_known(await error_of(link, lambda: link.commands.get("key")))
-        await link.aclose()
 
 
 async def test_an_unheard_of_error_wants_a_persons_eye(link: Link, said: list[EventDict]) -> None:
@@ -273,7 +281,9 @@ async def test_a_redis_that_is_gone_is_away(link: Link, own_redis: EmbeddedRedis
     assert said[1]["after"] > 0
 
 
-async def test_a_redis_that_is_silent_is_away(own_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_redis_that_is_silent_is_away(
+    a_link: MakeLink, own_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No reply within the deadline: it may have been applied."""
     monkeypatch.setattr("app.link.REPLY_DEADLINE", 0.1)
     link = a_link(own_redis.url)
@@ -283,7 +293,6 @@ async def test_a_redis_that_is_silent_is_away(own_redis: EmbeddedRedis, monkeypa
     own_redis.process.send_signal(signal.SIGCONT)
     assert isinstance(error, TransientRedisError)
     assert error.away
-    await link.aclose()
 
 
 async def test_an_error_is_told_once_and_its_end_too(link: Link, said: list[EventDict]) -> None:
@@ -323,7 +332,7 @@ RESENDABLE: dict[str, Callable[[Link], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("command", RESENDABLE)
 async def test_a_command_whose_reply_is_lost_is_not_sent_again(
-    command: str, own_redis: EmbeddedRedis, own_client: Redis
+    a_link: MakeLink, command: str, own_redis: EmbeddedRedis, own_client: Redis
 ) -> None:
     """A second BLMOVE would hide the first CDR, a second LREM remove a twin: the error is ours to handle."""
     await own_client.rpush("source", "twin", "twin", "twin")
@@ -331,27 +340,27 @@ async def test_a_command_whose_reply_is_lost_is_not_sent_again(
         proxy.loses = nth("reply", command)
         link = a_link(proxy.url)
         error = await error_of(link, lambda: RESENDABLE[command](link))
-        await link.aclose()
     assert isinstance(error, TransientRedisError)
     assert error.away
     assert (proxy.seen[command], await own_client.llen("source")) == (1, 2)
 
 
 @pytest.mark.parametrize("command", RESENDABLE)
-async def test_a_command_that_was_lost_is_not_sent_again(command: str, own_redis: EmbeddedRedis) -> None:
+async def test_a_command_that_was_lost_is_not_sent_again(
+    a_link: MakeLink, command: str, own_redis: EmbeddedRedis
+) -> None:
     """From here it looks the same."""
     async with RedisProxy(own_redis) as proxy:
         proxy.loses = nth("command", command)
         link = a_link(proxy.url)
         await error_of(link, lambda: RESENDABLE[command](link))
-        await link.aclose()
     assert (proxy.lost["command", command], proxy.seen[command]) == (1, 0)
 
 
 # --- the waiting claim
 
 
-async def test_only_ones_own_claim_is_unblocked(own_redis: EmbeddedRedis, own_client: Redis) -> None:
+async def test_only_ones_own_claim_is_unblocked(a_link: MakeLink, own_redis: EmbeddedRedis, own_client: Redis) -> None:
     """Others wait on the same source."""
     ours, theirs = a_link(own_redis.url, "ours"), a_link(own_redis.url, "theirs")
     claims = [asyncio.create_task(_outcome(RESENDABLE["BLMOVE"](link))) for link in (ours, theirs)]
@@ -361,8 +370,6 @@ async def test_only_ones_own_claim_is_unblocked(own_redis: EmbeddedRedis, own_cl
     assert not claims[1].done()
     await own_client.rpush("source", "cdr")
     assert await claims[1] == b"cdr"
-    for link in (ours, theirs):
-        await link.aclose()
 
 
 async def _has_blocked(client: Redis, number: int) -> bool:

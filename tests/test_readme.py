@@ -10,8 +10,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
+from app.cli import BAD_CONFIGURATION, CRASHED
 from app.embedded import WHEELS, EmbeddedRedis, find_server
 from app.errors import ForwarderError
+from app.service import CUT_OFF, STOPPED_AS_ASKED
 from app.settings import variable_names
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone
@@ -60,6 +62,12 @@ def test_the_table_of_variables_tells_the_defaults(row: list[str]) -> None:
     shown, names = [value.strip() for value in CODE.findall(row[1])], CODE.findall(row[0])
     defaults = ["" if name == "CDR_WEBHOOK_URL" else documented()[name] for name in names]
     assert (shown or [""] * len(names)) == defaults
+
+
+def test_every_exit_status_is_told() -> None:
+    """Those that the code has, and no others."""
+    told = [row[0] for row in rows(section("Configuration")) if row[0].isdigit()]
+    assert sorted(map(int, told)) == sorted({STOPPED_AS_ASKED, CRASHED, BAD_CONFIGURATION, CUT_OFF})
 
 
 def test_the_commands_need_nothing_but_python() -> None:

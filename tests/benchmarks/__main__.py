@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tests.benchmarks import drain
+from tests.benchmarks import distance, drain, idle, loss, memory, recover, replicas, sizes
 from tests.benchmarks.errors import CannotRunError
 from tests.benchmarks.report import Report, circumstances
 from tests.benchmarks.scale import FULL, QUICK, Scale
@@ -19,6 +19,13 @@ from tests.benchmarks.stage import stage
 
 BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "drain": drain.run,
+    "loss": loss.run,
+    "idle": idle.run,
+    "recover": recover.run,
+    "distance": distance.run,
+    "replicas": replicas.run,
+    "sizes": sizes.run,
+    "memory": memory.run,
 }
 
 WIDTH = 110

@@ -132,6 +132,11 @@ class Receiver(Listener):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/cdr"
 
+    @property
+    def distinct(self) -> int:
+        """How many different CDRs came."""
+        return int(self.received["distinct"])
+
     def stop(self) -> bytes:
         said = super().stop()
         self.received = json.loads(said)

@@ -48,6 +48,8 @@ def _drained(place: Stage, contender: Contender, number: int, most_seconds: floa
 
 def _far(place: Stage, milliseconds: int) -> Listener:
     """Send the contender a long way round; the stage itself stays near."""
-    proxy = Listener(process_module("delay", place.redis_port, milliseconds / 1000))
+    proxy = Listener(
+        process_module("delay", place.client.connection_pool.connection_kwargs["port"], milliseconds / 1000)
+    )
     place.redis_url = f"redis://127.0.0.1:{proxy.port}/0"
     return proxy

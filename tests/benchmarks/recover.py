@@ -68,5 +68,5 @@ def _watch(place: Stage) -> None:
 
 def _observed(place: Stage, run: Run) -> Observed:
     noted = [entry for entry in place.client.slowlog_get(100_000) if not entry["command"].startswith(b"RPUSH")]
-    slowest = max(noted, key=lambda entry: entry["duration"], default={"duration": 0, "command": b"-"})
-    return Observed(run, slowest["duration"] / 1000, slowest["command"][:24].decode(errors="replace"))
+    duration, command = max(((entry["duration"], entry["command"]) for entry in noted), default=(0, b"-"))
+    return Observed(run, duration / 1000, command[:24].decode(errors="replace"))

@@ -23,7 +23,8 @@ def _row(processes: int, number: int) -> Row:
         place.warm_up(*forwarders)
         drained = place.drain(forwarders, cdrs(number))
         place.receiver.stop()
-        shares = [100 * received / sum(by_path) for by_path in [place.receiver.by_path()] for received in by_path]
+        by_path = list(place.receiver.received["by_path"].values())
+    shares = [100 * received / sum(by_path) for received in by_path]
     return {
         "processes": processes,
         "CDRs/s": round(drained.rate),

@@ -1,6 +1,5 @@
 """Where a benchmark takes place: a Redis, an endpoint that answers at once, a backlog, and a contender."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,14 +11,16 @@ from tempfile import TemporaryDirectory
 
 from redis import Redis
 
-from app.embedded import EmbeddedRedis
-from tests.benchmarks.cdrs import cdrs
+from app.embedded import EmbeddedRedis, find_server
+from tests.benchmarks.cdrs import USUAL, cdrs
 from tests.benchmarks.contenders import Contender, Receiver, module, process_module, until
+from tests.benchmarks.namespaces import Host, Network
 
 INTEGRATOR = "bench"
 SOURCE = "bench-source"
 PROCESSING = "bench:processing:cdr"
 BACKLOG = "bench-backlog"
+NETWORK_PORT = 6379
 
 FILL_PAGE = 1000
 WARM_UP = 200
@@ -66,6 +67,9 @@ class Stage:
             self.client.rpush(key, *page)
         return self.client.llen(key)
 
+    def push(self, body: bytes) -> None:
+        self.client.rpush(SOURCE, body)
+
     def variables(self, concurrency: int, **others: str) -> dict[str, str]:
         """Return the configuration of a forwarder; names of `others` are without CDR_, in lower case."""
         given = {
@@ -101,16 +105,20 @@ class Stage:
         started = time.monotonic()
         begin()
         lists = [SOURCE, PROCESSING, *(f"{PROCESSING}:{slot}" for slot in range(2, len(contenders) + 1))]
-        until(lambda: not self.client.exists(*lists), most_seconds)
+        self.settle(lists, most_seconds)
         seconds = time.monotonic() - started
         left = sum(self.client.llen(key) for key in lists)
         cpu = sum(one.cpu_seconds() for one in contenders) - cpu_before
         return Run(total - left, seconds, cpu, max(one.peak_mib() for one in contenders))
 
+    def settle(self, lists: Sequence[str] = (SOURCE, PROCESSING), most_seconds: float = 600) -> None:
+        """Wait until nothing is pending or in processing."""
+        until(lambda: not self.client.exists(*lists), most_seconds)
+
     def warm_up(self, *contenders: Contender) -> None:
         """Open the connections and compile the scripts, outside of what is measured."""
         number = WARM_UP * len(contenders)
-        done = self.drain(contenders, cdrs(number), WARM_UP_DEADLINE)
+        done = self.drain(contenders, cdrs(number, USUAL + 1), WARM_UP_DEADLINE)
         if done.cdrs < number:
             raise RuntimeError(f"nothing moves:\n{contenders[0].log.read_text(errors='replace')[:2000]}")
 
@@ -125,14 +133,38 @@ class Stage:
 
 @contextmanager
 def stage() -> Iterator[Stage]:
-    with TemporaryDirectory(prefix="cdr-benchmark-") as name, _redis(Path(name)) as redis, Receiver() as receiver:
-        with Redis.from_url(redis.url, protocol=2, socket_timeout=None) as client:
-            yield Stage(Path(name), client, redis.url, receiver)
+    with (
+        _directory() as directory,
+        EmbeddedRedis(directory, appendonly=False) as redis,
+        Receiver() as receiver,
+        Redis.from_url(redis.url, protocol=2) as client,
+    ):
+        yield Stage(directory, client, redis.url, receiver)
 
 
-def _redis(directory: Path) -> EmbeddedRedis:
-    return EmbeddedRedis(directory, appendonly=False)
+@contextmanager
+def stage_in(net: Network) -> Iterator[Stage]:
+    """Redis on the one host, endpoint and contenders on the other; what is ours reaches Redis without the network."""
+    with (
+        _directory() as directory,
+        _redis_on(net.redis, directory) as redis,
+        Receiver(net.forwarder.prefix) as receiver,
+        Redis.from_url(redis.url, protocol=2) as client,
+    ):
+        url = f"redis://{net.redis.address}:{NETWORK_PORT}/0"
+        yield Stage(directory, client, url, receiver, net.forwarder.prefix)
 
 
-def cores() -> int:
-    return os.cpu_count() or 1
+@contextmanager
+def _directory() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="cdr-benchmark-") as name:
+        yield Path(name)
+
+
+def _redis_on(host: Host, directory: Path) -> EmbeddedRedis:
+    """Return a server that listens on a socket for us, and on the network for contenders."""
+    where = f"--bind {host.address} --port {NETWORK_PORT} --protected-mode no"
+    server = directory / "redis-server"
+    server.write_text(f'#!/bin/sh\nexec {" ".join(host.prefix)} {find_server()} "$@" {where}\n', encoding="utf-8")
+    server.chmod(0o755)
+    return EmbeddedRedis(directory, server=server, unix_socket=directory / "redis.sock", appendonly=False)

@@ -19,7 +19,7 @@ class Side(asyncio.Protocol):
         self.other: Side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._later(self.other.say, data)

@@ -23,7 +23,7 @@ async def forward(redis: Redis, http: httpx.AsyncClient, url: str, source: str, 
                 continue
             response = await http.post(url, content=cdr, headers=HEADERS)
             response.raise_for_status()
-            await redis.lrem(processing, 1, cdr)
+            await redis.lrem(processing, 1, cdr)  # type: ignore[arg-type] # bytes are right
         except (RedisError, httpx.HTTPError) as error:
             print(f"left in processing: {type(error).__name__}", file=sys.stderr, flush=True)
 
