@@ -1,7 +1,6 @@
 """How often and how long an endpoint is tried, and what came of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httpx
@@ -59,8 +58,8 @@ class Stage:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    yield Stage()
+def stage() -> Stage:
+    return Stage()
 
 
 def parked(attempts: int) -> Cdr:

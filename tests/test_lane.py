@@ -1,130 +1,267 @@
-"""What an outcome leads to: ack, dead letter or park."""
+"""What becomes of a CDR that an endpoint does not take at once: a real Redis, a real receiver."""
 
 import asyncio
 import json
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, Final
 
 import pytest
 from redis.asyncio import Redis
 
-from tests.harness import eventually, gone, running, settings_from
+from app.cdr import webhook_id
+from app.embedded import EmbeddedRedis
+from app.parking import FailingRecord
+from tests.harness import environment, eventually, gone, running, settings_from
+from tests.http_faults import NO_CONTENT, Behaviour, Connection, serve
 from tests.receiver import Receiver
 
-StartAnswers = Callable[[list[bytes]], Awaitable[tuple[str, list[float]]]]
+BAD: Final = b"bad"
+GOOD: Final = b"good"
+OFTEN: Final = {"CDR_SWEEP_INTERVAL": "0.1", "CDR_WEBHOOK_ATTEMPTS": "1"}
+HOLD: Final = 1.0
 
 
 @pytest.fixture
-async def start_answers() -> AsyncIterator[StartAnswers]:
-    """Start a receiver that gives the answers in turn, then 204; return its URL and when it was asked."""
-    servers: list[asyncio.Server] = []
-
-    async def start(answers: list[bytes]) -> tuple[str, list[float]]:
-        times: list[float] = []
-
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(asyncio.IncompleteReadError, ConnectionError):
-                while head := await reader.readuntil(b"\r\n\r\n"):
-                    await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split()[0]))
-                    times.append(time.monotonic())
-                    writer.write(answers.pop(0) if answers else b"HTTP/1.1 204 No Content\r\n\r\n")
-            writer.close()
-
-        servers.append(await asyncio.start_server(talk, "127.0.0.1", 0))
-        return f"http://127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}/", times
-
-    yield start
-    for server in servers:
-        server.close()
+def failing(integrator: str) -> str:
+    return f"{integrator}:failing:cdr"
 
 
-ONCE = {"CDR_WEBHOOK_ATTEMPTS": "1", "CDR_SWEEP_INTERVAL": "0.2"}
+def refuses(*bodies: bytes, status: int) -> Callable[[bytes], int]:
+    return lambda body: status if body in bodies else 204
 
 
-async def test_a_rejected_cdr_becomes_a_dead_letter(
+def attempts_at(receiver: Receiver, body: bytes) -> list[int]:
+    return [arrival.attempt for arrival in receiver.arrivals if arrival.body == body]
+
+
+async def letters_in(client: Redis, dead: str) -> list[dict[str, Any]]:
+    return [json.loads(letter) for letter in await client.lrange(dead, 0, -1)]
+
+
+async def record_of(client: Redis, failing: str, body: bytes) -> FailingRecord | None:
+    stored = await client.hget(failing, webhook_id(body))
+    return FailingRecord.from_json(stored) if stored else None
+
+
+# Rejected
+
+
+async def test_what_the_endpoint_will_never_take_is_a_dead_letter(
     client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, dead: str
 ) -> None:
-    """With all that the contract tells of it, base64 where it is not UTF-8."""
-    receiver.status = 422
-    await client.rpush(source, b"text", b"\xff\x00")
+    """After one attempt: 400 is not cured by trying again; those beside it are delivered."""
+    receiver.judge = refuses(BAD, status=400)
+    await client.rpush(source, BAD, GOOD)
     async with running(settings_from(variables)):
-        await eventually(lambda: client.llen(dead))
         await eventually(lambda: gone(client, source, processing))
-    letters = {letter["id"]: letter for letter in map(json.loads, await client.lrange(dead, 0, -1))}
-    assert {letter.get("cdr", letter.get("cdr_base64")) for letter in letters.values()} == {"text", "/wA="}
-    for letter in letters.values():
-        facts = {name: letter[name] for name in ("endpoint", "reason", "status", "attempts")}
-        assert facts == {"endpoint": "webhook", "reason": "rejected", "status": 422, "attempts": 1}
-        assert letter["dead_at"].endswith("+00:00")
+    [letter] = await letters_in(client, dead)
+    assert (letter["id"], letter["endpoint"], letter["cdr"]) == (webhook_id(BAD), "webhook", "bad")
+    assert (letter["reason"], letter["status"], letter["attempts"]) == ("rejected", 400, 1)
+    assert (receiver.bodies, receiver.refusals) == ({GOOD: 1}, {BAD: 1})
 
 
-async def test_an_exhausted_cdr_is_parked_and_tried_again(
-    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, integrator: str
+async def test_a_rejection_after_failures_tells_all_attempts(
+    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, dead: str, failing: str
 ) -> None:
-    """It stays in processing with a failing record, and its attempts are counted on."""
-    receiver.status = 503
-    await client.rpush(source, "cdr")
-    async with running(settings_from(variables | ONCE)):
-        await eventually(lambda: client.hlen(f"{integrator}:failing:cdr"))
-        assert await client.llen(processing) == 1
-        receiver.status = 204
-        await eventually(lambda: gone(client, processing, f"{integrator}:failing:cdr"))
-    assert [arrival.attempt for arrival in receiver.arrivals] == list(range(1, len(receiver.arrivals) + 1))
-
-
-async def test_retry_after_holds_the_lane(
-    client: Redis, start_answers: StartAnswers, variables: dict[str, str], source: str, processing: str
-) -> None:
-    """Nothing is claimed until then; then the CDR that was refused goes first to be tried again."""
-    answers = [b"HTTP/1.1 503 No\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"]
-    url, times = await start_answers(answers)
-    await client.rpush(source, "first")
-    async with running(settings_from(variables | {"CDR_WEBHOOK_URL": url})):
-        await eventually(lambda: times)
-        await client.rpush(source, "second")
+    """EXHAUSTED and parked, then rejected: the letter goes on counting, and the failing record goes with it."""
+    receiver.status = 500
+    await client.rpush(source, BAD)
+    async with running(settings_from(variables | OFTEN)):
+        await eventually(lambda: len(receiver.arrivals) >= 2)
+        parked = await eventually(lambda: record_of(client, failing, BAD))
+        receiver.status = 422
         await eventually(lambda: gone(client, source, processing))
-    assert len(times) == 3
-    assert times[1] - times[0] >= 0.9
+    [letter] = await letters_in(client, dead)
+    assert (letter["reason"], letter["status"], letter["attempts"]) == ("rejected", 422, len(receiver.arrivals))
+    assert letter["first_failed_at"] == parked.first_failed_at.isoformat()
+    assert not await client.exists(failing)
 
 
-async def test_a_poison_cdr_is_given_up_while_others_are_taken(
-    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, dead: str
+# Failed, and taken later
+
+
+async def test_what_fails_and_is_then_taken_is_delivered(
+    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, dead: str, failing: str
 ) -> None:
-    """After CDR_GIVE_UP_AFTER it is a dead letter; the others are not held up by it."""
-    receiver.judge = lambda body: 503 if body == b"poison" else 204
-    await client.rpush(source, "poison")
-    async with running(settings_from(variables | ONCE | {"CDR_GIVE_UP_AFTER": "0.3"})):
-        await eventually(lambda: receiver.refused >= 2)
-        assert not await client.exists(dead)
-        await client.rpush(source, "taken")
-        await eventually(lambda: client.llen(dead))
+    """Within its attempts, nothing is written down of it."""
+    receiver.judge = lambda _: 500 if len(receiver.arrivals) < 2 else 204
+    await client.rpush(source, GOOD)
+    async with running(settings_from(variables)):
         await eventually(lambda: gone(client, source, processing))
-    (letter,) = map(json.loads, await client.lrange(dead, 0, -1))
-    assert (letter["reason"], letter["cdr"]) == ("gave_up", "poison")
+    assert attempts_at(receiver, GOOD) == [1, 2, 3]
+    assert await gone(client, failing, dead)
+
+
+async def test_what_is_exhausted_is_parked(
+    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, failing: str
+) -> None:
+    """It stays in processing, and its record says how often it was tried and when it is its turn again."""
+    receiver.status = 500
+    await client.rpush(source, BAD)
+    patient = variables | {"CDR_SWEEP_INTERVAL": "60", "CDR_WEBHOOK_ATTEMPTS": "3"}
+    async with running(settings_from(patient)):
+        record = await eventually(lambda: record_of(client, failing, BAD))
+        assert await client.lrange(processing, 0, -1) == [BAD]
+    assert attempts_at(receiver, BAD) == [1, 2, 3]
+    assert record.attempts == 3
+    assert (record.next_try - record.first_failed_at).total_seconds() == pytest.approx(60, abs=5)
+
+
+async def test_what_is_parked_is_tried_again_until_it_is_taken(
+    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, dead: str, failing: str
+) -> None:
+    """One attempt each time, webhook-attempt goes on, and the failing record is gone with the ack."""
+    receiver.judge = lambda _: 500 if len(receiver.arrivals) < 4 else 204
+    await client.rpush(source, GOOD)
+    often = variables | {"CDR_SWEEP_INTERVAL": "0.1", "CDR_WEBHOOK_ATTEMPTS": "2"}
+    async with running(settings_from(often)):
+        await eventually(lambda: gone(client, source, processing))
+    assert attempts_at(receiver, GOOD) == [1, 2, 3, 4, 5]
+    assert receiver.bodies == {GOOD: 1}
+    assert await gone(client, failing, dead)
+
+
+async def test_a_parked_cdr_waits_longer_each_time(
+    client: Redis, receiver: Receiver, variables: dict[str, str], source: str
+) -> None:
+    """It is never tried before its next_try, which doubles."""
+    receiver.status = 500
+    await client.rpush(source, BAD)
+    async with running(settings_from(variables | OFTEN)):
+        await eventually(lambda: len(receiver.arrivals) == 5)
+    waits = [later.at - earlier.at for earlier, later in pairwise(receiver.arrivals)]
+    assert all(wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4, 0.8), strict=True))
+
+
+# Given up
+
+
+async def test_a_cdr_is_given_up_once_the_endpoint_has_taken_another(
+    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, dead: str, failing: str
+) -> None:
+    """CDR_GIVE_UP_AFTER alone is not enough: before, nobody could tell a bad CDR from a bad endpoint."""
+    receiver.judge = refuses(BAD, status=500)
+    await client.rpush(source, BAD)
+    async with running(settings_from(variables | OFTEN | {"CDR_GIVE_UP_AFTER": "0.01"})):
+        await eventually(lambda: len(receiver.arrivals) == 3)
+        assert await gone(client, dead)
+        await client.rpush(source, GOOD)
+        await eventually(lambda: client.exists(dead))
+        await eventually(lambda: gone(client, source, processing))
+    [letter] = await letters_in(client, dead)
+    assert (letter["id"], letter["reason"], letter["status"]) == (webhook_id(BAD), "gave_up", 500)
+    assert letter["attempts"] == len(attempts_at(receiver, BAD)) >= 4
+    assert letter["first_failed_at"] < letter["dead_at"]
+    assert await gone(client, failing)
 
 
 async def test_a_total_outage_dead_letters_nothing(
-    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, dead: str
+    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, dead: str, failing: str
 ) -> None:
-    """However long: a wrong URL or credential is cured by an operator."""
-    receiver.status = 401
-    await client.rpush(source, "a", "b")
-    async with running(settings_from(variables | ONCE | {"CDR_GIVE_UP_AFTER": "0.1"})):
-        await eventually(lambda: receiver.refused >= 6)
-        assert not await client.exists(dead)
+    """However long nothing is taken; when the endpoint is well again, all are delivered."""
+    pushed = [b"cdr %d" % number for number in range(20)]
+    receiver.status = 503
+    await client.rpush(source, *pushed)
+    async with running(settings_from(variables | OFTEN | {"CDR_GIVE_UP_AFTER": "0.01"})):
+        await eventually(lambda: all(len(attempts_at(receiver, body)) >= 3 for body in pushed))
+        assert await client.llen(processing) == len(pushed)
         receiver.status = 204
         await eventually(lambda: gone(client, source, processing))
-    assert receiver.bodies == Counter([b"a", b"b"])
+    assert receiver.bodies == Counter(pushed)
+    assert await gone(client, failing, dead)
+
+
+async def test_nothing_is_given_up_when_that_is_switched_off(
+    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, dead: str
+) -> None:
+    """CDR_GIVE_UP_AFTER=0: a bad one is tried on beside those that are taken."""
+    receiver.judge = refuses(BAD, status=500)
+    await client.rpush(source, BAD, GOOD)
+    async with running(settings_from(variables | OFTEN | {"CDR_GIVE_UP_AFTER": "0"})):
+        await eventually(lambda: len(attempts_at(receiver, BAD)) == 4)
+        await eventually(lambda: receiver.bodies[GOOD])
+        assert await client.lrange(processing, 0, -1) == [BAD]
+    assert await gone(client, dead)
+
+
+# Side by side
 
 
 async def test_parked_cdrs_do_not_starve_new_ones(
     client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str
 ) -> None:
-    """They take a quarter of the slots at most while new ones wait."""
-    receiver.judge = lambda body: 503 if body.startswith(b"poison") else 204
-    await client.rpush(source, *(f"poison {number}" for number in range(40)), *(f"cdr {n}" for n in range(200)))
-    async with running(settings_from(variables | ONCE | {"CDR_WEBHOOK_CONCURRENCY": "8"})):
-        await eventually(lambda: receiver.bodies.total() == 200)
-        assert await client.llen(processing) >= 40
+    """More bad ones than slots, due all the time: new ones go through."""
+    bad = [b"bad %d" % number for number in range(40)]
+    good = [b"good %d" % number for number in range(200)]
+    receiver.judge = refuses(*bad, status=500)
+    await client.rpush(source, *bad)
+    async with running(settings_from(variables | OFTEN | {"CDR_WEBHOOK_CONCURRENCY": "8"})):
+        await eventually(lambda: receiver.refusals.total() >= 2 * len(bad))
+        await client.rpush(source, *good)
+        await eventually(lambda: receiver.bodies.keys() == set(good))
+        await eventually(lambda: gone(client, source))
+        await eventually(lambda: length_is(client, processing, len(bad)))
+    assert receiver.bodies == Counter(good)
+
+
+async def length_is(client: Redis, key: str, length: int) -> bool:
+    return int(await client.llen(key)) == length
+
+
+# Held
+
+
+def asks_for_a_pause(times: int, arrived_at: list[float]) -> Behaviour:
+    """Answer the first requests 429 with Retry-After, all later ones 204; note when each came."""
+
+    async def behave(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            arrived_at.append(asyncio.get_running_loop().time())
+            busy = b"HTTP/1.1 429 Slow\r\nretry-after: %d\r\ncontent-length: 0\r\n\r\n" % HOLD
+            await connection.send(busy if len(arrived_at) <= times else NO_CONTENT)
+
+    return behave
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_retry_after_holds_the_whole_lane_and_then_it_goes_on(
+    concurrency: int,
+    client: Redis,
+    redis_server: EmbeddedRedis,
+    integrator: str,
+    source: str,
+    processing: str,
+    failing: str,
+) -> None:
+    """Nothing is sent meanwhile, neither what was refused nor what is new; then all is delivered."""
+    pushed = [b"cdr %d" % number for number in range(30)]
+    arrived_at: list[float] = []
+    await client.rpush(source, *pushed)
+    async with serve(asks_for_a_pause(concurrency, arrived_at)) as server:
+        variables = environment(redis_server.url, server.url, integrator, webhook_concurrency=str(concurrency))
+        async with running(settings_from(variables)):
+            await eventually(lambda: gone(client, source, processing))
+    refused, taken = arrived_at[:concurrency], arrived_at[concurrency:]
+    assert len(taken) == len(pushed)
+    assert taken[0] - refused[0] >= HOLD
+    assert Counter(request.partition(b"\r\n\r\n")[2] for request in server.requests[concurrency:]) == Counter(pushed)
+    assert await gone(client, failing)
+
+
+async def test_a_held_cdr_is_the_first_to_be_tried_again(
+    client: Redis, redis_server: EmbeddedRedis, integrator: str, source: str, processing: str
+) -> None:
+    """It was the oldest; it does not wait for the next sweep that would be due by the clock."""
+    arrived_at: list[float] = []
+    await client.rpush(source, b"first", b"second")
+    async with serve(asks_for_a_pause(1, arrived_at)) as server:
+        variables = environment(
+            redis_server.url, server.url, integrator, webhook_concurrency="1", sweep_interval="3600"
+        )
+        async with running(settings_from(variables)):
+            await eventually(lambda: gone(client, source, processing))
+    sent = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
+    assert sent == [b"first", b"first", b"second"]

@@ -176,7 +176,7 @@ async def test_a_missing_right_is_named_and_waited_for(
         assert [refusal.split(":")[0].lower() for refusal in missing[0]["refusals"]] == [command]
         assert await client.lrange(source, 0, -1) == [b"cdr"]
         assert "slot.taken" not in names(said)
-        # when: somebody grants it
+        # when somebody grants it
         await grant(client, user, f"+{command}")
         await eventually(lambda: gone(client, source, processing))
     assert receiver.bodies == {b"cdr": 1}
