@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-LONGEST_PARK: Final = timedelta(hours=1)
+LONGEST_PARK: Final = 3600.0
 
 
 def now() -> datetime:
@@ -33,7 +33,7 @@ class FailingRecord:
                 int(stored["attempts"]),
                 datetime.fromisoformat(stored["next_try"]).astimezone(UTC),
             )
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return cls(now(), 0, now())
 
 
@@ -51,8 +51,8 @@ class Parking:
         It is tried again after `wait` where that is known, else after a time that doubles with each try.
         """
         tries_while_parked = min(max(0, attempts - self.attempts), 20)
-        doubled = timedelta(seconds=self.sweep_interval) * 2**tries_while_parked
-        delay = min(doubled, LONGEST_PARK) if wait is None else timedelta(seconds=wait)
+        doubled = min(self.sweep_interval * 2**tries_while_parked, LONGEST_PARK)
+        delay = timedelta(seconds=doubled if wait is None else wait)
         return FailingRecord(failing.first_failed_at if failing else now(), attempts, now() + delay)
 
     def gives_up(self, failing: FailingRecord | None, last_delivery_at: datetime | None) -> bool:
@@ -62,5 +62,5 @@ class Parking:
         """
         if failing is None or not self.give_up_after or last_delivery_at is None:
             return False
-        old_enough = now() - failing.first_failed_at >= timedelta(seconds=self.give_up_after)
+        old_enough = (now() - failing.first_failed_at).total_seconds() >= self.give_up_after
         return old_enough and last_delivery_at > failing.first_failed_at

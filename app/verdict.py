@@ -49,7 +49,7 @@ def hold_of(retry_after: str | None) -> float | None:
         return min(float(retry_after), LONGEST_HOLD)
     try:
         until = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):  # email.utils raises them all
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return min(max(0.0, (until - datetime.now(UTC)).total_seconds()), LONGEST_HOLD)

@@ -82,6 +82,8 @@ def outcome_of(request: bytes, reply: bytes) -> str:
         return "NOSCRIPT"
     if command == "BLMOVE" and reply in {b"$-1\r\n", b"*-1\r\n"}:
         return "BLMOVE in vain"
+    if command == "exchange" and reply == b"$-1\r\n":
+        return "exchange again"
     if command == "exchange" and reply.startswith(b"*"):
         return _exchange_outcome(request, reply)
     return command

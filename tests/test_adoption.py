@@ -13,12 +13,14 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.adoption import PAGE, Adoption
+from app.embedded import EmbeddedRedis
 from app.keys import LaneKeys, Slot, all_slots
 from app.link import Link
 from app.ownership import Ownership
 from app.queue import Queue
 from tests.conftest import StartChild
 from tests.harness import Child, eventually, gone, running, settings_from
+from tests.proxy import RedisProxy, nth
 from tests.receiver import Receiver
 
 LEASE = 0.6
@@ -119,6 +121,19 @@ async def test_ones_own_list_is_not_adopted(neighbour: Neighbour) -> None:
     await neighbour.redis.rpush(neighbour.own.processing, "a", "b")
     await neighbour.redis.delete(neighbour.own.owner)
     assert [await neighbour.look() for _ in range(3)] == [0, 0, 0]
+
+
+async def test_what_was_adopted_unseen_is_delivered_at_once(
+    variables: dict[str, str], redis_server: EmbeddedRedis, client: Redis, receiver: Receiver, slots: list[Slot]
+) -> None:
+    """The reply to the adoption was lost: its CDRs do not wait for the next sweep, here ten minutes away."""
+    await client.rpush(slots[6].processing, "orphan")
+    async with RedisProxy(redis_server) as proxy:
+        proxy.loses = nth("reply", "adopt")
+        seldom = {"CDR_REDIS_URL": proxy.url, "CDR_SWEEP_INTERVAL": "600", "CDR_LEASE": "0.5"}
+        async with running(settings_from(variables | seldom)):
+            await eventually(lambda: proxy.lost["reply", "adopt"])
+            await eventually(lambda: receiver.bodies[b"orphan"], deadline=5)
 
 
 async def test_the_cdrs_of_a_killed_process_are_delivered_by_another(

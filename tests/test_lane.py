@@ -23,6 +23,12 @@ OFTEN: Final = {"CDR_SWEEP_INTERVAL": "0.1", "CDR_WEBHOOK_ATTEMPTS": "1"}
 HOLD: Final = 1.0
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep waits for the claim that waits in Redis: here, not for long."""
+    monkeypatch.setattr("app.queue.WAIT", 0.1)
+
+
 @pytest.fixture
 def failing(integrator: str) -> str:
     return f"{integrator}:failing:cdr"
@@ -41,7 +47,7 @@ async def letters_in(client: Redis, dead: str) -> list[dict[str, Any]]:
 
 
 async def record_of(client: Redis, failing: str, body: bytes) -> FailingRecord | None:
-    stored = await client.hget(failing, webhook_id(body))
+    stored: Any = await client.hget(failing, webhook_id(body))
     return FailingRecord.from_json(stored) if stored else None
 
 

@@ -1,13 +1,16 @@
 """How a forwarder starts, stops and dies: real processes, real signals."""
 
 import signal
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import StartChild
 from tests.harness import Child, environment, eventually, gone
+from tests.http_faults import Connection, serve
 from tests.receiver import Receiver
 
 
@@ -30,6 +33,28 @@ async def test_an_idle_forwarder_stops_at_once(
     assert not await client.exists(f"{processing}:owner")
 
 
+async def test_a_claim_that_waits_in_redis_does_not_delay_a_stop(
+    start_child: StartChild, variables: dict[str, str], client: Redis
+) -> None:
+    """It is ended from outside, and not waited for: that could take two seconds."""
+    forwarder = await start_child(variables, "run")
+    await eventually(lambda: forwarder.events("slot.taken"))
+    await eventually(lambda: a_claim_begins_to_wait(client))
+    forwarder.signal(signal.SIGTERM)
+    assert await forwarder.ended(deadline=5) == 0
+    assert seconds_between(forwarder, "service.stopping", "service.stopped") < 1
+
+
+async def a_claim_begins_to_wait(client: Redis) -> bool:
+    waiting = [one for one in await client.client_list() if one["cmd"] == "blmove" and "b" in one["flags"]]
+    return any(one["idle"] == "0" for one in waiting)
+
+
+def seconds_between(forwarder: Child, first: str, then: str) -> float:
+    times = [datetime.fromisoformat(forwarder.events(name)[0]["timestamp"]) for name in (first, then)]
+    return (times[1] - times[0]).total_seconds()
+
+
 async def test_attempts_on_the_wire_may_finish(
     start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
 ) -> None:
@@ -46,10 +71,12 @@ async def test_attempts_on_the_wire_may_finish(
     assert (await client.llen(source), await client.llen(processing)) == (32, 0)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(("grace", "signals"), [("0.2", 1), ("60", 2)], ids=["grace over", "second signal"])
 async def test_an_attempt_that_is_cut_off_is_not_lost(
     grace: str,
     signals: int,
+    number: signal.Signals,
     start_child: StartChild,
     variables: dict[str, str],
     client: Redis,
@@ -63,10 +90,12 @@ async def test_an_attempt_that_is_cut_off_is_not_lost(
     forwarder = await start_child(variables | {"CDR_SHUTDOWN_GRACE": grace}, "run")
     await eventually(lambda: receiver.at_the_gate)
     for count in range(1, signals + 1):
-        forwarder.signal(signal.SIGTERM)
+        forwarder.signal(number)
         await eventually(partial(stops_said, forwarder, count))
     assert await forwarder.ended(deadline=5) == 3
+    assert forwarder.events("grace.exceeded")[0]["cut_off"] == 1
     assert await client.lrange(processing, 0, -1) == [b"slow"]
+    assert not await client.exists(f"{processing}:owner")
     receiver.gate.set()
     await start_child(variables, "run")
     await eventually(lambda: gone(client, processing))
@@ -83,6 +112,8 @@ async def test_what_waits_between_attempts_is_left_at_once(
     await eventually(lambda: receiver.refused)
     forwarder.signal(signal.SIGTERM)
     assert await forwarder.ended(deadline=5) == 0
+    assert await client.lrange(processing, 0, -1) == [b"unlucky"]
+    assert not await client.exists(f"{processing}:owner")
     receiver.status = 204
     await start_child(variables, "run")
     await eventually(lambda: gone(client, processing))
@@ -144,6 +175,52 @@ async def test_a_stop_before_redis_answers_is_prompt(start_child: StartChild, re
     await eventually(lambda: forwarder.events("redis.lost"))
     forwarder.signal(signal.SIGTERM)
     assert await forwarder.ended(deadline=5) == 0
+
+
+async def test_a_stop_while_redis_says_nothing_is_prompt(start_child: StartChild, receiver: Receiver) -> None:
+    """Redis takes the connection and never answers: a stop does not wait for that."""
+    async with serve(asks_and_hears_nothing) as silent:
+        redis_url = f"redis://127.0.0.1:{silent.port}/0"
+        forwarder = await start_child(environment(redis_url, receiver.url, "early"), "run")
+        await eventually(lambda: forwarder.events("service.started"))
+        await silent.until(lambda server: server.open_connections > 0)
+        forwarder.signal(signal.SIGTERM)
+        assert await forwarder.ended(deadline=5) == 0
+    assert seconds_between(forwarder, "service.stopping", "service.stopped") < 2
+
+
+async def asks_and_hears_nothing(connection: Connection) -> None:
+    await connection.left()
+
+
+async def test_a_crash_is_told_and_loses_nothing(
+    start_child: StartChild,
+    variables: dict[str, str],
+    client: Redis,
+    receiver: Receiver,
+    source: str,
+    processing: str,
+    tmp_path: Path,
+) -> None:
+    """Exit status 1 and one line with the reason; what was claimed stays, and the next process delivers it."""
+    await client.rpush(source, "unlucky")
+    forwarder = await start_child(variables | with_fault(tmp_path), "run")
+    assert await forwarder.ended() == 1
+    [crash] = forwarder.events("service.crashed")
+    assert crash["level"] == "error"
+    assert "RuntimeError: out of cheese" in crash["exception"]
+    assert await client.lrange(processing, 0, -1) == [b"unlucky"]
+    await start_child(variables, "run")
+    await eventually(lambda: gone(client, source, processing))
+    assert receiver.bodies == {b"unlucky": 1}
+
+
+def with_fault(directory: Path) -> dict[str, str]:
+    """Return variables with which every Python process is started with a bug in it."""
+    bug = "raise RuntimeError('out of cheese')"
+    code = f"import app.endpoint\nasync def post(*_):\n    {bug}\napp.endpoint.Endpoint.post = post\n"
+    (directory / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": f"{directory}:{Path(__file__).parent.parent}"}
 
 
 async def test_another_installation_on_the_same_name_is_refused(

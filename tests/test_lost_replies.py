@@ -1,9 +1,11 @@
 """A command is lost, or it is carried out and its reply is lost: for every kind of command that we send."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from redis.asyncio import Redis
@@ -153,6 +155,38 @@ async def test_nothing_is_lost_when_much_is(seed: int, world: World) -> None:
     await world.forward_all()
     assert world.proxy.lost.total() > 10
     await world.assert_nothing_was_lost()
+
+
+@pytest.mark.parametrize("outcome", ["BLMOVE", "exchange of claims"])
+async def test_a_claim_whose_reply_is_lost_is_looked_for_at_once(
+    outcome: str, proxy: RedisProxy, client: Redis, receiver: Receiver, variables: dict[str, str], source: str
+) -> None:
+    """Not only with the next sweep, which may be long away."""
+    proxy.loses = nth("reply", outcome)
+    seldom = {"CDR_SWEEP_INTERVAL": "3600", "CDR_REDIS_URL": proxy.url}
+    async with running(settings_from(variables | seldom)):
+        await eventually(lambda: proxy.seen["take"] and proxy.open["BLMOVE"])
+        await client.rpush(source, "a", "b", "b")
+        await eventually(lambda: proxy.lost["reply", outcome])
+        await eventually(lambda: receiver.bodies == {b"a": 1, b"b": 2})
+
+
+async def test_an_ack_that_is_sent_again_leaves_a_twin_alone(
+    proxy: RedisProxy, client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str
+) -> None:
+    """It stays in processing for as long as it is being delivered itself."""
+    proxy.loses = nth("reply", "exchange of acks")
+    first, second = asyncio.Event(), asyncio.Event()
+    async with running(settings_from(variables | {"CDR_REDIS_URL": proxy.url})):
+        for number, receiver.gate in enumerate((first, second), start=1):
+            await client.rpush(source, "twin")
+            await eventually(partial(lambda all_of_them: receiver.at_the_gate == all_of_them, number))
+        first.set()
+        await eventually(lambda: proxy.seen["exchange again"])
+        assert await client.lrange(processing, 0, -1) == [b"twin"]
+        second.set()
+        await eventually(lambda: gone(client, processing))
+    assert receiver.bodies == {b"twin": 2}
 
 
 async def test_every_command_is_in_the_list(world: World) -> None:

@@ -225,6 +225,19 @@ async def test_a_source_that_is_not_ours_to_read_is_waited_for(
         await eventually(lambda: receiver.bodies[b"cdr"])
 
 
+async def test_a_right_to_claim_that_is_taken_away_is_told(
+    user: str, client: Redis, limited: dict[str, str], receiver: Receiver, source: str, said: list[EventDict]
+) -> None:
+    """The other way of claiming takes over, one CDR at a time: slower, so that somebody should know why."""
+    async with running(settings_from(limited)):
+        await eventually(lambda: "slot.taken" in names(said))
+        await grant(client, user, "-lmove")
+        await client.rpush(source, "a", "b", "c")
+        await eventually(lambda: receiver.bodies.total() == 3)
+        told = await eventually(lambda: [event for event in said if event["event"] == "redis.refused"], deadline=5)
+        assert told[0]["log_level"] == "error"
+
+
 async def test_without_info_all_goes_on(
     user: str, client: Redis, limited: dict[str, str], receiver: Receiver, source: str, said: list[EventDict]
 ) -> None:

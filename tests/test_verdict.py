@@ -1,5 +1,6 @@
 """What each answer of an endpoint means, by the table of the contract."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Final
@@ -9,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.settings import EndpointSettings
-from app.verdict import LONGEST_HOLD, Kind, Verdict, hold_of, verdict_of
+from app.verdict import LONGEST_HOLD, Kind, Result, Verdict, hold_of, verdict_of
 
 REJECTS: Final = EndpointSettings(url="http://127.0.0.1/").reject_statuses  # type: ignore[arg-type]
 
-TABLE: Final = {
+TABLE: Final[dict[Iterable[int], tuple[Kind, Result]]] = {
     range(100, 200): (Kind.TRANSIENT, "protocol"),
     range(200, 300): (Kind.DELIVERED, "success"),
     range(300, 400): (Kind.TRANSIENT, "http_3xx"),
