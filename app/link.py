@@ -26,9 +26,13 @@ CONNECTIONS: Final = 16
 
 NEEDS_PERSON: Final = (
     *("WRONGTYPE", "NOPERM", "NOAUTH", "WRONGPASS"),
-    *("can't run this command", "can't access at least one of the keys"),  # NOPERM inside a script, before 7.0
+    # NOPERM inside a script: before 7.0, and since 7.2.
+    *("can't run this command", "can't access at least one of the keys", "ACL failure in script"),
 )
-KNOWN: Final = ("UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "max number of clients")
+KNOWN: Final = (
+    *("READONLY", "MASTERDOWN", "CLUSTERDOWN"),  # inside a script, where 6.2 gives them no type
+    *("UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "max number of clients"),
+)
 KNOWN_TYPES: Final = (
     *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
     refusals.MaxConnectionsError,
@@ -118,6 +122,13 @@ class Link:
             needs_person = isinstance(error, OperatorRedisError) or not getattr(error, "known", True)
             refused = events.refused_command(command, needs_person=needs_person)
             self._refused.setdefault(command, refused).begin(str(error))
+
+    def note_refusal(self, command: str, refusal: str) -> None:
+        """Tell of what a script was refused though the script itself went on; empty: nothing was."""
+        if refusal:
+            self._note(command, meaning(refusals.ResponseError(refusal)))
+        elif command in self._refused:
+            self._refused.pop(command).end()
 
     async def unblock(self) -> None:
         """End a waiting claim at once, without the risk that cancelling it has: Redis decides which came first."""

@@ -3,11 +3,12 @@
 import asyncio
 from typing import Any, Final
 
-from redis.exceptions import NoPermissionError
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoPermissionError, ResponseError
 
 from app import events
 from app.errors import OperatorRedisError, RedisUnusableError, TransientRedisError
-from app.link import OPERATOR_PAUSE, Link
+from app.link import OPERATOR_PAUSE, Link, meaning
 
 OLDEST_REDIS: Final = (6, 2)
 
@@ -37,7 +38,7 @@ async def _server_info(link: Link) -> dict[str, Any]:
 async def _refusals(link: Link, scratch: str) -> list[str]:
     rehearse = link.script("rehearse")
     keys = [f"{scratch}:{kind}" for kind in ("string", "list", "hash")]
-    refusals = [text.decode() for text in await link.persist("rehearse", lambda: rehearse(keys=keys))]
+    refusals = await link.persist("rehearse", lambda: _tried(rehearse, keys))
     try:
         moment: Any = 0.01  # redis-py says int, Redis takes both
         await link.call("claim", lambda: link.blocking.blmove(keys[1], keys[1], moment, "LEFT", "RIGHT"))
@@ -45,4 +46,14 @@ async def _refusals(link: Link, scratch: str) -> list[str]:
         pass  # full, or away just now: the right is not missing
     except OperatorRedisError as error:
         refusals.append(f"BLMOVE: {error}")
+    return refusals
+
+
+async def _tried(rehearse: AsyncScript, keys: list[str]) -> list[str]:
+    """Return the rights that are missing. Raises where Redis takes no writes just now, which is tried again."""
+    refusals: list[str] = [text.decode() for text in await rehearse(keys=keys)]
+    for refusal in refusals:
+        error = ResponseError(refusal.partition(": ")[2])
+        if not isinstance(meaning(error), OperatorRedisError):
+            raise error
     return refusals

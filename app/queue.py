@@ -83,6 +83,8 @@ class Queue:
             args += (ack.side, ack.body, ack.failing_id)
         keys = [self._slot.processing, self._keys.failing, self._keys.pending]
         reply = await self._apply("exchange", self._exchange, keys, args)
+        if reply is not None and claims:
+            self._link.note_refusal("claim many", reply[1].decode())
         return None if reply is None else Exchanged(reply[0], reply[2:], reply[1].decode())
 
     async def bury(self, body: bytes, side: Side, webhook_id: str, letter: bytes) -> bool | None:
@@ -96,10 +98,10 @@ class Queue:
         await self._apply("park", self._park, keys, [side, body, webhook_id, failing.to_json()])
 
     async def adopt(self, orphan: Slot, most: int) -> int:
-        """Move up to `most` CDRs from a list without owner to the end of ours; return how many."""
+        """Move up to `most` CDRs from a list without owner to the end of ours; return how many, or may have been."""
         keys = [self._slot.processing, orphan.owner, orphan.processing]
         adopted: int | None = await self._apply("adopt", self._adopt, keys, [most])
-        return adopted or 0
+        return most if adopted is None else adopted
 
     async def page(self, start: int, most: int, most_bytes: int) -> list[bytes]:
         args = [start, most, most_bytes]
