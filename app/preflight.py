@@ -38,7 +38,7 @@ async def _server_info(link: Link) -> dict[str, Any]:
 async def _refusals(link: Link, scratch: str) -> list[str]:
     rehearse = link.script("rehearse")
     keys = [f"{scratch}:{kind}" for kind in ("string", "list", "hash")]
-    refusals = await link.persist("rehearse", lambda: _tried(rehearse, keys))
+    refusals: list[str] = await link.persist("rehearse", lambda: _tried(rehearse, keys))
     try:
         moment: Any = 0.01  # redis-py says int, Redis takes both
         await link.call("claim", lambda: link.blocking.blmove(keys[1], keys[1], moment, "LEFT", "RIGHT"))
