@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Final
 
@@ -33,6 +34,9 @@ KNOWN: Final = (
     *("READONLY", "MASTERDOWN", "CLUSTERDOWN"),  # inside a script, where 6.2 gives them no type
     *("UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "max number of clients"),
 )
+FOREIGN_ERRORS: Final = (refusals.RedisError, OSError, RuntimeError)
+"""All that redis-py raises; uvloop says RuntimeError of a connection that closed under it."""
+
 KNOWN_TYPES: Final = (
     *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
     refusals.MaxConnectionsError,
@@ -88,7 +92,7 @@ class Link:
         cancels = _cancels()
         try:
             reply = await send()
-        except (refusals.RedisError, OSError) as raised:
+        except FOREIGN_ERRORS as raised:
             error = meaning(raised)
             self._note(command, error)
             raise error from raised
@@ -137,8 +141,9 @@ class Link:
                 await self.commands.client_unblock(int(client["id"]))
 
     async def aclose(self) -> None:
-        await self.blocking.aclose()
-        await self.commands.aclose()
+        for client in (self.blocking, self.commands):
+            with suppress(*FOREIGN_ERRORS):
+                await client.aclose()
 
 
 def _cancels() -> int:

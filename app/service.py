@@ -6,8 +6,6 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
 
-from redis.exceptions import RedisError
-
 from app import events
 from app.adoption import Adoption
 from app.delivery import Delivery
@@ -17,7 +15,7 @@ from app.in_flight import InFlight
 from app.intake import Intake
 from app.keys import LaneKeys, Slot
 from app.lane import Lane
-from app.link import Link
+from app.link import FOREIGN_ERRORS, Link
 from app.ownership import Ownership, new_process_id
 from app.parking import Parking
 from app.preflight import preflight
@@ -93,7 +91,7 @@ class Service:
 
     async def _unblock_at_stop(self) -> None:
         await self._stopping.wait()
-        with suppress(RedisError, OSError):  # without it, the waiting claim ends by itself a little later
+        with suppress(*FOREIGN_ERRORS):  # without it, the waiting claim ends by itself a little later
             await self._link.unblock()
 
     async def _close(self) -> None:

@@ -72,6 +72,11 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
                 service.stop()
 
 
+def measured() -> dict[str, str]:
+    """Return what lets coverage see a child process too; nothing where it is not measured."""
+    return {name: os.environ[name] for name in ("COVERAGE_PROCESS_CONFIG",) if name in os.environ}
+
+
 class Child:
     """`python -m app` as a child process, its events in a file."""
 
@@ -82,7 +87,7 @@ class Child:
     @classmethod
     async def start(cls, directory: Path, variables: Mapping[str, str], *arguments: str) -> "Child":
         log = directory / f"child-{os.urandom(4).hex()}.log"
-        inherited = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_START") if name in os.environ}
+        inherited = {"PATH": os.environ["PATH"], **measured()}
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "app", *arguments),

@@ -19,7 +19,7 @@ from app.demo_count import Count, Ledger, percentile
 from app.demo_lists import Lengths
 from app.demo_view import LiveView, PlainView, Scene, notable, sparkline
 from app.sample_endpoint import Arrival
-from tests.harness import eventually
+from tests.harness import eventually, measured
 
 REPOSITORY = Path(__file__).parents[1]
 COUNT = re.compile(
@@ -49,7 +49,7 @@ async def start_demo(directory: Path, **variables: str) -> Process:
         stdout=PIPE,
         stderr=PIPE,
         cwd=REPOSITORY,
-        env={"PATH": os.defpath, "TMPDIR": str(directory), **variables},
+        env={"PATH": os.defpath, "TMPDIR": str(directory), **measured(), **variables},
         start_new_session=True,
     )
 
@@ -138,7 +138,7 @@ async def test_a_forwarder_that_ends_by_itself_is_told(tmp_path: Path) -> None:
         stdout=PIPE,
         stderr=PIPE,
         cwd=REPOSITORY,
-        env={"PATH": os.defpath, "TMPDIR": str(tmp_path)},
+        env={"PATH": os.defpath, "TMPDIR": str(tmp_path), **measured()},
     )
     out, err = await demo.communicate()
     assert (demo.returncode, err) == (1, b"")
