@@ -12,7 +12,8 @@ from app import events
 from app.errors import ConfigurationError, RedisUnusableError
 from app.healthcheck import is_healthy
 from app.service import Service
-from app.settings import Settings, load_settings
+from app.settings import Settings
+from app.variables import load_settings
 
 CRASHED: Final = 1
 BAD_CONFIGURATION: Final = 2

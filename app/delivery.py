@@ -10,7 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from app import events
 from app.cdr import Cdr
 from app.endpoint import Endpoint
-from app.settings import EndpointSettings
+from app.endpoint_settings import EndpointSettings
 from app.verdict import Kind, Verdict
 
 

@@ -12,8 +12,8 @@ from typing import Final, cast
 
 import httpx
 
+from app.endpoint_settings import EndpointSettings
 from app.failures import failure_kind
-from app.settings import EndpointSettings
 from app.transport import build_transport
 from app.verdict import Kind, Verdict, verdict_of
 

@@ -3,7 +3,6 @@
 from contextlib import suppress
 
 from app.errors import ForwarderError
-from app.keys import all_slots
 from app.link import Link
 from app.ownership import new_process_id, runs_here
 from app.settings import Settings
@@ -17,7 +16,7 @@ async def is_healthy(settings: Settings) -> bool:
     link = Link(settings, new_process_id())
     owners: list[bytes | None] = []
     with suppress(ForwarderError):
-        keys = [slot.owner for slot in all_slots(settings.integrator)]
+        keys = [slot.owner for slot in settings.slots()]
         owners = await link.call("owners", lambda: link.commands.mget(keys))
     await link.aclose()
     return any(map(runs_here, owners))

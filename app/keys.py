@@ -59,11 +59,6 @@ class LaneKeys:
         """List of dead letters, oldest at the head."""
         return f"{base_of(self.integrator, self.endpoint)}:dead:cdr"
 
-    @property
-    def scratch(self) -> str:
-        """Prefix of the keys on which our rights are tried at start; never outlives the trial."""
-        return f"{self.integrator}:scratch"
-
 
 def pending_of(integrator: str, endpoint: str) -> str:
     """Return the list that distribution fills for one endpoint."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app import events
 from app.errors import ConfigurationError, FencedError, ForwarderError
-from app.keys import MOST_SLOTS, Slot, all_slots
+from app.keys import MOST_SLOTS, Slot
 from app.link import Link
 from app.settings import Settings
 
@@ -26,7 +26,7 @@ class Ownership:
 
     def __init__(self, link: Link, process_id: str, settings: Settings) -> None:
         self._link = link
-        self._slots = all_slots(settings.integrator)
+        self._slots = settings.slots()
         self._source = settings.source_key
         self._endpoints = sorted(endpoint.name for endpoint in settings.endpoints)
         self.lease = settings.lease

@@ -10,18 +10,20 @@ from app import events
 from app.adoption import Adoption
 from app.delivery import Delivery
 from app.endpoint import Endpoint
+from app.endpoint_settings import EndpointSettings
 from app.errors import FencedError, ForwarderError
 from app.in_flight import InFlight
 from app.intake import Intake
-from app.keys import LaneKeys, Slot
+from app.keys import Slot
 from app.lane import Lane
 from app.link import FOREIGN_ERRORS, Link
 from app.ownership import Ownership, new_process_id
 from app.parking import Parking
 from app.preflight import preflight
 from app.queue import Queue
-from app.settings import EndpointSettings, Settings, redacted
+from app.settings import Settings
 from app.sweep import Sweep
+from app.values import redacted
 
 STOPPED_AS_ASKED: Final = 0
 CUT_OFF: Final = 3
@@ -69,7 +71,7 @@ class Service:
             self._deadline.reschedule(asyncio.get_running_loop().time() + grace)
 
     async def _forward(self) -> None:
-        await preflight(self._link, f"{self._lane_keys().scratch}:{self._process_id}")
+        await preflight(self._link, f"{self._settings.scratch}:{self._process_id}")
         while not self._stopping.is_set():
             slot = await self._ownership.take()
             with suppress(FencedError):
@@ -108,12 +110,9 @@ class Service:
             events.grace_exceeded(cut_off)
         return CUT_OFF if cut_off else STOPPED_AS_ASKED
 
-    def _lane_keys(self) -> LaneKeys:
-        return LaneKeys(self._settings.integrator, self._settings.source_key)
-
     def _lane(self, slot: Slot, endpoint: EndpointSettings) -> Lane:
         settings, name = self._settings, endpoint.name
-        queue = Queue(self._link, self._ownership, slot, self._lane_keys(), settings.source_oldest)
+        queue = Queue(self._link, self._ownership, slot, settings.lane_keys(name), settings.source_oldest)
         in_flight = InFlight(endpoint.concurrency)
         adoption = Adoption(self._link, queue, slot, name, settings.lease)
         sweep = Sweep(settings.sweep_interval)

@@ -27,9 +27,9 @@ import httpx
 import yarl
 from aiohttp.client_proto import ResponseHandler
 
+from app.endpoint_settings import EndpointSettings
 from app.errors import ConfigurationError
 from app.failures import FOREIGN_ERRORS, ConnectionLostError, reason, translated
-from app.settings import EndpointSettings
 
 MOST_HEADER_BYTES: Final = 64 * 1024
 

@@ -112,7 +112,7 @@ class InstrumentingFinder(MetaPathFinder):
 async def forward_all(case: Case) -> None:
     """Run a forwarder until everything that it was given is gone, then stop it."""
     from app.service import Service  # noqa: PLC0415 - after the instruments are in place
-    from app.settings import load_settings  # noqa: PLC0415
+    from app.variables import load_settings  # noqa: PLC0415
 
     settings = load_settings(case.variables, dotenv=None)
     processing = f"{settings.integrator}:processing:cdr"

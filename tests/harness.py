@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixed
 
 from app.service import Service
-from app.settings import Settings, load_settings
+from app.settings import Settings
+from app.variables import load_settings
 
 DEADLINE = 20.0
 

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from app.cdr import Cdr
 from app.delivery import Delivery, Outcome
 from app.endpoint import Endpoint
+from app.endpoint_settings import EndpointSettings
 from app.parking import FailingRecord, now
-from app.settings import EndpointSettings
 from app.verdict import Kind, Verdict
 from tests.harness import eventually
 

@@ -10,7 +10,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from app.cli import app as commands
-from app.settings import Settings, load_settings, variable_names
+from app.settings import Settings
+from app.variables import load_settings, variable_names
 from tests.harness import settings_from
 
 ROOT = Path(__file__).parent.parent

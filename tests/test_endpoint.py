@@ -17,7 +17,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.cdr import webhook_id
 from app.endpoint import MOST_ANSWER_BYTES, Endpoint
-from app.settings import EndpointSettings
+from app.endpoint_settings import EndpointSettings
 from app.verdict import Kind, Verdict
 from tests.http_faults import (
     NO_CONTENT,

@@ -21,9 +21,12 @@ LAYERS: Final = (
     {"adoption", "sweep", "dead_letters", "in_flight", "endpoint", "demo_count", "demo_child"},
     {"queue", "cdr", "transport", "preflight", "sample_endpoint", "embedded"},
     {"ownership", "parking", "verdict", "failures", "leash"},
-    {"link", "keys"},
+    {"link"},
+    {"variables"},
     {"events", "settings"},
-    {"errors"},
+    {"endpoint_settings"},
+    {"values"},
+    {"errors", "keys"},
 )
 """Each may import from those below it, and from none beside or above it."""
 
@@ -32,7 +35,7 @@ KNOWS: Final = {
     "aiohttp": {"transport", "failures"},
     "redis": {"link", "queue", "preflight", "service", "embedded", "demo", "demo_calls", "demo_lists"},
     "structlog": {"events"},
-    "pydantic": {"settings"},
+    "pydantic": {"values", "endpoint_settings", "settings", "variables"},
     "typer": {"cli"},
     "rich": {"demo", "demo_view", "demo_count"},
 }

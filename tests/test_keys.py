@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.keys import LaneKeys, Slot, all_slots
+from app.keys import LaneKeys, Slot, all_slots, pending_of
 
 
 @pytest.mark.parametrize(
@@ -32,5 +32,15 @@ def test_all_keys_of_an_integrator_begin_with_its_name() -> None:
     """One pattern in an ACL covers them, and two integrators share none."""
     lane = LaneKeys("acme", "source")
     keys = [key for slot in all_slots("acme") for key in (slot.processing, slot.owner, slot.ops)]
-    assert all(key.startswith("acme:") for key in (*keys, lane.failing, lane.dead, lane.scratch))
+    assert all(key.startswith("acme:") for key in (*keys, lane.failing, lane.dead))
     assert len(set(keys)) == 3 * 64
+
+
+def test_the_lists_of_an_endpoint_have_its_name_and_the_owner_is_that_of_all_lanes() -> None:
+    """One lease covers whatever a process holds."""
+    slot, keys = Slot("acme", 2, "crm"), LaneKeys("acme", pending_of("acme", "crm"), "crm")
+    assert (slot.processing, slot.ops) == ("acme:crm:processing:cdr:2", "acme:crm:processing:cdr:2:ops")
+    assert slot.owner == Slot("acme", 2).owner == "acme:processing:cdr:2:owner"
+    assert (keys.pending, keys.failing, keys.dead) == (
+        *("acme:crm:pending:cdr", "acme:crm:failing:cdr", "acme:crm:dead:cdr"),
+    )

@@ -14,7 +14,7 @@ from app.cli import BAD_CONFIGURATION, CRASHED
 from app.embedded import WHEELS, EmbeddedRedis, find_server
 from app.errors import ForwarderError
 from app.service import CUT_OFF, STOPPED_AS_ASKED
-from app.settings import variable_names
+from app.variables import variable_names
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone
 from tests.receiver import Receiver

@@ -16,9 +16,9 @@ import uvloop
 from pydantic import SecretStr
 
 import app.transport
+from app.endpoint_settings import EndpointSettings
 from app.errors import ConfigurationError
 from app.failures import ConnectionLostError, NameResolutionError, TLSError, failure_kind
-from app.settings import EndpointSettings
 from app.transport import build_transport
 from tests.certificates import Authority, self_signed
 from tests.http_faults import (

@@ -11,7 +11,7 @@ import uvloop
 
 from app.cdr import Cdr
 from app.endpoint import Endpoint
-from app.settings import load_settings
+from app.variables import load_settings
 from app.verdict import Kind
 from tests.benchmarks.cdrs import cdrs
 

@@ -1,0 +1,129 @@
+"""How the variables are read, and what is said of those that cannot work."""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from dotenv import dotenv_values
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource
+
+from app.endpoint_settings import EndpointSettings
+from app.errors import ConfigurationError
+from app.settings import PREFIX, Settings
+from app.values import redacted
+
+KUBERNETES: Final = "CDR_FORWARDER_"
+"""Kubernetes injects variables of this prefix into every pod where a Service has our name."""
+
+
+class _Given(EnvSettingsSource):
+    """Variables from a mapping in place of the environment."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        # CDR_WEBHOOK_<X> is a field of an endpoint, like the later CDR_ENDPOINTS__<name>__<X>.
+        self._given = {
+            re.sub("^cdr_webhook_", "cdr_webhook__", name.lower()): value for name, value in variables.items()
+        }
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._given
+
+
+def variable_names() -> dict[str, bool]:
+    """Return every variable, and whether it is secret; a secret one can also be given as <NAME>_FILE."""
+    names = {}
+    for field, info in Settings.model_fields.items():
+        if info.annotation is not EndpointSettings:
+            names[f"{PREFIX}{field.upper()}"] = "SecretStr" in repr(info.annotation)
+    for field, info in EndpointSettings.model_fields.items():
+        if field != "name":
+            names[f"{PREFIX}WEBHOOK_{field.upper()}"] = "SecretStr" in repr(info.annotation)
+    return names
+
+
+def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
+    """Read the environment, and below it the .env file. Raises ConfigurationError with every problem, one line each."""
+    problems: list[str] = []
+    below = _dotenv(dotenv, problems) if dotenv else {}
+    variables = _with_files(_ours(below) | _ours(os.environ if environ is None else environ), problems)
+    try:
+        settings = Settings(**_Given(variables)())
+    except ValidationError as error:
+        problems += [_problem(details, variables) for details in error.errors(include_url=False)]
+    if problems:
+        raise ConfigurationError(*dict.fromkeys(problems))
+    return settings
+
+
+def _dotenv(path: Path, problems: list[str]) -> Mapping[str, str | None]:
+    try:
+        return dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: must be a text file that we may read ({_reason(error)})")
+        return {}
+
+
+def _ours(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """Return our variables that are set; an empty one counts as not set, since compose passes those."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if value and name.startswith(PREFIX) and not name.startswith(KUBERNETES)
+    }
+
+
+def _with_files(given: dict[str, str], problems: list[str]) -> dict[str, str]:
+    """Put what <NAME>_FILE points to in its place, and say what is not a variable of ours."""
+    names = variable_names()
+    files = {f"{name}_FILE": name for name, secret in names.items() if secret}
+    variables = {name: value for name, value in given.items() if name in names}
+    for name in sorted(given.keys() - names.keys()):
+        if name not in files:
+            nearest = difflib.get_close_matches(name, [*names, *files], n=1, cutoff=0)[0]
+            problems.append(f"{name}: there is no such variable; did you mean {nearest}?")
+        elif files[name] in variables:
+            problems.append(f"{name}: must not stand together with {files[name]}")
+        else:
+            try:
+                variables[files[name]] = _secret_in(Path(given[name]))
+            except (OSError, ValueError) as error:  # the path is masked too: by mistake it may be the secret itself
+                problems.append(f"{name}: got ***; must be a text file that we may read ({_reason(error)})")
+    return variables
+
+
+def _secret_in(file: Path) -> str:
+    secret = file.read_text(encoding="utf-8").removesuffix("\n")
+    if not secret:
+        raise ValueError("it is empty")
+    return secret
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong with a file, without any of its content."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _problem(details: Any, variables: Mapping[str, str]) -> str:
+    """Return one line: the variable, what it got, what it wants."""
+    field, *rest = details["loc"]
+    inner = rest[0] if rest and field == "webhook" else "url" if field == "webhook" else None
+    name = f"{PREFIX}{field}{'_' + inner if inner else ''}".upper()
+    wants = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "missing":
+        wants = "must be set"
+    return f"{name}: got {_shown(name, variables.get(name))}; {wants[0].lower()}{wants[1:]}"
+
+
+def _shown(name: str, value: str | None) -> str:
+    if value is None:
+        return "(not set)"
+    if not variable_names()[name]:
+        return repr(value)
+    return redacted(value) if name.endswith(("_URL", "_PROXY")) else "***"
