@@ -26,7 +26,7 @@ LAYERS: Final = (
     {"events", "settings"},
     {"endpoint_settings"},
     {"values"},
-    {"errors", "keys"},
+    {"errors", "keys", "redis_url"},
 )
 """Each may import from those below it, and from none beside or above it."""
 
