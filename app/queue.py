@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Final, Literal
 
@@ -62,8 +63,8 @@ class Queue:
         self._channels: asyncio.LifoQueue[int] = asyncio.LifoQueue()
         for channel in range(CHANNELS):
             self._channels.put_nowait(channel)
-        self._exchange, self._bury, self._park, self._adopt = (
-            link.script("guard", name) for name in ("exchange", "bury", "park", "adopt")
+        self._exchange, self._bury, self._take_back, self._park, self._adopt = (
+            link.script("guard", name) for name in ("exchange", "bury", "take_back", "park", "adopt")
         )
         self._page = link.script("page")
 
@@ -92,6 +93,18 @@ class Queue:
         keys = [self._slot.processing, self._keys.failing, self._keys.dead]
         moved: int | None = await self._apply("bury", self._bury, keys, [side, body, webhook_id, letter])
         return None if moved is None else bool(moved)
+
+    async def take_back(self, letter: bytes, body: bytes, webhook_id: str, failing: FailingRecord) -> bool | None:
+        """Move one CDR from the dead letters back to processing, parked; False, None: as for `bury`."""
+        keys = [self._slot.processing, self._keys.failing, self._keys.dead]
+        args: list[bytes | str | int] = [letter, body, webhook_id, failing.to_json()]
+        moved: int | None = await self._apply("take back", self._take_back, keys, args)
+        return None if moved is None else bool(moved)
+
+    async def waiting(self) -> int:
+        """Return how many CDRs are pending or in this processing list."""
+        lists = (self._keys.pending, self._slot.processing)
+        return sum([await self._link.persist("length", partial(self._link.commands.llen, key)) for key in lists])
 
     async def park(self, body: bytes, side: Side, webhook_id: str, failing: FailingRecord) -> None:
         keys = [self._slot.processing, self._keys.failing]

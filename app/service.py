@@ -8,6 +8,7 @@ from typing import Final
 
 from app import events
 from app.adoption import Adoption
+from app.breaker import Breaker
 from app.delivery import Delivery
 from app.endpoint import Endpoint
 from app.endpoint_settings import EndpointSettings
@@ -115,8 +116,8 @@ class Service:
         queue = Queue(self._link, self._ownership, slot, settings.lane_keys(name), settings.source_oldest)
         in_flight = InFlight(endpoint.concurrency)
         adoption = Adoption(self._link, queue, slot, name, settings.lease)
-        sweep = Sweep(settings.sweep_interval)
-        intake = Intake(name, in_flight, queue, self._ownership, adoption, sweep, self._stopping)
+        sweep, breaker = Sweep(settings.sweep_interval), Breaker(name, endpoint.breaker_threshold)
+        intake = Intake(name, in_flight, queue, self._ownership, adoption, sweep, breaker, self._stopping)
         parking = Parking(settings.sweep_interval, settings.give_up_after, endpoint.attempts)
-        delivery = Delivery(self._endpoints[name], endpoint, self._stopping)
-        return Lane(name, in_flight, intake, delivery, queue, parking, self._stopping)
+        delivery = Delivery(self._endpoints[name], endpoint, breaker, self._stopping)
+        return Lane(name, in_flight, intake, delivery, breaker, queue, parking, self._stopping)

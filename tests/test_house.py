@@ -18,7 +18,7 @@ LAYERS: Final = (
     {"service", "healthcheck", "demo"},
     {"lane", "demo_view"},
     {"intake", "delivery", "demo_calls", "demo_lists"},
-    {"adoption", "sweep", "dead_letters", "in_flight", "endpoint", "demo_count", "demo_child"},
+    {"adoption", "sweep", "breaker", "dead_letters", "in_flight", "endpoint", "demo_count", "demo_child"},
     {"queue", "cdr", "transport", "preflight", "sample_endpoint", "embedded"},
     {"ownership", "parking", "verdict", "failures", "leash"},
     {"link"},
@@ -153,7 +153,7 @@ def test_every_event_is_named_in_one_place() -> None:
         if isinstance(node.func, ast.Attribute) and node.func.attr in {"debug", "info", "warning", "error"}
     ]
     unnamed = [ast.unparse(node) for node in logged if not isinstance(node.args[0], ast.Constant)]
-    assert unnamed == ["self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3))"]
+    assert unnamed == ["self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3), **fields)"]
 
 
 def test_nothing_is_named_after_nothing() -> None:
