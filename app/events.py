@@ -132,6 +132,15 @@ def dead_letters_taken_back(endpoint: str, number: int) -> None:
     )
 
 
+def endpoint_left_over(endpoint: str, waiting: int) -> None:
+    log.warning(
+        "endpoint.left_over",
+        endpoint=endpoint,
+        waiting=waiting,
+        advice="it is not configured any more; cdr-forwarder reroute moves what waits for it",
+    )
+
+
 def lane_held(endpoint: str, seconds: float) -> None:
     log.warning("lane.held", endpoint=endpoint, retry_after=round(seconds, 1))
 

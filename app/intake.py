@@ -83,7 +83,7 @@ class Intake:
 
     def hold(self, seconds: float) -> None:
         """Claim and sweep nothing for so long, and then look at what was parked meanwhile."""
-        if not self._held:
+        if not self.held:
             events.lane_held(self.endpoint, seconds)
         self._held_until = max(self._held_until, time.monotonic() + seconds)
         self.sweep.soon(seconds)
@@ -104,7 +104,7 @@ class Intake:
             async with asyncio.timeout(self._until_due()):
                 await self._changed.wait()
         self._changed.clear()
-        if self._held and not self.stopping.is_set():
+        if self.held and not self.stopping.is_set():
             return []  # a claim that was waiting when the hold began may have brought one
         found, self._found = self._found, []
         return found
@@ -135,10 +135,10 @@ class Intake:
 
     @property
     def _takes(self) -> bool:
-        return not self.stopping.is_set() and self.ownership.holds() and not self._held
+        return not self.stopping.is_set() and self.ownership.holds() and not self.held
 
     @property
-    def _held(self) -> bool:
+    def held(self) -> bool:
         return time.monotonic() < self._held_until
 
     def _room(self) -> int:

@@ -34,6 +34,10 @@ class Lane:
         self._rejected: list[tuple[Cdr, bytes]] = []
         self._outage = events.endpoint_outage(self.endpoint)
 
+    def takes(self) -> bool:
+        """Tell whether CDRs are of use to it just now."""
+        return not (self.breaker.is_open or self.intake.held)
+
     async def run(self) -> None:
         """Handle CDRs until a stop is asked for and none is in flight."""
         async with asyncio.TaskGroup() as tasks:

@@ -45,6 +45,13 @@ class Exchanged:
     """Why claiming ended before it had to, else empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    given: int
+    wants_more: bool
+    refusal: str
+
+
 class Queue:
     """The lists of one lane, as the owner of one slot sees them.
 
@@ -63,10 +70,23 @@ class Queue:
         self._channels: asyncio.LifoQueue[int] = asyncio.LifoQueue()
         for channel in range(CHANNELS):
             self._channels.put_nowait(channel)
-        self._exchange, self._bury, self._take_back, self._park, self._adopt = (
-            link.script("guard", name) for name in ("exchange", "bury", "take_back", "park", "adopt")
+        names = ("exchange", "bury", "take_back", "park", "adopt", "distribute")
+        self._exchange, self._bury, self._take_back, self._park, self._adopt, self._distribute = (
+            link.script("guard", name) for name in names
         )
         self._page = link.script("page")
+
+    async def distribute(
+        self, pendings: Sequence[str], takes: Sequence[bool], most: int, most_bytes: int, most_pending: int
+    ) -> Distributed | None:
+        """Give the oldest CDRs to every one of `pendings`. None: done, by a try whose reply was lost."""
+        keys = [self._slot.processing, self._keys.pending, *pendings]
+        args: list[bytes | str | int] = [self._oldest, most, most_bytes, most_pending, *map(int, takes)]
+        reply = await self._apply("distribute", self._distribute, keys, args)
+        if reply is None:
+            return None
+        self._link.note_refusal("distribute many", reply[2].decode())
+        return Distributed(reply[0], bool(reply[1]), reply[2].decode())
 
     async def wait(self) -> bytes | None:
         """Claim one, and wait a little for it. Never to be cancelled: the CDR could have moved unseen."""
@@ -110,10 +130,13 @@ class Queue:
         keys = [self._slot.processing, self._keys.failing]
         await self._apply("park", self._park, keys, [side, body, webhook_id, failing.to_json()])
 
-    async def adopt(self, orphan: Slot, most: int) -> int:
-        """Move up to `most` CDRs from a list without owner to the end of ours; return how many, or may have been."""
+    async def adopt(self, orphan: Slot, owner: bytes, most: int) -> int:
+        """Move up to `most` CDRs from the list of another slot to the end of ours, while that has still `owner`.
+
+        Return how many were moved, or may have been.
+        """
         keys = [self._slot.processing, orphan.owner, orphan.processing]
-        adopted: int | None = await self._apply("adopt", self._adopt, keys, [most])
+        adopted: int | None = await self._apply("adopt", self._adopt, keys, [most, owner])
         return most if adopted is None else adopted
 
     async def page(self, start: int, most: int, most_bytes: int) -> list[bytes]:
