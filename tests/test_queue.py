@@ -530,7 +530,7 @@ RIGHTS = [
     *(("exchange", command) for command in (*GUARD, "lrem")),
     *(("bury", command) for command in (*GUARD, "lpos", "rpush", "lrem")),
     *(("park", command) for command in (*GUARD, "lpos")),
-    *(("adopt", command) for command in (*GUARD, "exists", "lmove")),
+    *(("adopt", command) for command in (*GUARD, "lmove")),
 ]
 
 

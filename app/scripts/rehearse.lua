@@ -11,7 +11,6 @@ end
 try('PEXPIRE', KEYS[1], 1)
 try('SET', KEYS[1], '1', 'PX', 1)
 try('GET', KEYS[1])
-try('EXISTS', KEYS[1])
 try('TYPE', KEYS[1])
 try('RPUSH', KEYS[2], '')
 try('LMOVE', KEYS[2], KEYS[2], 'LEFT', 'RIGHT')
