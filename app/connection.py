@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from app.master import follow, locator
+from app.master import Locate, follow, locator
 from app.settings import Settings
 
 CONNECTIONS: Final = 1024
@@ -18,9 +18,9 @@ CONNECTIONS: Final = 1024
 
 def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
     """Return a client that answers in bytes, never retries, and notices a dead connection before it uses it."""
-    place = settings.redis_place
+    url = settings.redis_place.url
     client = Redis.from_url(
-        place.url,
+        url,
         retry=Retry(NoBackoff(), 0),
         protocol=2,  # with RESP3 an unread reply in a pooled connection goes unnoticed
         decode_responses=False,
@@ -31,11 +31,15 @@ def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
         client_name=name,
         **_given(username=settings.redis_username, password=settings.redis_password),
         **_tls(settings),
-        **({} if place.url.startswith("unix:") else {"socket_keepalive": True}),
+        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
     )
-    if locate := locator(place, settings.source_key, _asking(settings)):
+    if locate := locate_with(settings):
         follow(client, locate)
     return client
+
+
+def locate_with(settings: Settings) -> Locate | None:
+    return locator(settings.redis_place, settings.source_key, _asking(settings))
 
 
 def _given(**options: str | Path | SecretStr | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import redis.exceptions as refusals
 from redis.commands.core import AsyncScript
 
 from app import events
-from app.connection import connect
+from app.connection import connect, locate_with
 from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.settings import Settings
 
@@ -20,6 +20,8 @@ WAIT: Final = 2
 
 REPLY_DEADLINE: Final = 5.0
 LONGEST_PAUSE: Final = 2.0
+MASTER_LOOKS: Final = 1.0
+"""Seconds between two looks at who is the master."""
 OPERATOR_PAUSE: Final = 5.0
 
 NEEDS_PERSON: Final = (
@@ -78,6 +80,7 @@ class Link:
         self.commands = connect(settings, REPLY_DEADLINE, f"cdr-forwarder-{process_id}")
         self._blocking_name = f"cdr-forwarder-{process_id}-claim"
         self.blocking = connect(settings, WAIT + 3, self._blocking_name)
+        self._locate = locate_with(settings)
         self.lease_doubted = asyncio.Event()
         self._outage = events.redis_outage()
         self._refused: dict[str, events.Outage] = {}
@@ -94,7 +97,7 @@ class Link:
             error = meaning(raised)
             self._note(command, error)
             if isinstance(raised, MASTER_MOVED) or "READONLY" in str(raised):
-                await self._reconnect()
+                await self._reconnect(also_in_use=False)  # those get an error of their own
             raise error from raised
         if _cancels() > cancels:
             # Before Python 3.12 wait_for, which redis-py sends with, may swallow it: we would never end.
@@ -134,10 +137,23 @@ class Link:
         elif command in self._refused:
             self._refused.pop(command).end()
 
-    async def _reconnect(self) -> None:
-        """Look for the master again with the next command. What waits in Redis gets an error of its own."""
+    async def watch_master(self) -> None:
+        """Leave a master that has been replaced by hand: it goes on taking writes for a while, and forgets them."""
+        if self._locate is None:
+            return
+        known = None
+        while True:
+            with suppress(*FOREIGN_ERRORS):
+                master = await self._locate()
+                if known not in (None, master):
+                    await self._reconnect(also_in_use=True)
+                known = master
+            await asyncio.sleep(MASTER_LOOKS)
+
+    async def _reconnect(self, *, also_in_use: bool) -> None:
+        """Look for the master again with the next command."""
         for client in (self.blocking, self.commands):
-            await client.connection_pool.disconnect(inuse_connections=False)
+            await client.connection_pool.disconnect(inuse_connections=also_in_use)
 
     async def unblock(self) -> None:
         """End a waiting claim at once, without the risk that cancelling it has: Redis decides which came first."""
