@@ -58,9 +58,12 @@ class Delivery:
 
     async def deliver(self, cdr: Cdr) -> tuple[Outcome, Verdict]:
         """Try until there is an outcome; a CDR that failed before gets one attempt."""
+        is_probe = self._breaker.is_open
         verdict = await self._attempt(cdr)
         if _another_may_help(verdict) and cdr.failing is None and not self._hurries:
             verdict = await self._try_again(cdr, verdict)
+        if verdict.kind is Kind.REJECTED and self._breaker.is_open and (is_probe or cdr.failing is None):
+            return Outcome.EXHAUSTED, verdict  # an endpoint that takes nothing judges nothing
         return OUTCOMES[verdict.kind], verdict
 
     async def _try_again(self, cdr: Cdr, verdict: Verdict) -> Verdict:

@@ -59,8 +59,6 @@ class Lane:
                 await self._ack(cdr)
             case Outcome.LEFT:
                 self.intake.left(cdr)
-            case Outcome.REJECTED | Outcome.EXHAUSTED if self.breaker.is_open:
-                await self._park(cdr, verdict)
             case Outcome.REJECTED:
                 await self._bury(cdr, "rejected", verdict)
             case Outcome.EXHAUSTED if self.parking.gives_up(cdr.failing, self._last_delivery_at):

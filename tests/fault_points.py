@@ -25,11 +25,15 @@ T = TypeVar("T")
 APP = Path(__file__).parent.parent / "app"
 MODULES = (
     *("service", "preflight", "ownership", "link", "adoption", "intake", "queue"),
-    *("lane", "delivery", "endpoint"),
+    *("lane", "delivery", "endpoint", "fanout", "leftovers"),
 )
 
 When = Literal["before", "after"]
 How = Literal["raise", "kill"]
+
+
+class FaultError(Exception):
+    """None that the service knows."""
 
 
 @dataclass
@@ -75,7 +79,7 @@ def strike(point: str, when: When) -> None:
         return
     if current.how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    raise RuntimeError(f"fault {when} {point}")
+    raise FaultError(f"{when} {point}")
 
 
 class Instrument(ast.NodeTransformer):
@@ -109,18 +113,24 @@ class InstrumentingFinder(MetaPathFinder):
         return spec
 
 
+def lists_of(settings: Any) -> list[str]:
+    """Return every list that a CDR of these settings may be in on its way."""
+    names = [None, *(endpoint.name for endpoint in settings.endpoints if settings.fans_out)]
+    pending = [settings.lane_keys(name).pending for name in names if name]
+    return [settings.source_key, *pending, *(slot.processing for name in names for slot in settings.slots(name)[:7])]
+
+
 async def forward_all(case: Case) -> None:
     """Run a forwarder until everything that it was given is gone, then stop it."""
     from app.service import Service  # noqa: PLC0415 - after the instruments are in place
     from app.variables import load_settings  # noqa: PLC0415
 
     settings = load_settings(case.variables, dotenv=None)
-    processing = f"{settings.integrator}:processing:cdr"
     service = Service(settings)
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(service.run())
         async with Redis.from_url(case.variables["CDR_REDIS_URL"], protocol=2) as client:
-            while not work.done() and await client.exists(settings.source_key, processing, f"{processing}:7"):
+            while not work.done() and await client.exists(*lists_of(settings)):
                 await asyncio.wait([work], timeout=0.02)
         if not work.done():
             service.stop()
