@@ -10,21 +10,42 @@ from redis.asyncio import Redis
 from app.embedded import EmbeddedRedis
 from tests.harness import Child, environment
 from tests.receiver import Receiver
+from tests.servers import KINDS, server_of
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--redis", choices=[*KINDS, "all"], help="The kind of server; all: each test on each. Else the first there is."
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test that has a server the kinds that are asked for."""
+    asked = metafunc.config.getoption("--redis")
+    if asked and "redis_kind" in metafunc.fixturenames:
+        metafunc.parametrize("redis_kind", KINDS if asked == "all" else [asked], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+def redis_kind(request: pytest.FixtureRequest) -> str | None:
+    return getattr(request, "param", None)
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_kind: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
     """One server for all tests of a worker that leave it as it was."""
-    with EmbeddedRedis(tmp_path_factory.mktemp("redis"), appendonly=False) as server:
+    kind = redis_kind and server_of(redis_kind)
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis"), server=kind or None, appendonly=False) as server:
         yield server
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+def own_redis(redis_kind: str | None, tmp_path: Path) -> Iterator[EmbeddedRedis]:
     """A server that one test may fill, kill and restart; nothing that it has answered is ever lost."""
     directory = tmp_path / "redis"
     directory.mkdir()
-    with EmbeddedRedis(directory, appendfsync="always") as server:
+    kind = redis_kind and server_of(redis_kind)
+    with EmbeddedRedis(directory, server=kind or None, appendfsync="always") as server:
         yield server
 
 

@@ -12,11 +12,11 @@ from redis.exceptions import OutOfMemoryError
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.embedded import WHEELS, EmbeddedRedis, find_server
-from app.errors import ForwarderError
+from app.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.receiver import Receiver
+from tests.servers import KINDS, server_of
 
 BACKLOG = Counter([f"cdr {number} {'x' * 500}".encode() for number in range(2000)] + [b"twin"] * 20)
 POISON = Counter([b"poison 1", b"poison 2"])
@@ -26,14 +26,10 @@ ALL = BACKLOG + POISON + FLAKY
 NEVER_ENOUGH = "1"
 
 
-@pytest.fixture(params=["path", *WHEELS])
+@pytest.fixture(params=KINDS)
 async def redis(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EmbeddedRedis]:
     """A server of each kind that is installed."""
-    try:
-        server = find_server(request.param)
-    except ForwarderError:
-        pytest.skip(f"no server by the name of {request.param} here")
-    async with EmbeddedRedis(tmp_path, server=server, appendonly=False) as redis:
+    async with EmbeddedRedis(tmp_path, server=server_of(request.param), appendonly=False) as redis:
         yield redis
 
 

@@ -18,12 +18,13 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.embedded import WHEELS, EmbeddedRedis, find_server, free_port
+from app.embedded import EmbeddedRedis, free_port
 from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.link import Link, meaning
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.proxy import RedisProxy, nth
 from tests.receiver import Receiver
+from tests.servers import KINDS, server_of
 
 NOWHERE = "http://127.0.0.1:9/"
 
@@ -54,19 +55,6 @@ async def a_link() -> AsyncIterator[MakeLink]:
 @pytest.fixture
 def link(a_link: MakeLink, own_redis: EmbeddedRedis) -> Link:
     return a_link(own_redis.url)
-
-
-def installed_servers() -> dict[str, Path]:
-    found = {}
-    for name in ("path", *WHEELS):
-        try:
-            found[name] = find_server(name)
-        except ForwarderError:
-            continue
-    return found
-
-
-SERVERS = installed_servers()
 
 
 # --- what an error means
@@ -143,10 +131,10 @@ async def test_a_wrong_type_is_a_persons_business(link: Link) -> None:
     assert isinstance(await error_of(link, lambda: script(keys=["key"])), OperatorRedisError)
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", KINDS)
 async def test_a_missing_right_is_a_persons_business(a_link: MakeLink, server: str, tmp_path: Path) -> None:
     """NOPERM to run a command, within a script, and to use a key: each version has its own words for it."""
-    async with EmbeddedRedis(tmp_path, server=SERVERS[server], appendonly=False) as redis:
+    async with EmbeddedRedis(tmp_path, server=server_of(server), appendonly=False) as redis:
         limited = ["SETUSER", "limited", "on", "nopass", "~ours:*", "+@all", "-llen"]
         async with Redis.from_url(redis.url) as client:
             await client.execute_command("ACL", *limited)  # type: ignore[no-untyped-call]
@@ -169,10 +157,10 @@ async def test_a_refused_login_is_a_persons_business(
     assert isinstance(await error_of(refused, refused.commands.ping), OperatorRedisError)
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", KINDS)
 async def test_a_full_redis_is_told_apart(a_link: MakeLink, server: str, tmp_path: Path) -> None:
     """OOM, by a command and by a script."""
-    async with EmbeddedRedis(tmp_path, server=SERVERS[server], appendonly=False) as redis:
+    async with EmbeddedRedis(tmp_path, server=server_of(server), appendonly=False) as redis:
         link = a_link(redis.url)
         await link.commands.config_set("maxmemory", "1")
         script = link.commands.register_script("return redis.call('SET', KEYS[1], 'value')")
@@ -185,7 +173,7 @@ def assert_known(error: ForwarderError) -> None:
     assert (error.away, error.known) == (False, True)
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("server", KINDS)
 @pytest.mark.parametrize(
     "configuration",
     [{"min-replicas-to-write": "1"}, {"replica-serve-stale-data": "no"}, {}],
@@ -195,7 +183,7 @@ async def test_a_failover_will_pass(
     a_link: MakeLink, configuration: dict[str, str], server: str, tmp_path: Path
 ) -> None:
     """A master without its replicas, or demoted: known, by a command and by a script of ours."""
-    async with EmbeddedRedis(tmp_path, server=SERVERS[server], appendonly=False) as redis:
+    async with EmbeddedRedis(tmp_path, server=server_of(server), appendonly=False) as redis:
         link = a_link(redis.url)
         script = link.script("take")
         await script(keys=["owner", "ops"], args=["me", 10_000])

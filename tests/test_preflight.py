@@ -14,14 +14,15 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.embedded import WHEELS, EmbeddedRedis, find_server
-from app.errors import ForwarderError, RedisUnusableError
+from app.embedded import EmbeddedRedis
+from app.errors import RedisUnusableError
 from app.link import Link
 from app.preflight import preflight
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.proxy import command_of, read_value
 from tests.receiver import Receiver
+from tests.servers import KINDS, server_of
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -311,18 +312,14 @@ async def the_whole_work(redis: EmbeddedRedis, user: str, receiver: Receiver) ->
         yield
 
 
-@pytest.mark.parametrize("server", ["path", *WHEELS])
+@pytest.mark.parametrize("server", KINDS)
 @pytest.mark.parametrize("rights", ["README's", "minimal"])
 async def test_the_rights_that_are_documented_are_enough(
     rights: str, server: str, tmp_path: Path, receiver: Receiver, said: list[EventDict]
 ) -> None:
     """For everything that a forwarder does, on each kind of server; Redis never refuses anything."""
-    try:
-        binary = find_server(server)
-    except ForwarderError:
-        pytest.skip(f"no server by the name of {server} here")
     minimal = ["~enigma:notifications:cdr", "~cdr-forwarder:*", *MINIMAL]
-    async with EmbeddedRedis(tmp_path, server=binary, appendonly=False) as redis:
+    async with EmbeddedRedis(tmp_path, server=server_of(server), appendonly=False) as redis:
         async with Redis.from_url(redis.url, protocol=2) as admin:
             await make_user(admin, "cdr-forwarder", *(minimal if rights == "minimal" else rights_in_readme()))
         async with the_whole_work(redis, "cdr-forwarder", receiver):

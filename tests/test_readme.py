@@ -11,13 +11,13 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from app.cli import BAD_CONFIGURATION, CRASHED
-from app.embedded import WHEELS, EmbeddedRedis, find_server
-from app.errors import ForwarderError
+from app.embedded import EmbeddedRedis
 from app.service import CUT_OFF, STOPPED_AS_ASKED
 from app.variables import variable_names
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone
 from tests.receiver import Receiver
+from tests.servers import KINDS, server_of
 from tests.test_settings import documented
 
 ROOT = Path(__file__).parent.parent
@@ -77,20 +77,10 @@ def test_the_commands_need_nothing_but_python() -> None:
     assert all(line.startswith("python3 -m venv .venv && .venv/bin/pip install -q ") for line in installing)
 
 
-def installed_servers() -> list[str]:
-    def is_installed(name: str) -> bool:
-        try:
-            return find_server(name).exists()
-        except ForwarderError:
-            return False
-
-    return [name for name in ("path", *WHEELS) if is_installed(name)]
-
-
-@pytest.fixture(params=installed_servers())
+@pytest.fixture(params=KINDS)
 def strict_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedRedis]:
     """Each server that is here in turn: what an ACL line may name differs from version to version."""
-    with EmbeddedRedis(tmp_path, server=find_server(request.param), appendonly=False) as server:
+    with EmbeddedRedis(tmp_path, server=server_of(request.param), appendonly=False) as server:
         yield server
 
 

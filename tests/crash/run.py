@@ -1,7 +1,8 @@
 """Replicas under continuous injury: `python -m tests.crash.run --seconds 60` prints what was lost.
 
-kill -9, SIGSTOP for longer than the lease, SIGTERM, Redis killed and restarted, and an endpoint that misbehaves,
-with twins and poison among the CDRs. Exit status 1 where anything was lost or left behind.
+kill -9, SIGSTOP for longer than the lease, SIGTERM, Redis killed and restarted, and endpoints that misbehave, with
+twins and poison among the CDRs; of several endpoints (`--endpoints 3`) one is down half of the time.
+Exit status 1 where anything was lost or left behind.
 """
 
 import argparse
@@ -14,19 +15,22 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.embedded import EmbeddedRedis
-from tests.harness import Child, environment, eventually, gone
+from app.settings import Settings
+from tests.fault_points import lists_of
+from tests.harness import Child, environment, eventually, gone, settings_from
 from tests.receiver import Receiver
 
 INTEGRATOR = "crash"
 SOURCE = f"{INTEGRATOR}-source"
-LISTS = [f"{INTEGRATOR}:processing:cdr", *(f"{INTEGRATOR}:processing:cdr:{slot}" for slot in range(2, 65))]
+DOWN_FOR = 3.0
+"""Seconds, and then as long up."""
 
 
 class CrashRun:
@@ -40,25 +44,30 @@ class CrashRun:
         self.unsure: Counter[bytes] = Counter()
         self.injuries: Counter[str] = Counter()
         self.over = asyncio.Event()
-        self.receiver = Receiver()
+        self.receivers = [Receiver() for _ in range(asked.endpoints)]
         (directory / "redis").mkdir()
-        self.redis = EmbeddedRedis(directory / "redis", appendfsync="always")
+        self.redis = EmbeddedRedis(directory / "redis", server=asked.server, appendfsync="always")
         self.replicas: list[Child] = []
 
     async def run(self) -> bool:
         """Return whether nothing was lost."""
-        self.receiver.judge = self.judge
-        async with self.redis, self.receiver:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.redis)
+            for receiver in self.receivers:
+                await stack.enter_async_context(receiver)
+                receiver.judge = self.judge
             self.replicas = [await self.start_replica() for _ in range(self.asked.replicas)]
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.push())
                 tasks.create_task(self.injure())
+                tasks.create_task(self.go_down())
                 await self.pause(self.asked.seconds)
                 self.over.set()
-            self.receiver.judge = lambda body: 400 if body.startswith(b"poison") else 204
+            for receiver in self.receivers:
+                receiver.judge = lambda body: 400 if body.startswith(b"poison") else 204
             async with self.client() as client:
-                await eventually(lambda: gone(client, SOURCE, *LISTS), deadline=60)
-                result = await self.report(client)
+                await eventually(lambda: gone(client, *lists_of(self.settings())), deadline=60)
+                result = all([await self.report(client, number) for number in range(len(self.receivers))])
             for replica in self.replicas:
                 await replica.kill()
         return result
@@ -76,16 +85,32 @@ class CrashRun:
             async with asyncio.timeout(seconds):
                 await asyncio.Event().wait()
 
-    async def start_replica(self) -> Child:
-        variables = environment(
+    async def go_down(self) -> None:
+        """The last of several endpoints, again and again."""
+        while len(self.receivers) > 1 and not self.over.is_set():
+            self.receivers[-1].judge = lambda _: 503
+            await self.pause(DOWN_FOR)
+            self.receivers[-1].judge = self.judge
+            await self.pause(DOWN_FOR)
+
+    def variables(self) -> dict[str, str]:
+        urls = {f"endpoints__e{number}__url": receiver.url for number, receiver in enumerate(self.receivers)}
+        alone = len(self.receivers) == 1
+        return environment(
             self.redis.url,
-            self.receiver.url,
+            self.receivers[0].url if alone else "",
             INTEGRATOR,
             log_level="info",
             webhook_attempts="3",
             webhook_concurrency=str(self.asked.concurrency),
+            **({} if alone else urls),
         )
-        return await Child.start(self.directory, variables, "run")
+
+    def settings(self) -> Settings:
+        return settings_from(self.variables())
+
+    async def start_replica(self) -> Child:
+        return await Child.start(self.directory, self.variables(), "run")
 
     async def push(self) -> None:
         async with self.client() as client:
@@ -131,13 +156,16 @@ class CrashRun:
         await self.pause(self.chance.uniform(0, 2.5))
         await asyncio.to_thread(self.redis.start)
 
-    async def report(self, client: Redis) -> bool:
-        letters = await client.lrange(f"{INTEGRATOR}:dead:cdr", 0, -1)
+    async def report(self, client: Redis, number: int) -> bool:
+        """Print what came of it at one endpoint; return whether nothing was lost there."""
+        settings = self.settings()
+        letters = await client.lrange(settings.lane_keys(settings.endpoints[number].name).dead, 0, -1)
         dead = Counter(json.loads(letter)["cdr"].encode() for letter in letters)
-        arrived = self.receiver.bodies + dead
+        arrived = self.receivers[number].bodies + dead
         lost = self.pushed - arrived
         twice = arrived - self.pushed - self.unsure
         wrongly_dead = [body for body in dead if not body.startswith(b"poison")]
+        print("endpoint   ", settings.endpoints[number].name)
         print("injuries   ", dict(self.injuries))
         print("pushed     ", self.pushed.total())
         print("lost       ", lost.total())
@@ -153,6 +181,8 @@ def main() -> int:
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--rate", type=float, default=300, help="CDRs a second")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--endpoints", type=int, default=1)
+    parser.add_argument("--server", type=Path, help="a redis-server; else the first that is found")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         return 0 if asyncio.run(CrashRun(Path(directory), asked).run()) else 1
