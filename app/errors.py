@@ -40,3 +40,7 @@ class OutOfMemoryError(TransientRedisError):
 
 class OperatorRedisError(ForwarderError):
     """Redis will refuse it until a person acts: a wrong password, a missing right, a key of another type."""
+
+
+class DamagedLetterError(ForwarderError):
+    """A dead letter whose CDR cannot be had back; it can be shown and dropped."""
