@@ -5,9 +5,18 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
-from app.values import File, Seconds, json_object, numbers, signing_key, url_of, words
+from app.values import File, Seconds, http_url, json_object, numbers, signing_key, words
 
 FIXED_HEADERS: Final = frozenset(
     {
@@ -17,6 +26,11 @@ FIXED_HEADERS: Final = frozenset(
 )
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
+NEVER_INHERITED: Final = frozenset(
+    {"url", "secret", "headers", "cert_file", "key_file", "username", "password", "bearer_token"}
+)
+"""What lets one endpoint in must not be shown to another."""
+
 RETRIED_ANYWAY: Final = frozenset({408, 425, 429})
 
 
@@ -26,20 +40,22 @@ class EndpointSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     name: str = "webhook"
-    url: Annotated[SecretStr, url_of("http", "https")]
+    url: Annotated[SecretStr, AfterValidator(http_url)]
     timeout: Seconds = 15
     connect_timeout: Seconds = 5
     attempts: Annotated[int, Field(ge=1)] = 5
     backoff: Seconds = 0.5
     backoff_max: Seconds = 30
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 32
+    rate_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    breaker_threshold: Annotated[int, Field(ge=1)] = 10
     reject_statuses: Annotated[frozenset[Annotated[int, Field(ge=400, le=499)]], BeforeValidator(numbers)] = frozenset(
         {400, 413, 415, 422}
     )
     content_type: str = "application/json"
     ca_file: File | None = None
     tls_verify: bool = True
-    proxy: Annotated[SecretStr, url_of("http", "https")] | None = None
+    proxy: Annotated[SecretStr, AfterValidator(http_url)] | None = None
     secret: Annotated[tuple[SecretStr, ...], BeforeValidator(words)] = ()
     headers: Annotated[dict[str, SecretStr], BeforeValidator(json_object)] = {}
     cert_file: File | None = None

@@ -122,6 +122,25 @@ def cdr_dead_lettered(endpoint: str, webhook_id: str, reason: str, status: int |
     )
 
 
+def endpoint_gone(endpoint: str) -> None:
+    log.error("endpoint.gone", endpoint=endpoint, advice="it answers 410: is the URL still right? tried every hour")
+
+
+def dead_letters_taken_back(endpoint: str, number: int) -> None:
+    log.warning(
+        "dead_letters.taken_back", endpoint=endpoint, number=number, advice="it rejects all: not for what they hold"
+    )
+
+
+def endpoint_left_over(endpoint: str, waiting: int) -> None:
+    log.warning(
+        "endpoint.left_over",
+        endpoint=endpoint,
+        waiting=waiting,
+        advice="it is not configured any more; cdr-forwarder reroute moves what waits for it",
+    )
+
+
 def lane_held(endpoint: str, seconds: float) -> None:
     log.warning("lane.held", endpoint=endpoint, retry_after=round(seconds, 1))
 
@@ -140,9 +159,13 @@ class Outage:
             self._since = time.monotonic()
             self._log.log(self._level, self._names[0], error=error)
 
-    def end(self) -> None:
+    @property
+    def lasts(self) -> bool:
+        return self._since is not None
+
+    def end(self, **fields: int) -> None:
         if self._since is not None:
-            self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3))
+            self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3), **fields)
             self._since = None
 
 

@@ -3,16 +3,18 @@
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from app import events
 from app.adoption import Adoption
+from app.breaker import Breaker
 from app.cdr import Cdr
 from app.errors import OperatorRedisError, OutOfMemoryError, TransientRedisError
-from app.in_flight import InFlight
+from app.in_flight import MOST_BYTES, InFlight
 from app.link import OPERATOR_PAUSE
 from app.ownership import Ownership
 from app.parking import FailingRecord, now
@@ -40,6 +42,7 @@ class Intake:
     ownership: Ownership
     adoption: Adoption
     sweep: Sweep
+    breaker: Breaker
     stopping: asyncio.Event
 
     def __post_init__(self) -> None:
@@ -51,6 +54,7 @@ class Intake:
         self._sweeps = False
         self._sweep_is_next = True
         self._pending_is_empty = False
+        self._parked_is_next = True
         self._held_until = 0.0
         self._batch = max(1, self.in_flight.slots // 4)
         self._changed = asyncio.Event()
@@ -72,16 +76,22 @@ class Intake:
             self.sweep.again()  # a page was read meanwhile: which of two twins has gone is not known
         self._changed.set()
 
-    def parked(self, cdr: Cdr) -> None:
+    def left(self, cdr: Cdr) -> None:
+        """Leave it in processing, for a sweep to find: parked, or as it came."""
         self.in_flight.remove(cdr)
         self._changed.set()
 
     def hold(self, seconds: float) -> None:
         """Claim and sweep nothing for so long, and then look at what was parked meanwhile."""
-        if not self._held:
+        if not self.held:
             events.lane_held(self.endpoint, seconds)
         self._held_until = max(self._held_until, time.monotonic() + seconds)
         self.sweep.soon(seconds)
+
+    def look_again(self) -> None:
+        """Sweep at once: what was parked while the endpoint was down is due."""
+        self.sweep.soon()
+        self._changed.set()
 
     def wake(self) -> None:
         self._changed.set()
@@ -94,7 +104,7 @@ class Intake:
             async with asyncio.timeout(self._until_due()):
                 await self._changed.wait()
         self._changed.clear()
-        if self._held and not self.stopping.is_set():
+        if self.held and not self.stopping.is_set():
             return []  # a claim that was waiting when the hold began may have brought one
         found, self._found = self._found, []
         return found
@@ -113,6 +123,8 @@ class Intake:
         return self._due_intake() if self._takes else None
 
     def _due_intake(self) -> Coroutine[None, None, None] | None:
+        if self.breaker.is_open:
+            return self._begin_probe() if self.breaker.probe_is_due else None
         if self.adoption.due:
             return self._begin_adoption()
         if not self.sweep.due:
@@ -123,16 +135,17 @@ class Intake:
 
     @property
     def _takes(self) -> bool:
-        return not self.stopping.is_set() and self.ownership.holds() and not self._held
+        return not self.stopping.is_set() and self.ownership.holds() and not self.held
 
     @property
-    def _held(self) -> bool:
+    def held(self) -> bool:
         return time.monotonic() < self._held_until
 
     def _room(self) -> int:
         """Slots that an exchange could fill, with those that its acks set free."""
         sweeps_first = self.sweep.due and self._sweep_is_next
-        return self.in_flight.free + len(self._delivered) if self._takes and not sweeps_first else 0
+        claims = self._takes and not sweeps_first and not self.breaker.is_open
+        return self.in_flight.free + len(self._delivered) if claims else 0
 
     def _ready(self) -> int:
         """What an exchange could do now: acks, or claims that may bring something."""
@@ -148,7 +161,10 @@ class Intake:
         if self._ready():
             return RIPENING
         current = time.monotonic()
-        ahead = (self.sweep.due_at, self.adoption.due_at, self._held_until, current + LONGEST_WAIT)
+        ahead = (
+            *(self.sweep.due_at, self.adoption.due_at, self._held_until),
+            *(self.breaker.probe_at, current + LONGEST_WAIT),
+        )
         return min(due for due in ahead if due > current) - current
 
     def _begin_exchange(self) -> Coroutine[None, None, None]:
@@ -261,6 +277,41 @@ class Intake:
             return False
         cdr.failing, cdr.attempts = record, record.attempts
         return True
+
+    def _begin_probe(self) -> Coroutine[None, None, None]:
+        self._sweeps = True
+        self._parked_is_next = not self._parked_is_next
+        return self._probe([self._new, self._stray] if self._parked_is_next else [self._stray, self._new])
+
+    async def _probe(self, sources: Iterable[Callable[[], Awaitable[Cdr | None]]]) -> None:
+        """Take the one CDR that an open breaker lets through: in turn one from processing, and a new one."""
+        cdr = None
+        for source in sources:
+            cdr = cdr or await source()
+        self.breaker.probe_with(cdr)
+        self._deliver([cdr] if cdr else [])
+        self._sweeps = False
+        self._changed.set()
+
+    async def _stray(self) -> Cdr | None:
+        """Return one CDR that is in processing and not in flight, whether it is due or not."""
+        async with self.queue.still():
+            seen: Counter[bytes] = Counter()
+            for body in await self.queue.page(0, PAGE, MOST_BYTES):
+                seen[body] += 1
+                if seen[body] > self.in_flight.copies(body):
+                    cdr = Cdr(body, recovered=True)
+                    [cdr.failing] = await self.queue.failing([cdr.webhook_id])
+                    cdr.attempts = cdr.failing.attempts if cdr.failing else 0
+                    return cdr
+        return None
+
+    async def _new(self) -> Cdr | None:
+        """Claim one."""
+        done = await self.queue.exchange([], 1, MOST_BYTES)
+        if done is None:
+            self._claim_reply_lost()
+        return Cdr(done.claimed[0]) if done and done.claimed else None
 
     def _begin_adoption(self) -> Coroutine[None, None, None]:
         self._sweeps = True

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app import events
+from app.breaker import Breaker
 from app.cdr import Cdr
 from app.dead_letters import Reason, dead_letter
 from app.delivery import Delivery, Outcome
@@ -23,13 +24,19 @@ class Lane:
     in_flight: InFlight
     intake: Intake
     delivery: Delivery
+    breaker: Breaker
     queue: Queue
     parking: Parking
     stopping: asyncio.Event
 
     def __post_init__(self) -> None:
         self._last_delivery_at: datetime | None = None
+        self._rejected: list[tuple[Cdr, bytes]] = []
         self._outage = events.endpoint_outage(self.endpoint)
+
+    def takes(self) -> bool:
+        """Tell whether CDRs are of use to it just now."""
+        return not (self.breaker.is_open or self.intake.held)
 
     async def run(self) -> None:
         """Handle CDRs until a stop is asked for and none is in flight."""
@@ -42,12 +49,18 @@ class Lane:
     async def handle(self, cdr: Cdr) -> None:
         outcome, verdict = await self.delivery.deliver(cdr)
         await self.settle(cdr, outcome, verdict)
+        if self.breaker.is_open:
+            await self._take_back()
 
     async def settle(self, cdr: Cdr, outcome: Outcome, verdict: Verdict) -> None:
         """Act on the outcome: the only place that decides ack, dead letter or park."""
         match outcome:
             case Outcome.DELIVERED:
-                self._ack(cdr)
+                await self._ack(cdr)
+            case Outcome.LEFT:
+                self.intake.left(cdr)
+            case Outcome.REJECTED | Outcome.EXHAUSTED if self.breaker.is_open:
+                await self._park(cdr, verdict)
             case Outcome.REJECTED:
                 await self._bury(cdr, "rejected", verdict)
             case Outcome.EXHAUSTED if self.parking.gives_up(cdr.failing, self._last_delivery_at):
@@ -55,11 +68,14 @@ class Lane:
             case Outcome.EXHAUSTED:
                 await self._park(cdr, verdict)
 
-    def _ack(self, cdr: Cdr) -> None:
+    async def _ack(self, cdr: Cdr) -> None:
         events.cdr_delivered(self.endpoint, cdr.webhook_id, cdr.attempts)
         self._last_delivery_at = now()
-        self._outage.end()
+        self._rejected.clear()
         self.intake.ack(cdr)
+        if self._outage.lasts:
+            self.intake.look_again()
+            self._outage.end(waiting=await self.queue.waiting())
 
     async def _bury(self, cdr: Cdr, reason: Reason, verdict: Verdict) -> None:
         letter = dead_letter(cdr, self.endpoint, reason, verdict.status)
@@ -68,17 +84,34 @@ class Lane:
             events.ack_found_nothing(self.endpoint, 1)
         else:
             events.cdr_dead_lettered(self.endpoint, cdr.webhook_id, reason, verdict.status, cdr.attempts)
+            self._remember(cdr, letter)
         self.intake.buried(cdr, side)
+
+    def _remember(self, cdr: Cdr, letter: bytes) -> None:
+        """What is rejected in a row may yet turn out to be the receiver's fault."""
+        if cdr.failing is None:
+            self._rejected.append((cdr, letter))
+
+    async def _take_back(self) -> None:
+        """Undo the dead letters that a wrong secret or a bad deploy of the receiver has made of good CDRs."""
+        rejected, self._rejected = self._rejected, []
+        for cdr, letter in rejected:
+            failing = self.parking.park(cdr.failing, cdr.attempts, 0.0)
+            await self.queue.take_back(letter, cdr.body, cdr.webhook_id, failing)
+        if rejected:
+            events.dead_letters_taken_back(self.endpoint, len(rejected))
 
     async def _park(self, cdr: Cdr, verdict: Verdict) -> None:
         if verdict.hold:
             self.intake.hold(verdict.hold)
-        wait = 0.0 if self.stopping.is_set() else verdict.hold
+        cut_short = self.stopping.is_set() or (self.breaker.is_open and cdr.failing is None)
+        wait = 0.0 if cut_short else verdict.hold
         failing = self.parking.park(cdr.failing, cdr.attempts, wait)
         await self.queue.park(cdr.body, self.intake.side_of(cdr), cdr.webhook_id, failing)
         events.cdr_parked(self.endpoint, cdr.webhook_id, cdr.attempts, failing.next_try.isoformat())
-        self._outage.begin(f"{verdict.result} {verdict.status or ''}".strip())
-        self.intake.parked(cdr)
+        if self.breaker.is_open or self.breaker.is_since_taken(cdr.claimed_at):
+            self._outage.begin(f"{verdict.result} {verdict.status or ''}".strip())
+        self.intake.left(cdr)
 
     async def _notice_stop(self) -> None:
         await self.stopping.wait()

@@ -7,6 +7,7 @@ import socket
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from app import events
@@ -29,6 +30,7 @@ class Ownership:
         self._slots = settings.slots()
         self._source = settings.source_key
         self._endpoints = sorted(endpoint.name for endpoint in settings.endpoints)
+        self._lanes = self._endpoints if settings.fans_out else []
         self.lease = settings.lease
         self.value = json.dumps({"id": process_id, "source": self._source, "endpoints": self._endpoints}).encode()
         self.lease_ms = int(settings.lease * 1000)
@@ -93,7 +95,7 @@ class Ownership:
 
     async def _take_slot(self, slot: Slot) -> int:
         sent = time.monotonic()
-        keys = [slot.owner, slot.ops]
+        keys = [slot.owner, slot.ops, *(replace(slot, endpoint=lane).ops for lane in self._lanes)]
         taken = await self._link.persist("take", lambda: self._take(keys=keys, args=[self.value, self.lease_ms]))
         self._trust(sent if taken else 0.0)
         return int(taken)
@@ -122,6 +124,11 @@ class Ownership:
 def new_process_id() -> str:
     """Return an id that no other process has ever had, and that tells a person where this one runs."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+def has_lane(owner: bytes, endpoint: str | None) -> bool:
+    """Tell whether a process holds the lists of that lane; those on the short keys are everybody's."""
+    return bool(owner) and (endpoint is None or endpoint in parsed(owner).get("endpoints", [endpoint]))
 
 
 def runs_here(owner: bytes | None) -> bool:

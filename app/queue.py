@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Final, Literal
 
@@ -44,6 +45,13 @@ class Exchanged:
     """Why claiming ended before it had to, else empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    given: int
+    wants_more: bool
+    refusal: str
+
+
 class Queue:
     """The lists of one lane, as the owner of one slot sees them.
 
@@ -62,10 +70,23 @@ class Queue:
         self._channels: asyncio.LifoQueue[int] = asyncio.LifoQueue()
         for channel in range(CHANNELS):
             self._channels.put_nowait(channel)
-        self._exchange, self._bury, self._park, self._adopt = (
-            link.script("guard", name) for name in ("exchange", "bury", "park", "adopt")
+        names = ("exchange", "bury", "take_back", "park", "adopt", "distribute")
+        self._exchange, self._bury, self._take_back, self._park, self._adopt, self._distribute = (
+            link.script("guard", name) for name in names
         )
         self._page = link.script("page")
+
+    async def distribute(
+        self, pendings: Sequence[str], takes: Sequence[bool], most: int, most_bytes: int, most_pending: int
+    ) -> Distributed | None:
+        """Give the oldest CDRs to every one of `pendings`. None: done, by a try whose reply was lost."""
+        keys = [self._slot.processing, self._keys.pending, *pendings]
+        args: list[bytes | str | int] = [self._oldest, most, most_bytes, most_pending, *map(int, takes)]
+        reply = await self._apply("distribute", self._distribute, keys, args)
+        if reply is None:
+            return None
+        self._link.note_refusal("distribute many", reply[2].decode())
+        return Distributed(reply[0], bool(reply[1]), reply[2].decode())
 
     async def wait(self) -> bytes | None:
         """Claim one, and wait a little for it. Never to be cancelled: the CDR could have moved unseen."""
@@ -93,14 +114,29 @@ class Queue:
         moved: int | None = await self._apply("bury", self._bury, keys, [side, body, webhook_id, letter])
         return None if moved is None else bool(moved)
 
+    async def take_back(self, letter: bytes, body: bytes, webhook_id: str, failing: FailingRecord) -> bool | None:
+        """Move one CDR from the dead letters back to processing, parked; False, None: as for `bury`."""
+        keys = [self._slot.processing, self._keys.failing, self._keys.dead]
+        args: list[bytes | str | int] = [letter, body, webhook_id, failing.to_json()]
+        moved: int | None = await self._apply("take back", self._take_back, keys, args)
+        return None if moved is None else bool(moved)
+
+    async def waiting(self) -> int:
+        """Return how many CDRs are pending or in this processing list."""
+        lists = (self._keys.pending, self._slot.processing)
+        return sum([await self._link.persist("length", partial(self._link.commands.llen, key)) for key in lists])
+
     async def park(self, body: bytes, side: Side, webhook_id: str, failing: FailingRecord) -> None:
         keys = [self._slot.processing, self._keys.failing]
         await self._apply("park", self._park, keys, [side, body, webhook_id, failing.to_json()])
 
-    async def adopt(self, orphan: Slot, most: int) -> int:
-        """Move up to `most` CDRs from a list without owner to the end of ours; return how many, or may have been."""
+    async def adopt(self, orphan: Slot, owner: bytes, most: int) -> int:
+        """Move up to `most` CDRs from the list of another slot to the end of ours, while that has still `owner`.
+
+        Return how many were moved, or may have been.
+        """
         keys = [self._slot.processing, orphan.owner, orphan.processing]
-        adopted: int | None = await self._apply("adopt", self._adopt, keys, [most])
+        adopted: int | None = await self._apply("adopt", self._adopt, keys, [most, owner])
         return most if adopted is None else adopted
 
     async def page(self, start: int, most: int, most_bytes: int) -> list[bytes]:

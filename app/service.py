@@ -8,14 +8,17 @@ from typing import Final
 
 from app import events
 from app.adoption import Adoption
+from app.breaker import Breaker
 from app.delivery import Delivery
 from app.endpoint import Endpoint
 from app.endpoint_settings import EndpointSettings
 from app.errors import FencedError, ForwarderError
+from app.fanout import Fanout
 from app.in_flight import InFlight
 from app.intake import Intake
 from app.keys import Slot
 from app.lane import Lane
+from app.leftovers import report
 from app.link import FOREIGN_ERRORS, Link
 from app.ownership import Ownership, new_process_id
 from app.parking import Parking
@@ -72,6 +75,7 @@ class Service:
 
     async def _forward(self) -> None:
         await preflight(self._link, f"{self._settings.scratch}:{self._process_id}")
+        await report(self._link, self._settings)
         while not self._stopping.is_set():
             slot = await self._ownership.take()
             with suppress(FencedError):
@@ -87,6 +91,8 @@ class Service:
                 async with asyncio.TaskGroup() as lanes:
                     for lane in self._lanes:
                         lanes.create_task(lane.run())
+                    if self._settings.fans_out:
+                        lanes.create_task(self._fanout(slot).run())
                 keeping.cancel()
         except* FencedError as lost:
             raise lost.exceptions[0] from None
@@ -110,13 +116,22 @@ class Service:
             events.grace_exceeded(cut_off)
         return CUT_OFF if cut_off else STOPPED_AS_ASKED
 
+    def _fanout(self, slot: Slot) -> Fanout:
+        settings = self._settings
+        queue = Queue(self._link, self._ownership, slot, settings.base_keys, settings.source_oldest)
+        adoption = Adoption(self._link, queue, slot, "all", settings.lease)
+        lanes = {settings.lane_keys(lane.endpoint).pending: lane.takes for lane in self._lanes}
+        return Fanout(queue, self._ownership, adoption, lanes, self._stopping)
+
     def _lane(self, slot: Slot, endpoint: EndpointSettings) -> Lane:
         settings, name = self._settings, endpoint.name
-        queue = Queue(self._link, self._ownership, slot, settings.lane_keys(name), settings.source_oldest)
+        slot = settings.slots(name)[slot.number - 1]
+        oldest = "head" if settings.fans_out else settings.source_oldest
+        queue = Queue(self._link, self._ownership, slot, settings.lane_keys(name), oldest)
         in_flight = InFlight(endpoint.concurrency)
         adoption = Adoption(self._link, queue, slot, name, settings.lease)
-        sweep = Sweep(settings.sweep_interval)
-        intake = Intake(name, in_flight, queue, self._ownership, adoption, sweep, self._stopping)
+        sweep, breaker = Sweep(settings.sweep_interval), Breaker(name, endpoint.breaker_threshold)
+        intake = Intake(name, in_flight, queue, self._ownership, adoption, sweep, breaker, self._stopping)
         parking = Parking(settings.sweep_interval, settings.give_up_after, endpoint.attempts)
-        delivery = Delivery(self._endpoints[name], endpoint, self._stopping)
-        return Lane(name, in_flight, intake, delivery, queue, parking, self._stopping)
+        delivery = Delivery(self._endpoints[name], endpoint, breaker, self._stopping)
+        return Lane(name, in_flight, intake, delivery, breaker, queue, parking, self._stopping)

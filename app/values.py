@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from app.redis_url import place_of
+
 SHORTEST_KEY: Final = 16
 NEVER_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f#]")
 REDIS_OPTION: Final = re.compile(r"db=[0-9]+")
@@ -20,7 +22,7 @@ def redacted(url: str) -> str:
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
-        _ = parts.port
+        _ = "," in host or parts.port
     except ValueError:
         return "***"
     # A password with a bare / ? or # ends the host too early, and its rest looks like a path.
@@ -37,27 +39,28 @@ def readable(path: Path) -> Path:
     return path
 
 
-def url_of(*schemes: str) -> AfterValidator:
+def is_url(url: SecretStr, *schemes: str) -> SecretStr:
     wanted = "must be a URL: " + ", ".join(f"{scheme}://…" for scheme in schemes)
-
-    def check(url: SecretStr) -> SecretStr:
-        if NEVER_IN_A_URL.search(url.get_secret_value()):
-            raise ValueError("must have no spaces, control characters or #: in a password they are written %20, %23")
-        try:
-            parts = urlsplit(url.get_secret_value())
-            located = parts.port != 0 and (parts.path if parts.scheme == "unix" else parts.hostname)
-        except ValueError:
-            raise ValueError(wanted) from None
-        if parts.scheme not in schemes or not located:
-            raise ValueError(wanted)
-        return url
-
-    return AfterValidator(check)
+    if NEVER_IN_A_URL.search(url.get_secret_value()):
+        raise ValueError("must have no spaces, control characters or #: in a password they are written %20, %23")
+    try:
+        parts = urlsplit(url.get_secret_value())
+        located = parts.port != 0 and (parts.path if parts.scheme == "unix" else parts.hostname)
+    except ValueError:
+        raise ValueError(wanted) from None
+    if parts.scheme not in schemes or not located:
+        raise ValueError(wanted)
+    return url
 
 
-def plain_redis(url: SecretStr) -> SecretStr:
+def http_url(url: SecretStr) -> SecretStr:
+    return is_url(url, "http", "https")
+
+
+def url_of_redis(url: SecretStr) -> SecretStr:
     """Refuse what redis-py would take for something else: it ignores a bad path, and options go before our own."""
-    parts = urlsplit(url.get_secret_value())
+    one = SecretStr(place_of(url.get_secret_value()).url)
+    parts = urlsplit(is_url(one, "redis", "rediss", "unix").get_secret_value())
     if parts.scheme != "unix" and not re.fullmatch("/?|/[0-9]+", parts.path):
         raise ValueError("must end in the number of the database, as in redis://localhost:6379/0")
     known = REDISS_OPTION if parts.scheme == "rediss" else REDIS_OPTION

@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
-from app.endpoint_settings import EndpointSettings
+from app.endpoint_settings import NEVER_INHERITED, EndpointSettings
 from app.errors import ConfigurationError
 from app.settings import PREFIX, Settings
 from app.values import redacted
@@ -20,13 +20,19 @@ KUBERNETES: Final = "CDR_FORWARDER_"
 """Kubernetes injects variables of this prefix into every pod where a Service has our name."""
 
 
+ENDPOINT: Final = re.compile(r"CDR_ENDPOINTS__(?P<name>[A-Za-z0-9_-]+?)__(?P<field>[A-Za-z][A-Za-z_]*)")
+
+
 class _Given(EnvSettingsSource):
     """Variables from a mapping in place of the environment."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        # CDR_WEBHOOK_<X> is a field of an endpoint, like the later CDR_ENDPOINTS__<name>__<X>.
+        # What is a field of an endpoint is nested; `endpoints` itself is what both ways to name them lead to.
         self._given = {
-            re.sub("^cdr_webhook_", "cdr_webhook__", name.lower()): value for name, value in variables.items()
+            re.sub(
+                "^cdr_endpoints__", "cdr_named_endpoints__", re.sub("^cdr_webhook_", "cdr_webhook__", name.lower())
+            ): value
+            for name, value in variables.items()
         }
         super().__init__(Settings)
 
@@ -34,15 +40,20 @@ class _Given(EnvSettingsSource):
         return self._given
 
 
-def variable_names() -> dict[str, bool]:
-    """Return every variable, and whether it is secret; a secret one can also be given as <NAME>_FILE."""
-    names = {}
-    for field, info in Settings.model_fields.items():
-        if info.annotation is not EndpointSettings:
-            names[f"{PREFIX}{field.upper()}"] = "SecretStr" in repr(info.annotation)
-    for field, info in EndpointSettings.model_fields.items():
-        if field != "name":
-            names[f"{PREFIX}WEBHOOK_{field.upper()}"] = "SecretStr" in repr(info.annotation)
+def variable_names(endpoints: Iterable[str] = ()) -> dict[str, bool]:
+    """Return every variable, and whether it is secret; a secret one can also be given as <NAME>_FILE.
+
+    Those of CDR_ENDPOINTS__<name>__ are among them for each of `endpoints`.
+    """
+    names = {
+        f"{PREFIX}{field.upper()}": "SecretStr" in repr(info.annotation)
+        for field, info in Settings.model_fields.items()
+        if "EndpointSettings" not in repr(info.annotation)
+    }
+    for before in ("WEBHOOK_", *(f"ENDPOINTS__{endpoint}__" for endpoint in endpoints)):
+        for field, info in EndpointSettings.model_fields.items():
+            if field != "name":
+                names[f"{PREFIX}{before}{field.upper()}"] = "SecretStr" in repr(info.annotation)
     return names
 
 
@@ -50,14 +61,45 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
     """Read the environment, and below it the .env file. Raises ConfigurationError with every problem, one line each."""
     problems: list[str] = []
     below = _dotenv(dotenv, problems) if dotenv else {}
-    variables = _with_files(_ours(below) | _ours(os.environ if environ is None else environ), problems)
+    given = _ours(below) | _ours(os.environ if environ is None else environ)
+    variables = _with_files(given, problems)
+    inherited = _inherited(variables, problems)
     try:
-        settings = Settings(**_Given(variables)())
+        settings = Settings(**_Given(inherited)())
     except ValidationError as error:
-        problems += [_problem(details, variables) for details in error.errors(include_url=False)]
+        problems += [_problem(details, variables, inherited) for details in error.errors(include_url=False)]
     if problems:
         raise ConfigurationError(*dict.fromkeys(problems))
     return settings
+
+
+def _endpoints_in(variables: Iterable[str]) -> list[str]:
+    """Return the endpoints that are named, as they are written."""
+    found = (ENDPOINT.fullmatch(name) for name in variables)
+    return list(dict.fromkeys(match["name"] for match in found if match))
+
+
+def _inherited(variables: dict[str, str], problems: list[str]) -> dict[str, str]:
+    """Give named endpoints what CDR_WEBHOOK_<X> says for all, and say what is never inherited."""
+    endpoints = _endpoints_in(variables)
+    shared = {name: value for name, value in variables.items() if name.startswith(f"{PREFIX}WEBHOOK_")}
+    if not endpoints:
+        if not shared:
+            problems.append("CDR_WEBHOOK_URL: got (not set); must be set, or CDR_ENDPOINTS__<name>__URL")
+        return variables
+    for name in shared:
+        field = name.removeprefix(f"{PREFIX}WEBHOOK_")
+        if field.lower() in NEVER_INHERITED:
+            problems.append(
+                f"{name}: must not stand together with CDR_ENDPOINTS__…, which never inherit it; "
+                f"set {PREFIX}ENDPOINTS__{endpoints[0]}__{field}"
+            )
+    defaults = {
+        f"{PREFIX}ENDPOINTS__{endpoint}__{name.removeprefix(f'{PREFIX}WEBHOOK_')}": value
+        for endpoint in endpoints
+        for name, value in shared.items()
+    }
+    return defaults | {name: value for name, value in variables.items() if name not in shared}
 
 
 def _dotenv(path: Path, problems: list[str]) -> Mapping[str, str | None]:
@@ -79,7 +121,7 @@ def _ours(variables: Mapping[str, str | None]) -> dict[str, str]:
 
 def _with_files(given: dict[str, str], problems: list[str]) -> dict[str, str]:
     """Put what <NAME>_FILE points to in its place, and say what is not a variable of ours."""
-    names = variable_names()
+    names = variable_names(_endpoints_in(given))
     files = {f"{name}_FILE": name for name, secret in names.items() if secret}
     variables = {name: value for name, value in given.items() if name in names}
     for name in sorted(given.keys() - names.keys()):
@@ -110,20 +152,36 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _problem(details: Any, variables: Mapping[str, str]) -> str:
+def _problem(details: Any, variables: Mapping[str, str], inherited: Mapping[str, str]) -> str:
     """Return one line: the variable, what it got, what it wants."""
-    field, *rest = details["loc"]
-    inner = rest[0] if rest and field == "webhook" else "url" if field == "webhook" else None
-    name = f"{PREFIX}{field}{'_' + inner if inner else ''}".upper()
+    name = _variable_at(details["loc"], variables, inherited)
     wants = details["msg"].removeprefix("Value error, ")
     if details["type"] == "missing":
         wants = "must be set"
     return f"{name}: got {_shown(name, variables.get(name))}; {wants[0].lower()}{wants[1:]}"
 
 
+def _variable_at(loc: Sequence[str | int], variables: Mapping[str, str], inherited: Mapping[str, str]) -> str:
+    """Return the variable that a field was read from, or should have been."""
+    match [str(part).upper() for part in loc]:
+        case ["NAMED_ENDPOINTS", endpoint, "[KEY]", *_]:
+            return f"{PREFIX}ENDPOINTS__{endpoint}__URL"
+        case ["NAMED_ENDPOINTS", endpoint, field, *_]:
+            own = f"{PREFIX}ENDPOINTS__{endpoint}__{field}"
+            written = {name.upper(): name for name in inherited}.get(own, own)
+            return written if written in variables or written not in inherited else f"{PREFIX}WEBHOOK_{field}"
+        case ["WEBHOOK"]:
+            return f"{PREFIX}WEBHOOK_URL"
+        case ["WEBHOOK", field, *_]:
+            return f"{PREFIX}WEBHOOK_{field}"
+        case [field, *_]:
+            return f"{PREFIX}{field}"
+    raise AssertionError(loc)
+
+
 def _shown(name: str, value: str | None) -> str:
     if value is None:
         return "(not set)"
-    if not variable_names()[name]:
+    if not variable_names(_endpoints_in([name])).get(name):
         return repr(value)
     return redacted(value) if name.endswith(("_URL", "_PROXY")) else "***"

@@ -15,6 +15,7 @@ class Kind(StrEnum):
     DELIVERED = "delivered"
     REJECTED = "rejected"
     TRANSIENT = "transient"
+    UNTRIED = "untried"
 
 
 @dataclass(frozen=True, slots=True)

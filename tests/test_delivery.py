@@ -8,6 +8,7 @@ import pytest
 import respx
 from pydantic import SecretStr
 
+from app.breaker import Breaker
 from app.cdr import Cdr
 from app.delivery import Delivery, Outcome
 from app.endpoint import Endpoint
@@ -32,6 +33,7 @@ class Stage:
     def __init__(self) -> None:
         self.router = respx.Router()
         self.stopping = asyncio.Event()
+        self.breaker = Breaker("webhook", 100)
         self._route = self.router.post(URL)
 
     def answers(self, *answers: httpx.Response | type[Exception]) -> None:
@@ -49,7 +51,7 @@ class Stage:
         one = EndpointSettings(url=SecretStr(URL), **settings)
         endpoint = Endpoint(one, httpx.MockTransport(self.router.async_handler))
         async with asyncio.timeout(20):
-            return await Delivery(endpoint, one, self.stopping).deliver(cdr)
+            return await Delivery(endpoint, one, self.breaker, self.stopping).deliver(cdr)
 
     @property
     def attempts(self) -> list[str]:
@@ -170,7 +172,7 @@ async def test_deliveries_of_one_lane_do_not_share_their_attempts(stage: Stage) 
     stage.answers(answer(500))
     one = EndpointSettings(url=SecretStr(URL), **QUICK)
     endpoint = Endpoint(one, httpx.MockTransport(stage.router.async_handler))
-    delivery = Delivery(endpoint, one, stage.stopping)
+    delivery = Delivery(endpoint, one, Breaker("webhook", 100), stage.stopping)
     cdrs = [Cdr(b"%d" % number) for number in range(20)]
     await asyncio.gather(*map(delivery.deliver, cdrs))
     assert [cdr.attempts for cdr in cdrs] == [4] * 20

@@ -60,7 +60,7 @@ def test_only_variables_that_there_are_are_named(name: str) -> None:
 def test_the_forwarder_accepts_its_environment() -> None:
     """`docker compose up` needs no other configuration: the rest are defaults."""
     service, host = composed(), {"CDR_WEBHOOK_URL": "http://endpoint:9000/cdr"}
-    assert service.webhook == load_settings(host, dotenv=None).webhook
+    assert service.endpoints == load_settings(host, dotenv=None).endpoints
 
 
 def test_it_is_given_more_time_than_its_grace() -> None:

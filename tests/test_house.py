@@ -16,18 +16,18 @@ LAYERS: Final = (
     {"__main__"},
     {"cli"},
     {"service", "healthcheck", "demo"},
-    {"lane", "demo_view"},
+    {"lane", "fanout", "demo_view"},
     {"intake", "delivery", "demo_calls", "demo_lists"},
-    {"adoption", "sweep", "dead_letters", "in_flight", "endpoint", "demo_count", "demo_child"},
+    {"adoption", "sweep", "breaker", "dead_letters", "in_flight", "endpoint", "demo_count", "demo_child"},
     {"dead_store"},
-    {"queue", "cdr", "transport", "preflight", "sample_endpoint", "embedded"},
+    {"queue", "cdr", "transport", "preflight", "leftovers", "sample_endpoint", "embedded"},
     {"ownership", "parking", "patience", "verdict", "failures", "leash"},
     {"link"},
     {"variables"},
     {"events", "settings"},
     {"endpoint_settings"},
     {"values"},
-    {"errors", "keys"},
+    {"errors", "keys", "redis_url"},
 )
 """Each may import from those below it, and from none beside or above it."""
 
@@ -154,7 +154,7 @@ def test_every_event_is_named_in_one_place() -> None:
         if isinstance(node.func, ast.Attribute) and node.func.attr in {"debug", "info", "warning", "error"}
     ]
     unnamed = [ast.unparse(node) for node in logged if not isinstance(node.args[0], ast.Constant)]
-    assert unnamed == ["self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3))"]
+    assert unnamed == ["self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3), **fields)"]
 
 
 def test_nothing_is_named_after_nothing() -> None:

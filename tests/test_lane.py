@@ -19,7 +19,11 @@ from tests.receiver import Receiver
 
 BAD: Final = b"bad"
 GOOD: Final = b"good"
-OFTEN: Final = {"CDR_SWEEP_INTERVAL": "0.1", "CDR_WEBHOOK_ATTEMPTS": "1"}
+OFTEN: Final = {
+    "CDR_SWEEP_INTERVAL": "0.1",
+    "CDR_WEBHOOK_ATTEMPTS": "1",
+    "CDR_WEBHOOK_BREAKER_THRESHOLD": "10000",  # test_breaker.py is where it opens
+}
 HOLD: Final = 1.0
 
 

@@ -26,10 +26,10 @@ from tests.receiver import Receiver
 README = Path(__file__).parents[1] / "README.md"
 
 IN_SCRIPTS = (
-    *("pexpire", "set", "get", "exists", "type", "del"),
-    *("rpush", "rpop", "lmove", "lpos", "lrange", "llen", "lrem", "hset", "hget", "hdel"),
+    *("pexpire", "set", "get", "type", "del"),
+    *("rpush", "rpop", "lpop", "lmove", "lpos", "lindex", "lrange", "llen", "lrem", "hset", "hget", "hdel"),
 )
-OUTSIDE = ("blmove", "hmget", "mget", "evalsha", "script|load", "info")
+OUTSIDE = ("blmove", "scan", "hmget", "mget", "evalsha", "script|load", "info")
 CONVENIENT = ("client|setname", "client|list", "client|unblock", "select")
 MINIMAL = [f"+{command}" for command in (*IN_SCRIPTS, *OUTSIDE, *CONVENIENT)]
 

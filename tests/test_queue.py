@@ -216,7 +216,7 @@ async def test_a_bury_that_is_sent_again_is_applied_once(bench: Bench, monkeypat
 async def test_an_adoption_that_is_sent_again_is_applied_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest of the list is left for the next page."""
     await bench.redis.rpush(bench.orphan.processing, "1", "2")
-    await resent(bench, monkeypatch, lambda: bench.queue.adopt(bench.orphan, 1))
+    await resent(bench, monkeypatch, lambda: bench.queue.adopt(bench.orphan, b"", 1))
     assert await bench.processing() == [b"1"]
     assert await bench.elements(bench.orphan.processing) == [b"2"]
 
@@ -231,7 +231,7 @@ async def do_anything(bench: Bench, script: str) -> Any:
         case "park":
             return await bench.queue.park(b"cdr", TAIL, webhook_id(b"cdr"), due())
         case _:
-            return await bench.queue.adopt(bench.orphan, 1)
+            return await bench.queue.adopt(bench.orphan, b"", 1)
 
 
 async def lay_out(bench: Bench) -> None:
@@ -391,7 +391,7 @@ async def test_a_list_is_adopted_in_pages(bench: Bench) -> None:
     """In its order, to the end of ours, however long it is."""
     await bench.redis.rpush(bench.slot.processing, "ours")
     await bench.redis.rpush(bench.orphan.processing, *range(5))
-    assert [await bench.queue.adopt(bench.orphan, 2) for _ in range(4)] == [2, 2, 1, 0]
+    assert [await bench.queue.adopt(bench.orphan, b"", 2) for _ in range(4)] == [2, 2, 1, 0]
     assert await bench.processing() == [b"ours", b"0", b"1", b"2", b"3", b"4"]
 
 
@@ -399,7 +399,7 @@ async def test_a_list_with_an_owner_is_not_adopted(bench: Bench) -> None:
     """Its owner came between the look and the move: the script looks again."""
     await bench.redis.rpush(bench.orphan.processing, "theirs")
     await bench.redis.set(bench.orphan.owner, "somebody")
-    assert await bench.queue.adopt(bench.orphan, 2) == 0
+    assert await bench.queue.adopt(bench.orphan, b"", 2) == 0
     assert await bench.elements(bench.orphan.processing) == [b"theirs"]
 
 
@@ -530,7 +530,7 @@ RIGHTS = [
     *(("exchange", command) for command in (*GUARD, "lrem")),
     *(("bury", command) for command in (*GUARD, "lpos", "rpush", "lrem")),
     *(("park", command) for command in (*GUARD, "lpos")),
-    *(("adopt", command) for command in (*GUARD, "exists", "lmove")),
+    *(("adopt", command) for command in (*GUARD, "lmove")),
 ]
 
 
@@ -579,7 +579,7 @@ async def do_anything_harmless(bench: Bench) -> None:
     await bench.queue.exchange([], 0, 1)
     await bench.queue.bury(b"nothing", TAIL, "", b"")
     await bench.queue.park(b"nothing", TAIL, "", due())
-    await bench.queue.adopt(Slot(bench.slot.integrator, 8), 1)
+    await bench.queue.adopt(Slot(bench.slot.integrator, 8), b"", 1)
 
 
 async def test_a_right_to_claim_that_is_taken_away_does_not_hold_up_acks(limited: Bench) -> None:

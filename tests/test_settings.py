@@ -110,7 +110,14 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
     [
         ({"CDR_REDIS_PASSWORD_FILE": "/does/not/exist"}, "may read (No such file"),
         ({"CDR_REDIS_PASSWORD_FILE": __file__, "CDR_REDIS_PASSWORD": "x"}, "must not stand together"),
-        ({"CDR_REDIS_URL": "redis+sentinel://a:1/x"}, "must be a URL: redis://"),
+        ({"CDR_REDIS_URL": "http://a:1/x"}, "must be a URL: redis://"),
+        ({"CDR_REDIS_URL": "redis+sentinel://a:1,b:2"}, "must end in /<service>/<db>"),
+        ({"CDR_REDIS_URL": "redis+sentinel://a:1,:2/x"}, "must name its hosts"),
+        ({"CDR_REDIS_URL": "redis+cluster://a:1/3"}, "a cluster has one database"),
+        ({"CDR_REDIS_URL": "redis+proxy://a:1/3"}, "must be like redis+sentinel://"),
+        ({"CDR_REDIS_URL": "redis://me@a/0", "CDR_REDIS_USERNAME": "me"}, "must not stand together with user info"),
+        ({"CDR_REDIS_URL": "redis://:p@a/0", "CDR_REDIS_PASSWORD": "me"}, "must not stand together with a password"),
+        ({"CDR_REDIS_URL": "redis://a/0", "CDR_REDIS_CA_FILE": __file__}, "is of no use without TLS"),
         ({"CDR_REDIS_URL": "redis://host/calls"}, "number of the database"),
         ({"CDR_REDIS_URL": "redis://host/0/1"}, "number of the database"),
         ({"CDR_REDIS_URL": "redis://host/?db=-1"}, "no options but db"),
@@ -238,7 +245,7 @@ def test_the_environment_goes_before_the_env_file(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("CDR_WEBHOOK_URL=http://from-file/\nCDR_LEASE=7\n")
     settings = load_settings({"CDR_LEASE": "9"}, dotenv=file)
-    assert (settings.lease, settings.webhook.url.get_secret_value()) == (9, "http://from-file/")
+    assert (settings.lease, settings.endpoints[0].url.get_secret_value()) == (9, "http://from-file/")
 
 
 def test_an_empty_variable_leaves_the_env_file_in_force(tmp_path: Path) -> None:
@@ -262,7 +269,7 @@ def test_an_env_file_is_held_to_the_same_rules(tmp_path: Path) -> None:
 def test_signing_keys_are_those_of_standard_webhooks() -> None:
     """With and without whsec_ and padding, several at once."""
     padded = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMQ=="
-    keys = load(CDR_WEBHOOK_SECRET=f"whsec_{padded} {padded} {padded.rstrip('=')}").webhook.signing_keys
+    keys = load(CDR_WEBHOOK_SECRET=f"whsec_{padded} {padded} {padded.rstrip('=')}").endpoints[0].signing_keys
     assert keys == (Webhook(padded)._whsecret,) * 3
 
 
@@ -276,3 +283,71 @@ def test_a_setting_that_an_endpoint_does_not_have_is_refused() -> None:
     """In code as in the environment, a typo must not leave a default in place."""
     with pytest.raises(ValidationError, match="tiemout"):
         EndpointSettings(url="http://127.0.0.1:1/", tiemout=1)  # type: ignore[arg-type, call-arg]
+
+
+TWO = {"CDR_ENDPOINTS__BILLING__URL": "https://billing.example/", "CDR_ENDPOINTS__CRM__URL": "https://crm.example/"}
+
+
+def two(**variables: str) -> dict[str, EndpointSettings]:
+    settings = load_settings(TWO | variables, dotenv=None)
+    return {endpoint.name: endpoint for endpoint in settings.endpoints}
+
+
+def test_each_endpoint_has_its_own_keys_and_one_alone_has_the_short_ones() -> None:
+    """What was built on the short keys goes on to work for one endpoint."""
+    several = load_settings(TWO | {"CDR_INTEGRATOR": "acme"}, dotenv=None)
+    assert several.lane_keys("crm").pending == "acme:crm:pending:cdr"
+    assert several.slots("crm")[1].processing == "acme:crm:processing:cdr:2"
+    assert several.slots()[1].processing == "acme:processing:cdr:2"
+    alone = load(CDR_INTEGRATOR="acme")
+    assert alone.lane_keys("webhook") == alone.base_keys
+    assert alone.slots("webhook") == alone.slots()
+
+
+def test_endpoints_share_defaults_and_may_differ() -> None:
+    """CDR_WEBHOOK_<X> is for all, CDR_ENDPOINTS__<name>__<X> for one."""
+    endpoints = two(CDR_WEBHOOK_TIMEOUT="9", CDR_WEBHOOK_RATE_LIMIT="5", CDR_ENDPOINTS__CRM__TIMEOUT="3")
+    assert (endpoints["billing"].timeout, endpoints["crm"].timeout) == (9, 3)
+    assert {endpoint.rate_limit for endpoint in endpoints.values()} == {5}
+
+
+def test_a_secret_belongs_to_one_endpoint(tmp_path: Path) -> None:
+    """Also from a file."""
+    file = tmp_path / "token"
+    file.write_text("t0ken\n")
+    endpoints = two(CDR_ENDPOINTS__CRM__BEARER_TOKEN_FILE=str(file))
+    assert endpoints["billing"].bearer_token is None
+    assert endpoints["crm"].bearer_token
+    assert endpoints["crm"].bearer_token.get_secret_value() == "t0ken"
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"CDR_WEBHOOK_URL": "http://x/"}, "CDR_WEBHOOK_URL: must not stand together with CDR_ENDPOINTS__…"),
+        ({"CDR_WEBHOOK_BEARER_TOKEN": "hidden"}, "set CDR_ENDPOINTS__BILLING__BEARER_TOKEN"),
+        ({"CDR_ENDPOINTS__CRM__TIMOUT": "1"}, "did you mean CDR_ENDPOINTS__CRM__TIMEOUT?"),
+        ({"CDR_ENDPOINTS__CRM__TIMEOUT": "0"}, "CDR_ENDPOINTS__CRM__TIMEOUT: got '0'; input should be greater"),
+        ({"CDR_WEBHOOK_TIMEOUT": "0"}, "CDR_WEBHOOK_TIMEOUT: got '0'; input should be greater"),
+        ({"CDR_ENDPOINTS__ARCHIVE__TIMEOUT": "1"}, "CDR_ENDPOINTS__ARCHIVE__URL: got (not set); must be set"),
+        ({"CDR_ENDPOINTS__A.B__URL": "http://x/"}, "CDR_ENDPOINTS__A.B__URL: there is no such variable"),
+        ({f"CDR_ENDPOINTS__{'N' * 33}__URL": "http://x/"}, "should match pattern"),
+    ],
+)
+def test_what_cannot_work_with_several_endpoints_is_named(variables: dict[str, str], line: str) -> None:
+    """The variable that a person wrote, not the one that it became."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(TWO | variables, dotenv=None)
+    assert any(line in problem for problem in caught.value.problems), caught.value.problems
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "namespace"),
+    [("enigma:notifications:cdr", "{enigma:notifications:cdr}:acme"), ("{pbx}:cdr", "{pbx}:acme")],
+)
+def test_in_a_cluster_all_keys_share_the_slot_of_the_source(source: str, namespace: str) -> None:
+    """Scripts move between them, and a source with a hash tag lends us that tag."""
+    settings = load(CDR_REDIS_URL="redis+cluster://a,b:7001", CDR_INTEGRATOR="acme", CDR_SOURCE_KEY=source)
+    assert settings.slots()[0].processing == f"{namespace}:processing:cdr"
+    assert settings.redis_place.seeds == (("a", 6379), ("b", 7001))

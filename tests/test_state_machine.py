@@ -140,7 +140,7 @@ class Forwarders(RuleBasedStateMachine):
     @rule(member=members, number=st.integers(1, SLOTS), most=st.integers(1, 3))
     def adopt(self, member: Member, number: int, most: int) -> None:
         if self.held(member) and number != member.slot.number:
-            self.do(member.queue.adopt(Slot(self.integrator, number), most))
+            self.do(member.queue.adopt(Slot(self.integrator, number), b"", most))
 
     @rule(member=members)
     def lease_ends(self, member: Member) -> None:

@@ -1,8 +1,8 @@
 -- Moves one page of CDRs from a processing list whose owner is gone to the end of one's own.
 --   KEYS[3] own processing   KEYS[4] their owner   KEYS[5] their processing
---   ARGV[5] how many at most
+--   ARGV[5] how many at most   ARGV[6] their owner as it was seen: '', or one that has no such lane
 -- Answers how many were moved: 0 where there are none, or where somebody owns that list by now.
-if redis.call('EXISTS', KEYS[4]) == 1 then return 0 end
+if (redis.call('GET', KEYS[4]) or '') ~= ARGV[6] then return 0 end
 local refused = wrong_type(KEYS[3], 'list') or wrong_type(KEYS[5], 'list')
 if refused then return refused end
 begin()

@@ -1,5 +1,5 @@
 -- Takes a free slot.
---   KEYS[1] owner   KEYS[2] ops
+--   KEYS[1] owner   KEYS[2] ops   KEYS[3], ... ops of each lane that has lists of its own
 --   ARGV[1] owner value   ARGV[2] lease in ms
 -- Answers 0: it is somebody's · 1: taken · 2: taken again, and nobody else had it in between, so that
 -- operations whose reply was lost can still be told from those that never arrived.
@@ -10,7 +10,7 @@ if owner then return 0 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local mine = redis.call('HGET', KEYS[2], 'owner') == ARGV[1]
 if not mine then
-  redis.call('DEL', KEYS[2])
+  redis.call('DEL', unpack(KEYS, 2))
   redis.call('HSET', KEYS[2], 'owner', ARGV[1])
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

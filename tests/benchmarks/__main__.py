@@ -28,7 +28,7 @@ BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "memory": memory.run,
 }
 
-WIDTH = 110
+WIDTH = 120
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

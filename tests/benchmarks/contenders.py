@@ -137,6 +137,11 @@ class Receiver(Listener):
         """How many different CDRs came."""
         return int(self.received["distinct"])
 
+    @property
+    def last_new_at(self) -> float:
+        """When the last of them came, by the monotonic clock."""
+        return float(self.received["last_new_at"])
+
     def stop(self) -> bytes:
         said = super().stop()
         self.received = json.loads(said)

@@ -32,6 +32,7 @@ class Run:
     """What forwarding a backlog took. `seconds` are of a clock on the wall, `cpu` of the contenders' processes."""
 
     cdrs: int
+    began: float
     seconds: float
     cpu: float
     peak_mib: float
@@ -109,7 +110,7 @@ class Stage:
         seconds = time.monotonic() - started
         left = sum(self.client.llen(key) for key in lists)
         cpu = sum(one.cpu_seconds() for one in contenders) - cpu_before
-        return Run(total - left, seconds, cpu, max(one.peak_mib() for one in contenders))
+        return Run(total - left, started, seconds, cpu, max(one.peak_mib() for one in contenders))
 
     def settle(self, lists: Sequence[str] = (SOURCE, PROCESSING), most_seconds: float = 600) -> None:
         """Wait until nothing is pending or in processing."""

@@ -17,23 +17,30 @@ STAMP = b'{"pushed_at": '
 
 
 class Received:
-    """`latencies` are milliseconds from the stamp in a CDR until its request was here."""
+    """`latencies`: ms from the stamp in a CDR until its request was here; `last_new_at`: monotonic seconds."""
 
     def __init__(self) -> None:
         self.by_path: Counter[str] = Counter()
         self.latencies: list[float] = []
+        self.last_new_at = 0.0
         self._distinct: set[int] = set()
 
     def note(self, path: bytes, body: bytes) -> None:
         self.by_path[path.decode()] += 1
-        self._distinct.add(hash(body))
+        if (identity := hash(body)) not in self._distinct:
+            self._distinct.add(identity)
+            self.last_new_at = time.monotonic()
         if body.startswith(STAMP) and (pushed_at := int(body[len(STAMP) : body.index(b",")])):
             self.latencies.append((time.monotonic_ns() - pushed_at) / 1e6)
 
     def as_json(self) -> str:
-        return json.dumps(
-            {"by_path": self.by_path, "distinct": len(self._distinct), "latencies": sorted(self.latencies)}
-        )
+        found = {
+            "by_path": self.by_path,
+            "distinct": len(self._distinct),
+            "last_new_at": self.last_new_at,
+            "latencies": sorted(self.latencies),
+        }
+        return json.dumps(found)
 
 
 class Connection(asyncio.Protocol):
