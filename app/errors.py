@@ -44,3 +44,7 @@ class OperatorRedisError(ForwarderError):
 
 class DamagedLetterError(ForwarderError):
     """A dead letter whose CDR cannot be had back; it can be shown and dropped."""
+
+
+class CommandError(ForwarderError):
+    """A command that an operator has typed cannot be carried out. Exit status 1."""

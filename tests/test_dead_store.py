@@ -30,7 +30,7 @@ def letter_of(body: bytes) -> bytes:
     return dead_letter(Cdr(body, attempts=1), "webhook", "rejected", 400)
 
 
-def cdr_in(raw: bytes) -> bytes:
+def cdr_in(raw: bytes | str) -> bytes:
     fields = json.loads(raw)
     return fields["cdr"].encode() if "cdr" in fields else base64.b64decode(fields["cdr_base64"])
 
