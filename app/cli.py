@@ -10,6 +10,7 @@ import typer
 
 from app import events
 from app.cli_letters import letters
+from app.cli_operate import inject, reroute
 from app.command import BAD_CONFIGURATION, settings_or_exit
 from app.errors import ConfigurationError, RedisUnusableError
 from app.healthcheck import is_healthy
@@ -23,9 +24,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
 app.add_typer(letters, name="dead-letters")
+for command in (inject, reroute):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)

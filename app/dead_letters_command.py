@@ -16,6 +16,7 @@ from app.selection import Selection
 from app.settings import Settings
 from app.terminal import add, progress, say, say_json, show, table
 
+DEFAULT_NAME = "webhook"
 ROWS = 1000
 """In one table: its columns are fitted to what is in them, so it has to be known whole."""
 
@@ -138,7 +139,9 @@ def configured(settings: Settings) -> dict[str, LaneKeys]:
 
 async def not_configured(link: Link, settings: Settings) -> dict[str, LaneKeys]:
     left = await leftovers(link, settings)
-    return {name: LaneKeys(settings.namespace, pending_of(settings.namespace, name), name) for name in left}
+    # Before there were several endpoints, the short keys were those of the only one.
+    short = {DEFAULT_NAME: settings.base_keys} if settings.fans_out else {}
+    return short | {name: LaneKeys(settings.namespace, pending_of(settings.namespace, name), name) for name in left}
 
 
 def stores(link: Link, settings: Settings, keys: dict[str, LaneKeys], endpoint: str | None) -> dict[str, DeadStore]:

@@ -15,9 +15,9 @@ LONGEST_FUNCTION: Final = 30
 LAYERS: Final = (
     {"__main__"},
     {"cli"},
-    {"cli_letters"},
+    {"cli_letters", "cli_operate"},
     {"command"},
-    {"service", "healthcheck", "demo", "dead_letters_command"},
+    {"service", "healthcheck", "demo", "dead_letters_command", "inject", "reroute"},
     {"lane", "fanout", "demo_view"},
     {"intake", "delivery", "demo_calls", "demo_lists"},
     {"selection"},
@@ -37,10 +37,21 @@ LAYERS: Final = (
 KNOWS: Final = {
     "httpx": {"endpoint", "transport", "failures"},
     "aiohttp": {"transport", "failures"},
-    "redis": {"link", "queue", "dead_store", "preflight", "service", "embedded", "demo", "demo_calls", "demo_lists"},
+    "redis": {
+        "link",
+        "queue",
+        "dead_store",
+        "reroute",
+        "preflight",
+        "service",
+        "embedded",
+        "demo",
+        "demo_calls",
+        "demo_lists",
+    },
     "structlog": {"events"},
     "pydantic": {"values", "endpoint_settings", "settings", "variables"},
-    "typer": {"cli", "cli_letters", "command"},
+    "typer": {"cli", "cli_letters", "cli_operate", "command"},
     "rich": {"terminal", "demo", "demo_view", "demo_count"},
 }
 """Who may import what from outside; a name that is not here is free."""
