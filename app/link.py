@@ -8,12 +8,10 @@ from importlib.resources import files
 from typing import Any, Final
 
 import redis.exceptions as refusals
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 
 from app import events
+from app.connection import connect, locate_with
 from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.settings import Settings
 
@@ -22,8 +20,9 @@ WAIT: Final = 2
 
 REPLY_DEADLINE: Final = 5.0
 LONGEST_PAUSE: Final = 2.0
+MASTER_LOOKS: Final = 1.0
+"""Seconds between two looks at who is the master."""
 OPERATOR_PAUSE: Final = 5.0
-CONNECTIONS: Final = 1024
 
 NEEDS_PERSON: Final = (
     *("WRONGTYPE", "NOPERM", "NOAUTH", "WRONGPASS"),
@@ -39,8 +38,9 @@ FOREIGN_ERRORS: Final = (refusals.RedisError, OSError, RuntimeError)
 
 KNOWN_TYPES: Final = (
     *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
-    refusals.MaxConnectionsError,
+    *(refusals.MaxConnectionsError, refusals.AskError),
 )
+MASTER_MOVED: Final = (refusals.ReadOnlyError, refusals.MovedError)
 
 
 def meaning(error: Exception) -> ForwarderError:
@@ -80,6 +80,7 @@ class Link:
         self.commands = connect(settings, REPLY_DEADLINE, f"cdr-forwarder-{process_id}")
         self._blocking_name = f"cdr-forwarder-{process_id}-claim"
         self.blocking = connect(settings, WAIT + 3, self._blocking_name)
+        self._locate = locate_with(settings)
         self.lease_doubted = asyncio.Event()
         self._outage = events.redis_outage()
         self._refused: dict[str, events.Outage] = {}
@@ -95,6 +96,8 @@ class Link:
         except FOREIGN_ERRORS as raised:
             error = meaning(raised)
             self._note(command, error)
+            if isinstance(raised, MASTER_MOVED) or "READONLY" in str(raised):
+                await self._reconnect(also_in_use=False)  # those get an error of their own
             raise error from raised
         if _cancels() > cancels:
             # Before Python 3.12 wait_for, which redis-py sends with, may swallow it: we would never end.
@@ -134,6 +137,24 @@ class Link:
         elif command in self._refused:
             self._refused.pop(command).end()
 
+    async def watch_master(self) -> None:
+        """Leave a master that has been replaced by hand: it goes on taking writes for a while, and forgets them."""
+        if self._locate is None:
+            return
+        known = None
+        while True:
+            with suppress(*FOREIGN_ERRORS):
+                master = await self._locate()
+                if known not in (None, master):
+                    await self._reconnect(also_in_use=True)
+                known = master
+            await asyncio.sleep(MASTER_LOOKS)
+
+    async def _reconnect(self, *, also_in_use: bool) -> None:
+        """Look for the master again with the next command."""
+        for client in (self.blocking, self.commands):
+            await client.connection_pool.disconnect(inuse_connections=also_in_use)
+
     async def unblock(self) -> None:
         """End a waiting claim at once, without the risk that cancelling it has: Redis decides which came first."""
         for client in await self.commands.client_list():
@@ -149,32 +170,3 @@ class Link:
 def _cancels() -> int:
     task = asyncio.current_task()
     return task.cancelling() if task else 0
-
-
-def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
-    """Return a client that answers in bytes, never retries, and notices a dead connection before it uses it."""
-    url = settings.redis_url.get_secret_value()
-    given: dict[str, Any] = {
-        "username": settings.redis_username,
-        "password": settings.redis_password and settings.redis_password.get_secret_value(),
-    }
-    if not url.startswith("unix:"):
-        given["socket_keepalive"] = True
-    if url.startswith("rediss:"):
-        given |= {
-            "ssl_ca_certs": settings.redis_ca_file,
-            "ssl_certfile": settings.redis_cert_file,
-            "ssl_keyfile": settings.redis_key_file,
-        }
-    return Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,  # with RESP3 an unread reply in a pooled connection goes unnoticed
-        decode_responses=False,
-        socket_timeout=reply_deadline,
-        socket_connect_timeout=3.0,
-        health_check_interval=0,
-        max_connections=CONNECTIONS,
-        client_name=name,
-        **{key: value for key, value in given.items() if value is not None},
-    )

@@ -87,6 +87,7 @@ class Service:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._unblock_at_stop())
+                watching = tasks.create_task(self._link.watch_master())
                 keeping = tasks.create_task(self._ownership.keep())
                 async with asyncio.TaskGroup() as lanes:
                     for lane in self._lanes:
@@ -94,6 +95,7 @@ class Service:
                     if self._settings.fans_out:
                         lanes.create_task(self._fanout(slot).run())
                 keeping.cancel()
+                watching.cancel()
         except* FencedError as lost:
             raise lost.exceptions[0] from None
 
