@@ -4,9 +4,35 @@ from typing import Annotated
 
 import typer
 
-from app.command import operate
+from app.command import operate, refusing
 from app.link import Link
 from app.settings import Settings
+
+
+def status(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds, with --watch.")] = 2,
+    url: Annotated[str | None, typer.Option(help="Ask one process instead: http://host:8080.")] = None,
+) -> None:
+    """Show what waits where, who owns it, and what fails."""
+    if url:
+        from app.process_status import process_status  # noqa: PLC0415 - rich stays out of the service's memory
+
+        with refusing():
+            return process_status(url)
+
+    from app import status_view as room  # noqa: PLC0415 - likewise
+
+    async def work(link: Link, settings: Settings) -> None:
+        await (
+            room.watch(link, settings, every, as_json=as_json)
+            if watch
+            else room.status(link, settings, as_json=as_json)
+        )
+
+    return operate(work)
 
 
 def inject(

@@ -1,7 +1,8 @@
 """How a command begins and ends: with the configuration, and with an exit status."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import typer
@@ -26,14 +27,22 @@ def settings_or_exit() -> Settings:
         raise typer.Exit(BAD_CONFIGURATION) from None
 
 
-def operate(work: Callable[[Link, Settings], Awaitable[None]]) -> None:
-    """Run a command that needs Redis. Whatever fails is a sentence, and exit status 1."""
-    events.keep_silent()
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn whatever fails into a sentence, and exit status 1."""
     try:
-        asyncio.run(_linked(work, settings_or_exit()))
+        yield
     except ForwarderError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from None
+
+
+def operate(work: Callable[[Link, Settings], Awaitable[None]]) -> None:
+    """Run a command that needs Redis."""
+    events.keep_silent()
+    settings = settings_or_exit()
+    with refusing():
+        asyncio.run(_linked(work, settings))
 
 
 async def _linked(work: Callable[[Link, Settings], Awaitable[None]], settings: Settings) -> None:

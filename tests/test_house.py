@@ -17,10 +17,10 @@ LAYERS: Final = (
     {"cli"},
     {"cli_letters", "cli_operate"},
     {"command"},
-    {"service", "healthcheck", "demo", "dead_letters_command", "inject", "reroute"},
+    {"service", "healthcheck", "demo", "dead_letters_command", "inject", "reroute", "status_view"},
     {"lane", "fanout", "demo_view"},
     {"intake", "delivery", "demo_calls", "demo_lists"},
-    {"selection"},
+    {"selection", "status", "process_status"},
     {"adoption", "sweep", "breaker", "dead_letters", "in_flight", "endpoint", "demo_count", "demo_child"},
     {"dead_store"},
     {"operation", "queue", "cdr", "transport", "preflight", "leftovers", "sample_endpoint", "embedded"},
@@ -45,7 +45,7 @@ KNOWS: Final = {
     "structlog": {"events"},
     "pydantic": {"values", "endpoint_settings", "settings", "variables", "connection"},
     "typer": {"cli", "cli_letters", "cli_operate", "command"},
-    "rich": {"terminal", "demo", "demo_view", "demo_count"},
+    "rich": {"terminal", "status_view", "demo", "demo_view", "demo_count"},
 }
 """Who may import what from outside; a name that is not here is free."""
 
