@@ -9,20 +9,24 @@ from typing import Annotated, Final
 import typer
 
 from app import events
+from app.cli_letters import letters
+from app.cli_operate import inject, reroute, status
+from app.command import BAD_CONFIGURATION, settings_or_exit
 from app.errors import ConfigurationError, RedisUnusableError
 from app.healthcheck import is_healthy
 from app.service import Service
 from app.settings import Settings
-from app.variables import load_settings
 
 CRASHED: Final = 1
-BAD_CONFIGURATION: Final = 2
 
 app = typer.Typer(
     help="Moves every call-detail record from Enigma's Redis list to your webhook, at least once, byte for byte.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(letters, name="dead-letters")
+for command in (status, inject, reroute):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -34,7 +38,7 @@ def default(context: typer.Context) -> None:
 @app.command()
 def run() -> None:
     """Forward CDRs until SIGTERM or SIGINT; configured by CDR_* environment variables. Also without a command."""
-    raise typer.Exit(_run_service(_settings()))
+    raise typer.Exit(_run_service(settings_or_exit()))
 
 
 @app.command()
@@ -48,7 +52,7 @@ def demo(*, quick: Annotated[bool, typer.Option(help="A few seconds, without a t
 @app.command()
 def healthcheck() -> None:
     """Exit with 0 where a forwarder on this host owns a processing list, as Redis sees it; for containers."""
-    raise typer.Exit(0 if asyncio.run(is_healthy(_settings())) else 1)
+    raise typer.Exit(0 if asyncio.run(is_healthy(settings_or_exit())) else 1)
 
 
 @app.command()
@@ -59,15 +63,6 @@ def version() -> None:
 
 def main() -> None:
     app()
-
-
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except ConfigurationError as error:
-        for problem in error.problems:
-            typer.echo(problem, err=True)
-        raise typer.Exit(BAD_CONFIGURATION) from None
 
 
 def _run_service(settings: Settings) -> int:

@@ -40,3 +40,11 @@ class OutOfMemoryError(TransientRedisError):
 
 class OperatorRedisError(ForwarderError):
     """Redis will refuse it until a person acts: a wrong password, a missing right, a key of another type."""
+
+
+class DamagedLetterError(ForwarderError):
+    """A dead letter whose CDR cannot be had back; it can be shown and dropped."""
+
+
+class CommandError(ForwarderError):
+    """A command that an operator has typed cannot be carried out. Exit status 1."""

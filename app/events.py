@@ -35,6 +35,11 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
     )
 
 
+def keep_silent() -> None:
+    """Say nothing: a command tells the person who typed it, in a sentence."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 def service_started(version: str, integrator: str, source: str, endpoints: dict[str, str]) -> None:
     log.info("service.started", version=version, integrator=integrator, source=source, endpoints=endpoints)
 

@@ -59,6 +59,10 @@ class LaneKeys:
         """List of dead letters, oldest at the head."""
         return f"{base_of(self.integrator, self.endpoint)}:dead:cdr"
 
+    def operation(self, by: str) -> str:
+        """String with a TTL: the last operation that somebody's command has applied to this lane."""
+        return f"{self.dead}:operation:{by}"
+
 
 def pending_of(integrator: str, endpoint: str) -> str:
     """Return the list that distribution fills for one endpoint."""

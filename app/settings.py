@@ -74,6 +74,11 @@ class Settings(BaseSettings):
             return self.base_keys
         return LaneKeys(self.namespace, pending_of(self.namespace, endpoint), endpoint)
 
+    @property
+    def pending_oldest(self) -> Literal["head", "tail"]:
+        """Return which end of a lane's pending list is the oldest; distribution always fills it at the tail."""
+        return "head" if self.fans_out else self.source_oldest
+
     def slots(self, endpoint: str | None = None) -> list[Slot]:
         """Return all slots, as those of the lane of `endpoint` where one is named."""
         return all_slots(self.namespace, endpoint if self.fans_out else None)

@@ -19,7 +19,8 @@ from app.link import script_text
 LIMIT = 64 * 1024 * 1024
 
 GUARDED = ("exchange", "bury", "park", "adopt")
-PLAIN = ("page", "take", "renew", "release", "survey", "rehearse")
+ONCE = ("replay", "drop")
+PLAIN = ("page", "take", "renew", "release", "survey", "rehearse", "letters", "inject")
 
 Way = Literal["command", "reply", "connection"]
 """What is lost: a command, the reply to it, or, behind its reply, the connection alone."""
@@ -33,6 +34,7 @@ def _sha(text: str) -> bytes:
 
 SCRIPTS = {
     **{_sha("\n".join(map(script_text, ("guard", name)))): name for name in GUARDED},
+    **{_sha("\n".join(map(script_text, ("once", name)))): name for name in ONCE},
     **{_sha(script_text(name)): name for name in PLAIN},
 }
 

@@ -15,19 +15,23 @@ LONGEST_FUNCTION: Final = 30
 LAYERS: Final = (
     {"__main__"},
     {"cli"},
-    {"service", "healthcheck", "demo"},
+    {"cli_letters", "cli_operate"},
+    {"command"},
+    {"service", "healthcheck", "demo", "dead_letters_command", "inject", "reroute", "status_view"},
     {"lane", "fanout", "demo_view"},
     {"intake", "delivery", "demo_calls", "demo_lists"},
+    {"selection", "status", "process_status"},
     {"adoption", "sweep", "breaker", "dead_letters", "in_flight", "endpoint", "demo_count", "demo_child"},
-    {"queue", "cdr", "transport", "preflight", "leftovers", "sample_endpoint", "embedded"},
-    {"ownership", "parking", "verdict", "failures", "leash"},
+    {"dead_store"},
+    {"operation", "queue", "cdr", "transport", "preflight", "leftovers", "sample_endpoint", "embedded"},
+    {"ownership", "parking", "patience", "verdict", "failures", "leash"},
     {"link"},
     {"connection"},
     {"variables", "master"},
     {"events", "settings"},
     {"endpoint_settings"},
     {"values"},
-    {"errors", "keys", "redis_url"},
+    {"errors", "keys", "redis_url", "terminal"},
 )
 """Each may import from those below it, and from none beside or above it."""
 
@@ -35,21 +39,13 @@ KNOWS: Final = {
     "httpx": {"endpoint", "transport", "failures"},
     "aiohttp": {"transport", "failures"},
     "redis": {
-        "link",
-        "connection",
-        "master",
-        "queue",
-        "preflight",
-        "service",
-        "embedded",
-        "demo",
-        "demo_calls",
-        "demo_lists",
+        *("link", "connection", "master", "queue", "preflight", "service", "dead_store", "reroute"),
+        *("embedded", "demo", "demo_calls", "demo_lists"),
     },
     "structlog": {"events"},
     "pydantic": {"values", "endpoint_settings", "settings", "variables", "connection"},
-    "typer": {"cli"},
-    "rich": {"demo", "demo_view", "demo_count"},
+    "typer": {"cli", "cli_letters", "cli_operate", "command"},
+    "rich": {"terminal", "status_view", "demo", "demo_view", "demo_count"},
 }
 """Who may import what from outside; a name that is not here is free."""
 

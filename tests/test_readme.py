@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-from app.cli import BAD_CONFIGURATION, CRASHED
+from app.cli import CRASHED
+from app.command import BAD_CONFIGURATION
 from app.embedded import EmbeddedRedis
 from app.service import CUT_OFF, STOPPED_AS_ASKED
 from app.variables import variable_names

@@ -1,0 +1,184 @@
+"""What `dead-letters` does with the letters that were selected."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.dead_store import DeadStore, Letter
+from app.errors import CommandError
+from app.keys import LaneKeys, pending_of
+from app.leftovers import leftovers
+from app.link import Link
+from app.selection import Selection
+from app.settings import Settings
+from app.terminal import add, progress, say, say_json, show, table
+
+DEFAULT_NAME = "webhook"
+ROWS = 1000
+"""In one table: its columns are fitted to what is in them, so it has to be known whole."""
+
+
+@dataclass
+class Tally:
+    done: int = 0
+    gone: int = 0
+    damaged: int = 0
+
+    def text(self, verb: str) -> str:
+        more = {"gone meanwhile": self.gone, "damaged, which can only be dropped": self.damaged}
+        return f"{self.done} {verb}" + "".join(f"; {number} {what}" for what, number in more.items() if number)
+
+
+@dataclass
+class DeadLetters:
+    """The stores of the lanes that a command is about, by the names of their endpoints."""
+
+    stores: dict[str, DeadStore]
+
+    @classmethod
+    async def of(cls, link: Link, settings: Settings, endpoint: str | None) -> "DeadLetters":
+        """Find those of one endpoint, or of all; also of endpoints that are no longer configured."""
+        keys = configured(settings)
+        if endpoint not in keys:
+            keys |= await not_configured(link, settings)
+        if endpoint and endpoint not in keys:
+            raise CommandError(f"--endpoint: there is no {endpoint}; there are {', '.join(keys)}")
+        return cls(stores(link, settings, keys, endpoint))
+
+    @classmethod
+    async def to_replay(cls, link: Link, settings: Settings, endpoint: str | None, to: str | None) -> "DeadLetters":
+        """Find those whose CDRs have somewhere to go. `to`: an endpoint that takes those of another."""
+        keys = configured(settings)
+        if to:
+            if to not in keys or not endpoint:
+                raise CommandError(f"--to: needs --endpoint, and one of {', '.join(keys)}")
+            pending = keys[to].pending
+            keys = {
+                name: replace(one, pending=pending)
+                for name, one in (keys | await not_configured(link, settings)).items()
+            }
+        if endpoint and endpoint not in keys:
+            raise CommandError(f"--endpoint: {endpoint} is not configured; with --to, another one takes its CDRs")
+        return cls(stores(link, settings, keys, endpoint))
+
+    async def selected(self, selection: Selection) -> AsyncIterator[tuple[str, Letter]]:
+        number = 0
+        for name, store in self.stores.items():
+            async for letter in selection.of(store):
+                if selection.limit is not None and number >= selection.limit:
+                    return
+                number += 1
+                yield name, letter
+
+    async def list(self, selection: Selection, *, as_json: bool) -> None:
+        headings = ("id", "endpoint", "reason", "status", "attempts", "first failed at", "dead at", "bytes")
+        rows = table(*headings, numbers=("status", "attempts", "bytes"))
+        number = 0
+        async for name, letter in self.selected(selection):
+            number += 1
+            if as_json:
+                say_json(summary(name, letter))
+            else:
+                add(rows, *summary(name, letter).values())
+                if rows.row_count == ROWS:
+                    show(rows)
+                    rows = table(*headings, numbers=("status", "attempts", "bytes"))
+        if not as_json:
+            if rows.row_count:
+                show(rows)
+            say(f"{number} dead letters")
+
+    async def show(self, letter_id: str) -> None:
+        """Print each letter of that id; twins share one, and so do the letters of several endpoints."""
+        found = False
+        async for name, letter in self.selected(Selection(ids=frozenset({letter_id}))):
+            found = True
+            say_json(summary(name, letter) | content(letter), indent=2)
+        if not found:
+            raise CommandError(f"no dead letter has the id {letter_id}; `dead-letters list` names those that there are")
+
+    async def count(self, selection: Selection) -> int:
+        return sum([1 async for _ in self.selected(selection)])
+
+    async def replay(self, selection: Selection, rate: float) -> None:
+        """Move them back to pending, at most `rate` in a second, so that what is new is not held up."""
+        clock = asyncio.get_running_loop().time
+        began, tally = clock(), Tally()
+        with progress("replayed", await self._number()) as advance, told(tally, "replayed"):
+            async for name, letter in self.selected(selection):
+                if letter.damaged:
+                    tally.damaged += 1
+                    continue
+                await asyncio.sleep(began + (tally.done + tally.gone) / rate - clock())
+                if await self.stores[name].replay(letter):
+                    tally.done += 1
+                else:
+                    tally.gone += 1
+                advance(1)
+
+    async def drop(self, selection: Selection) -> None:
+        tally = Tally()
+        with progress("dropped", await self._number()) as advance, told(tally, "dropped"):
+            async for name, letter in self.selected(selection):
+                if await self.stores[name].drop(letter):
+                    tally.done += 1
+                else:
+                    tally.gone += 1
+                advance(1)
+
+    async def _number(self) -> int:
+        return sum([await store.number() for store in self.stores.values()])
+
+
+def configured(settings: Settings) -> dict[str, LaneKeys]:
+    return {one.name: settings.lane_keys(one.name) for one in settings.endpoints}
+
+
+async def not_configured(link: Link, settings: Settings) -> dict[str, LaneKeys]:
+    left = await leftovers(link, settings)
+    # Before there were several endpoints, the short keys were those of the only one.
+    short = {DEFAULT_NAME: settings.base_keys} if settings.fans_out else {}
+    return short | {name: LaneKeys(settings.namespace, pending_of(settings.namespace, name), name) for name in left}
+
+
+def stores(link: Link, settings: Settings, keys: dict[str, LaneKeys], endpoint: str | None) -> dict[str, DeadStore]:
+    chosen = [endpoint] if endpoint else list(keys)
+    return {name: DeadStore(link, keys[name], settings.pending_oldest) for name in chosen}
+
+
+@contextmanager
+def told(tally: Tally, verb: str) -> Iterator[None]:
+    """Say how many, also where an error or Ctrl-C ends it half-way."""
+    ended = "; then it was cut short"
+    try:
+        yield
+        ended = ""
+    finally:
+        say(tally.text(verb) + ended)
+
+
+def summary(endpoint: str, letter: Letter) -> dict[str, Any]:
+    """Return all but the CDR, with the lane that the letter is in."""
+    return {
+        "id": letter.id,
+        "endpoint": endpoint,
+        "reason": letter.reason,
+        "status": letter.status,
+        "attempts": letter.attempts,
+        "first_failed_at": letter.first_failed_at and letter.first_failed_at.isoformat(timespec="seconds"),
+        "dead_at": letter.dead_at and letter.dead_at.isoformat(timespec="seconds"),
+        "bytes": len(letter.raw if letter.damaged else letter.cdr),
+    }
+
+
+def content(letter: Letter) -> dict[str, str]:
+    """Return the CDR as in a dead letter: text, or base64; what is damaged, as it is and with what is wrong."""
+    body, name = (letter.raw, "element") if letter.damaged else (letter.cdr, "cdr")
+    wrong = {"damaged": letter.damaged} if letter.damaged else {}
+    try:
+        return wrong | {name: body.decode()}
+    except UnicodeDecodeError:
+        return wrong | {f"{name}_base64": base64.b64encode(body).decode()}

@@ -1,0 +1,35 @@
+"""How a command of an operator reaches Redis, and what it says when it cannot."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.link import Link
+from app.ownership import new_process_id
+from app.settings import Settings
+from app.values import redacted
+
+
+@asynccontextmanager
+async def linked(settings: Settings) -> AsyncIterator[Link]:
+    """Lend a link to Redis. Its errors become sentences for whoever has typed the command."""
+    link = Link(settings, f"{new_process_id()}-command")
+    try:
+        yield link
+    except (TransientRedisError, OperatorRedisError) as error:
+        raise CommandError(explained(error, settings)) from error
+    finally:
+        await link.aclose()
+
+
+def explained(error: Exception, settings: Settings) -> str:
+    redis = f"CDR_REDIS_URL: {redacted(settings.redis_url.get_secret_value())}"
+    match error:
+        case OperatorRedisError():
+            return f"{redis} refuses: {error}; a person has to set that right in Redis"
+        case OutOfMemoryError():
+            return f"{redis} is full (maxmemory): give it more memory, or let it drain first"
+        case TransientRedisError(away=True):
+            return f"{redis} does not answer: {error}; is it running, and reachable from here?"
+        case _:
+            return f"{redis} cannot do it just now: {error}; try again in a moment"

@@ -1,0 +1,325 @@
+"""Dead letters are read, replayed and dropped without losing one, whatever happens meanwhile."""
+
+import asyncio
+import base64
+import json
+import tracemalloc
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
+
+from app.cdr import Cdr, webhook_id
+from app.dead_letters import dead_letter
+from app.dead_store import DeadStore, Letter
+from app.embedded import EmbeddedRedis
+from app.errors import DamagedLetterError, OperatorRedisError, TransientRedisError
+from app.keys import LaneKeys
+from app.link import Link
+from tests.harness import settings_from
+from tests.proxy import RedisProxy, nth
+
+ANY_BYTES = [b"{}", b"", b"caf\xe9 \xff\x00", "Zoë ☎".encode(), b'"\\\n', b"x" * 2**20]
+
+
+def letter_of(body: bytes) -> bytes:
+    return dead_letter(Cdr(body, attempts=1), "webhook", "rejected", 400)
+
+
+def cdr_in(raw: bytes | str) -> bytes:
+    fields = json.loads(raw)
+    return fields["cdr"].encode() if "cdr" in fields else base64.b64decode(fields["cdr_base64"])
+
+
+@pytest.fixture
+def keys(integrator: str, source: str) -> LaneKeys:
+    return LaneKeys(integrator, source)
+
+
+@asynccontextmanager
+async def a_store(variables: dict[str, str], keys: LaneKeys, oldest: Any = "head") -> AsyncIterator[DeadStore]:
+    link = Link(settings_from(variables), "test")
+    try:
+        yield DeadStore(link, keys, oldest)
+    finally:
+        await link.aclose()
+
+
+@pytest.fixture
+async def store(variables: dict[str, str], keys: LaneKeys) -> AsyncIterator[DeadStore]:
+    async with a_store(variables, keys) as store:
+        yield store
+
+
+async def ids(store: DeadStore) -> list[str]:
+    return [letter.id async for letter in store.letters()]
+
+
+# --- what a letter is
+
+
+@pytest.mark.parametrize("body", ANY_BYTES, ids=range(len(ANY_BYTES)))
+def test_a_letter_has_the_exact_bytes(body: bytes) -> None:
+    """Also where they had to be base64."""
+    letter = Letter.read(letter_of(body))
+    assert (letter.cdr, letter.id, letter.damaged) == (body, webhook_id(body), "")
+    assert (letter.endpoint, letter.reason, letter.status, letter.attempts) == ("webhook", "rejected", 400, 1)
+    assert letter.first_failed_at == letter.dead_at is not None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"cdr": 1}',
+        b'{"cdr_base64": "*"}',
+        b'{"cdr": "\\ud800"}',
+        b"[" * 100_000,
+        b"9" * 9999,
+    ],
+    ids=range(9),
+)
+def test_what_is_no_letter_is_damaged_and_has_an_id(raw: bytes) -> None:
+    """So it can be listed, shown and dropped; what is said of it quotes nothing."""
+    letter = Letter.read(raw)
+    assert letter.damaged.startswith("it ")
+    assert letter.id.startswith("damaged_")
+    assert letter.raw == raw
+
+
+def test_a_letter_needs_no_more_than_its_cdr() -> None:
+    """Whatever else somebody has changed by hand."""
+    letter = Letter.read(b'{"cdr": "x", "attempts": "many", "dead_at": "yesterday", "status": [], "id": 7}')
+    assert (letter.cdr, letter.id, letter.damaged) == (b"x", webhook_id(b"x"), "")
+    assert (letter.attempts, letter.dead_at, letter.status) == (0, None, None)
+
+
+# --- reading
+
+
+async def test_letters_are_read_oldest_first_over_many_pages(store: DeadStore, client: Redis, dead: str) -> None:
+    bodies = [b"%d" % number for number in range(500)]
+    await client.rpush(dead, *map(letter_of, bodies))
+    assert await ids(store) == list(map(webhook_id, bodies))
+
+
+async def test_long_letters_come_in_short_pages(store: DeadStore, client: Redis, dead: str) -> None:
+    """Each of them is longer than a page may be."""
+    for number in range(5):
+        await client.rpush(dead, letter_of(b"%d" % number * 2**21))
+    assert len(await ids(store)) == 5
+
+
+@pytest.mark.parametrize("first", [0, 30, 64, 100], ids=lambda first: f"from {first}")
+@pytest.mark.parametrize("removed", [1, 64, 400])
+async def test_no_letter_is_passed_over_while_others_remove_some(
+    first: int, removed: int, store: DeadStore, client: Redis, dead: str
+) -> None:
+    """Each removal moves all that are behind it towards the head."""
+    raws = [letter_of(b"%d" % number) for number in range(2000)]
+    await client.rpush(dead, *raws)
+    seen = Counter[bytes]()
+    async for letter in store.letters():
+        seen[letter.raw] += 1
+        if len(seen) == 600:
+            for raw in raws[first : first + removed]:
+                await client.lrem(dead, 1, raw)  # type: ignore[arg-type]  # redis-py says str, Redis takes bytes
+    assert seen.keys() == set(raws)
+    assert seen.total() == 2000
+
+
+async def test_where_all_that_a_reader_knows_is_removed_it_begins_again(
+    store: DeadStore, client: Redis, dead: str
+) -> None:
+    """Some come twice then, and none is passed over."""
+    raws = [letter_of(b"%d" % number) for number in range(2000)]
+    await client.rpush(dead, *raws)
+    seen = Counter[bytes]()
+    async for letter in store.letters():
+        seen[letter.raw] += 1
+        if len(seen) == 1000:
+            await client.ltrim(dead, 1100, -1)
+            await client.lpush(dead, *reversed(raws[:500]))
+    assert seen.keys() >= set(raws[:1000]) | set(raws[1100:])
+
+
+async def test_what_is_removed_on_the_way_moves_nothing_out_of_sight(
+    store: DeadStore, client: Redis, dead: str, source: str
+) -> None:
+    """A part is replayed, a part is dropped, and the rest stays; each letter is met once."""
+    raws = [letter_of(b"%d" % number) for number in range(2000)]
+    await client.rpush(dead, *raws)
+    acts: list[Callable[[Letter], Any]] = [store.replay, store.drop]
+    seen = Counter[bytes]()
+    async for letter in store.letters():
+        number = int(letter.cdr)
+        seen[letter.raw] += 1
+        if number // 300 % 3 < 2:
+            assert await acts[number // 300 % 3](letter)
+    assert seen == Counter(raws)
+    kept = [raw for number, raw in enumerate(raws) if number // 300 % 3 == 2]
+    assert await client.lrange(dead, 0, -1) == kept
+    assert await client.lrange(source, 0, -1) == [b"%d" % number for number in range(2000) if number // 300 % 3 == 0]
+
+
+async def test_memory_stays_flat_over_20_000_letters(store: DeadStore, client: Redis, dead: str) -> None:
+    """A page at a time, whatever there is."""
+    for start in range(0, 20_000, 1000):
+        await client.rpush(dead, *(letter_of(b"%d" % number + b"x" * 1000) for number in range(start, start + 1000)))
+    tracemalloc.start()
+    try:
+        met = 0
+        async for _ in store.letters():
+            met += 1
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert met == 20_000
+    assert peak < 4 * 2**20
+
+
+# --- replay and drop
+
+
+@pytest.mark.parametrize(("oldest", "expected"), [("head", [b"old", b"new"]), ("tail", [b"new", b"old"])])
+async def test_a_replayed_cdr_is_the_newest(
+    oldest: str, expected: list[bytes], variables: dict[str, str], keys: LaneKeys, client: Redis, source: str, dead: str
+) -> None:
+    """Calls that wait already go first."""
+    await client.rpush(source, b"old")
+    await client.rpush(dead, letter_of(b"new"))
+    async with a_store(variables, keys, oldest) as store:
+        assert [await store.replay(letter) async for letter in store.letters()] == [True]
+    assert await client.lrange(source, 0, -1) == expected
+    assert not await client.exists(dead)
+
+
+@pytest.mark.parametrize("body", ANY_BYTES, ids=range(len(ANY_BYTES)))
+async def test_what_is_replayed_is_what_enigma_wrote(
+    body: bytes, store: DeadStore, client: Redis, source: str, dead: str
+) -> None:
+    await client.rpush(dead, letter_of(body))
+    [letter] = [letter async for letter in store.letters()]
+    assert await store.replay(letter)
+    assert await client.lrange(source, 0, -1) == [body]
+
+
+@pytest.mark.parametrize("act", ["replay", "drop"])
+async def test_of_twins_one_goes_at_a_time(act: str, store: DeadStore, client: Redis, source: str, dead: str) -> None:
+    """LREM by value takes whichever is first: they are the same."""
+    raw = letter_of(b"twin")
+    await client.rpush(dead, raw, raw, raw)
+    letter = Letter.read(raw)
+    assert await getattr(store, act)(letter)
+    assert await client.lrange(dead, 0, -1) == [raw, raw]
+    assert await client.llen(source) == (act == "replay")
+    assert await getattr(store, act)(letter)
+    assert await getattr(store, act)(letter)
+    assert not await getattr(store, act)(letter)
+    assert await client.llen(source) == 3 * (act == "replay")
+
+
+async def test_a_damaged_letter_is_not_replayed_and_can_be_dropped(
+    store: DeadStore, client: Redis, source: str, dead: str
+) -> None:
+    await client.rpush(dead, "somebody's note")
+    [letter] = [letter async for letter in store.letters()]
+    with pytest.raises(DamagedLetterError, match="cannot be replayed, only dropped: it is not the JSON"):
+        await store.replay(letter)
+    assert await store.drop(letter)
+    assert not await client.exists(source, dead)
+
+
+@pytest.mark.parametrize("way", ["reply", "command"])
+@pytest.mark.parametrize("act", ["replay", "drop"])
+async def test_a_lost_reply_takes_no_twin(
+    act: str, way: Any, redis_server: EmbeddedRedis, variables: dict[str, str], keys: LaneKeys, client: Redis
+) -> None:
+    """What is sent again is known by its number, and applied once."""
+    raw = letter_of(b"twin")
+    await client.rpush(keys.dead, raw, raw)
+    async with RedisProxy(redis_server) as proxy:
+        async with a_store(variables | {"CDR_REDIS_URL": proxy.url}, keys) as store:
+            proxy.loses = nth(way, act, times=3)
+            assert await getattr(store, act)(Letter.read(raw))
+        assert proxy.lost[way, act] == 3
+    assert await client.lrange(keys.dead, 0, -1) == [raw]
+    assert await client.lrange(keys.pending, 0, -1) == [b"twin"] * (act == "replay")
+
+
+@pytest.mark.parametrize("act", ["replay", "drop"])
+async def test_a_full_redis_lets_letters_go(
+    act: str, own_redis: EmbeddedRedis, own_client: Redis, variables: dict[str, str], keys: LaneKeys
+) -> None:
+    """Over `maxmemory`, whatever is removed: letters may be what fills it."""
+    bodies = [b"%d" % number + b"x" * 500 for number in range(300)]
+    await own_client.rpush(keys.dead, *map(letter_of, bodies))
+    await own_client.config_set("maxmemory", "1")
+    with pytest.raises(OutOfMemoryError):
+        await own_client.rpush(keys.dead, "one more")
+    async with a_store(variables | {"CDR_REDIS_URL": own_redis.url}, keys) as store:
+        async for letter in store.letters():
+            assert await getattr(store, act)(letter)
+    assert await own_client.lrange(keys.pending, 0, -1) == (bodies if act == "replay" else [])
+    assert not await own_client.exists(keys.dead)
+
+
+async def test_a_pending_key_of_another_type_loses_nothing(
+    store: DeadStore, client: Redis, source: str, dead: str
+) -> None:
+    """The letter stays, and the error names the key."""
+    await client.set(source, "a string")
+    await client.rpush(dead, raw := letter_of(b"cdr"))
+    with pytest.raises(OperatorRedisError, match=f"WRONGTYPE {source} is a string"):
+        await store.replay(Letter.read(raw))
+    assert await client.lrange(dead, 0, -1) == [raw]
+    await client.delete(source)
+    assert await store.replay(Letter.read(raw))
+
+
+@pytest.mark.parametrize("command", ["rpush", "lrem"])
+async def test_a_right_that_is_missing_half_way_loses_nothing(
+    command: str, own_redis: EmbeddedRedis, own_client: Redis, variables: dict[str, str], keys: LaneKeys
+) -> None:
+    """Lua does not roll back: what was pushed is taken back."""
+    await own_client.rpush(keys.dead, raw := letter_of(b"cdr"))
+    words = ["ACL", "SETUSER", "op", "on", "nopass", "~*", "+@all", f"-{command}"]
+    await own_client.execute_command(*words)  # type: ignore[no-untyped-call]
+    login = {"CDR_REDIS_URL": own_redis.url, "CDR_REDIS_USERNAME": "op", "CDR_REDIS_PASSWORD": "any"}
+    async with a_store(variables | login, keys) as store:
+        for _ in range(2):
+            with pytest.raises(OperatorRedisError):
+                await store.replay(Letter.read(raw))
+    assert await own_client.lrange(keys.dead, 0, -1) == [raw]
+    assert not await own_client.exists(keys.pending)
+
+
+async def test_two_that_replay_the_same_move_each_letter_once(
+    variables: dict[str, str], keys: LaneKeys, client: Redis
+) -> None:
+    bodies = [b"%d" % (number // 2) for number in range(600)]
+    await client.rpush(keys.dead, *map(letter_of, bodies))
+
+    async def replay_all() -> int:
+        async with a_store(variables, keys) as store:
+            return sum([await store.replay(letter) async for letter in store.letters()])
+
+    moved = await asyncio.gather(replay_all(), replay_all())
+    assert sum(moved) == 600
+    assert Counter(await client.lrange(keys.pending, 0, -1)) == Counter(bodies)
+
+
+async def test_a_redis_that_stays_away_is_an_error_and_not_a_wait_for_ever(
+    variables: dict[str, str], keys: LaneKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.patience.PATIENCE", 0.2)
+    async with a_store(variables | {"CDR_REDIS_URL": "redis://127.0.0.1:1/0"}, keys) as store:
+        with pytest.raises(TransientRedisError):
+            await store.number()
