@@ -25,7 +25,7 @@ async def preflight(link: Link, scratch: str) -> None:
 
 
 async def _check_version(link: Link) -> None:
-    found = str((await link.persist("info", lambda: _server_info(link))).get("redis_version", "6.2"))
+    found = str((await link.persist("info", lambda: info(link, "server"))).get("redis_version", "6.2"))
     if is_too_old(found):
         raise RedisUnusableError(f"CDR_REDIS_URL: this Redis is {found}; 6.2 or newer is needed (or Valkey)")
 
@@ -34,10 +34,10 @@ def is_too_old(version: str) -> bool:
     return tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS
 
 
-async def _server_info(link: Link) -> dict[str, Any]:
-    """Ask what Redis is; nothing where we may not: INFO is often withheld, and nothing else needs it."""
+async def info(link: Link, *sections: str) -> dict[str, Any]:
+    """Ask what Redis says of itself; nothing where we may not: INFO is often withheld, and no delivery needs it."""
     try:
-        return await link.commands.info("server")
+        return await link.commands.info(*sections)
     except NoPermissionError:
         return {}
 
