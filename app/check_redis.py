@@ -26,8 +26,9 @@ Info = dict[str, Any]
 async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
     """Yield what is found. Raises our errors where Redis is away, or lets us in for nothing at all."""
     where = redacted(settings.redis_url.get_secret_value())
-    asked = time.time()
     said: Info = await link.call("info", lambda: info(link))
+    asked = time.time()  # and not before: the first command has to connect
+    said |= await link.call("info", lambda: info(link, "server"))
     if said:
         for finding in of_info(said, where, (asked + time.time()) / 2, saves=await _saves(link, said)):
             yield finding

@@ -21,6 +21,7 @@ from tests.certificates import Authority
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, settings_from
 from tests.http_faults import NO_CONTENT, answers, refused, serve
+from tests.proxy import RedisProxy, nth
 from tests.receiver import Receiver
 from tests.servers import KINDS, server_of
 from tests.test_readme import acl_line, sent
@@ -175,6 +176,18 @@ async def test_redis_is_away(check: Check, receiver: Receiver) -> None:
     """The endpoints are looked at all the same."""
     with refused() as url:
         found = await check(CDR_REDIS_URL=url.replace("http", "redis").replace("/hook", "/0"))
+    assert found.level("does not answer") == "fail"
+    assert found.level(receiver.url) == "ok"
+
+
+@pytest.mark.parametrize("command", ["INFO", "rehearse", "TYPE", "CLIENT LIST"])
+async def test_redis_goes_away_half_way(
+    command: str, check: Check, redis_server: EmbeddedRedis, receiver: Receiver
+) -> None:
+    """The same, with what was found before."""
+    async with RedisProxy(redis_server) as proxy:
+        proxy.loses = nth("reply", command)
+        found = await check(CDR_REDIS_URL=proxy.url)
     assert found.level("does not answer") == "fail"
     assert found.level(receiver.url) == "ok"
 
