@@ -40,6 +40,10 @@ KNOWN_TYPES: Final = (
     *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
     *(refusals.MaxConnectionsError, refusals.AskError),
 )
+OURS: Final = "cdr-forwarder-"
+CLAIMS: Final = "-claim"
+"""What the names of our clients begin with, and that of the blocking claim ends in; between them is the process id."""
+
 MASTER_MOVED: Final = (refusals.ReadOnlyError, refusals.MovedError)
 
 
@@ -66,6 +70,11 @@ def _says(text: str, words: tuple[str, ...]) -> bool:
     return any(word in text for word in words)
 
 
+def process_of(client: str) -> str:
+    """Return the id of the process that a client of that name belongs to; empty where it is none of ours."""
+    return client.removeprefix(OURS).removesuffix(CLAIMS) if client.startswith(OURS) else ""
+
+
 def script_text(name: str) -> str:
     return files("app").joinpath("scripts", f"{name}.lua").read_text()
 
@@ -77,8 +86,8 @@ class Link:
     """
 
     def __init__(self, settings: Settings, process_id: str) -> None:
-        self.commands = connect(settings, REPLY_DEADLINE, f"cdr-forwarder-{process_id}")
-        self._blocking_name = f"cdr-forwarder-{process_id}-claim"
+        self.commands = connect(settings, REPLY_DEADLINE, f"{OURS}{process_id}")
+        self._blocking_name = f"{OURS}{process_id}{CLAIMS}"
         self.blocking = connect(settings, WAIT + 3, self._blocking_name)
         self._locate = locate_with(settings)
         self.lease_doubted = asyncio.Event()
