@@ -18,12 +18,14 @@ LAYERS: Final = (
     {"cli_letters", "cli_operate"},
     {"command"},
     {"service", "healthcheck", "demo", "dead_letters_command", "inject", "reroute", "status_view", "check"},
-    {"check_lists"},
+    {"check_lists", "ops"},
+    {"exposition", "letters_api"},
+    {"observation", "dead_lanes"},
     {"lane", "fanout", "demo_view"},
-    {"intake", "delivery", "demo_calls", "demo_lists"},
+    {"intake", "delivery", "sampler", "demo_calls", "demo_lists"},
     {"selection", "status", "process_status", "check_redis", "check_endpoints"},
     {"adoption", "sweep", "breaker", "dead_letters", "in_flight", "endpoint", "demo_count", "demo_child"},
-    {"dead_store"},
+    {"dead_store", "metrics"},
     {
         *("operation", "queue", "cdr", "transport", "preflight", "leftovers", "check_settings"),
         *("sample_endpoint", "embedded"),
@@ -41,7 +43,8 @@ LAYERS: Final = (
 
 KNOWS: Final = {
     "httpx": {"endpoint", "transport", "failures"},
-    "aiohttp": {"transport", "failures"},
+    "aiohttp": {"transport", "failures", "ops"},
+    "prometheus_client": {"exposition"},
     "redis": {
         *("link", "connection", "master", "queue", "preflight", "service", "dead_store", "reroute"),
         *("embedded", "demo", "demo_calls", "demo_lists"),
