@@ -32,9 +32,10 @@ LATE_REFUSAL: Final = 0.5
 MOST_DAYS_LEFT: Final = 21
 A_DAY: Final = 86_400
 
+CREDENTIALS: Final = "is its secret or its credential right: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS?"
 ADVICE: Final[dict[int | str, str]] = {
-    401: "is its secret or its credential right: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS?",
-    403: "is its secret or its credential right: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS?",
+    401: CREDENTIALS,
+    403: CREDENTIALS,
     404: "is the path of its URL right?",
     405: "is the path of its URL right? It must take a POST",
     410: "it is gone for good, it says: is its URL right?",
@@ -57,9 +58,10 @@ async def of_endpoint(endpoint: EndpointSettings, *, send: bool) -> list[Finding
 
 @dataclass
 class _Way:
-    """The first hop to an endpoint."""
+    """The first hop to an endpoint. `seen`: what is known of it when it connects."""
 
     name: str
+    seen: str
     host: str
     port: int
     tls: ssl.SSLContext | None
@@ -71,8 +73,12 @@ class _Way:
         url = (endpoint.proxy or endpoint.url).get_secret_value()
         parts, tls = urlsplit(url), tls_context(endpoint)
         encrypted = parts.scheme == "https"
+        name, seen = "", ", with TLS" if encrypted else ""
+        if endpoint.proxy:
+            name, seen = "its proxy ", "; what is behind it is only seen by --send"
         return cls(
-            f"endpoint {endpoint.name}: {'its proxy ' if endpoint.proxy else ''}{redacted(url)}",
+            f"endpoint {endpoint.name}: {name}{redacted(url)}",
+            seen,
             parts.hostname or "",
             parts.port or (443 if encrypted else 80),
             tls if encrypted else None,
@@ -94,6 +100,8 @@ class _Way:
             return writer.get_extra_info("peercert") or {}
         except ConnectionError:
             raise ssl.SSLError(0, "it hung up") from None
+        except TimeoutError:
+            raise ssl.SSLError(0, f"no handshake within {self.patience:g} s (CONNECT_TIMEOUT)") from None
         finally:
             writer.transport.abort()
 
@@ -122,20 +130,17 @@ async def _reach(endpoint: EndpointSettings) -> Finding:
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         return fail(f"{way.name} cannot be connected to: {why}", "is it up, and the port right?")
-    return _reached(way, certificate, behind_proxy=bool(endpoint.proxy))
+    return _reached(way, certificate)
 
 
-def _reached(way: _Way, certificate: dict[str, Any], *, behind_proxy: bool) -> Finding:
-    connects = f"{way.name} connects" + (
-        "; what is behind it is only seen by --send" if behind_proxy else ", with TLS" if way.tls else ""
-    )
+def _reached(way: _Way, certificate: dict[str, Any]) -> Finding:
     if "notAfter" not in certificate:
-        return ok(connects)
+        return ok(f"{way.name} connects{way.seen}")
     end = ssl.cert_time_to_seconds(certificate["notAfter"])
     until, days = datetime.fromtimestamp(end, UTC), (end - time.time()) / A_DAY
     if days < MOST_DAYS_LEFT:
         return warn(f"{way.name}: its certificate ends on {until:%Y-%m-%d}, in {days:.0f} days", "have it renewed")
-    return ok(f"{connects}; its certificate ends on {until:%Y-%m-%d}")
+    return ok(f"{way.name} connects{way.seen}; its certificate ends on {until:%Y-%m-%d}")
 
 
 async def _send(endpoint: EndpointSettings) -> Finding:
