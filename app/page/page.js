@@ -24,8 +24,9 @@ function duration(seconds) {
 function plot(title, minutes, value, shown) {
   const values = minutes.map(value);
   const most = Math.max(...values, 0);
-  const last = values.length ? shown(values[values.length - 1]) : "nothing yet";
-  const caption = `${title}: ${last} in the last minute, ${shown(most)} at most in the last hour`;
+  const caption = values.length
+    ? `${title}: ${shown(values[values.length - 1])} in the last minute, ${shown(most)} at most in the last hour`
+    : `${title}: the first minute is not over yet`;
   const drawing = document.createElementNS(SVG, "svg");
   drawing.setAttribute("viewBox", "0 0 60 20");
   drawing.setAttribute("preserveAspectRatio", "none");
@@ -49,7 +50,7 @@ function card(lane) {
   heading.append(element("span", lane.state, { class: "state" }));
   const facts = {
     pending: number(lane.pending),
-    "the oldest is the same for": lane.pending ? duration(lane.pending_head_age_seconds) : "-",
+    "oldest unchanged for": lane.pending ? duration(lane.pending_head_age_seconds) : "-",
     "in processing": number(lane.processing),
     "in flight": `${lane.in_flight} of ${lane.slots}`,
     "oldest in flight": lane.in_flight ? duration(lane.oldest_in_flight_seconds) : "-",
