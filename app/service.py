@@ -91,30 +91,31 @@ class Service:
         await report(self._link, self._settings)
         while not self._stopping.is_set():
             slot = await self._ownership.take()
-            with suppress(FencedError):
-                await self._hold(slot)
+            await self._hold(slot)
 
     async def _hold(self, slot: Slot) -> None:
-        """Run the lanes while the slot is ours. Losing it ends them: another process delivers what they held."""
+        """Run the lanes until a stop, or while the slot is ours."""
         self._lanes = [self._lane(slot, endpoint) for endpoint in self._settings.endpoints]
         self._fanouts = [self._fanout(slot)] if self._settings.fans_out else []
         self._is_holding = True
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._unblock_at_stop())
-                watching = tasks.create_task(self._link.watch_master())
-                keeping = tasks.create_task(self._ownership.keep())
-                dropping = tasks.create_task(drop_expired(self._link, self._settings))
-                sampling = tasks.create_task(self._sampler.run(self._slots_of(slot)))
+                beside = [
+                    tasks.create_task(self._ownership.keep()),
+                    tasks.create_task(self._link.watch_master()),
+                    tasks.create_task(self._sampler.run(self._slots_of(slot))),
+                    tasks.create_task(drop_expired(self._link, self._settings)),
+                ]
                 async with asyncio.TaskGroup() as lanes:
                     for lane in self._lanes:
                         lanes.create_task(lane.run())
                     for fanout in self._fanouts:
                         lanes.create_task(fanout.run())
-                for task in (keeping, watching, dropping, sampling):
+                for task in beside:
                     task.cancel()
-        except* FencedError as lost:
-            raise lost.exceptions[0] from None
+        except* FencedError:
+            pass  # its new owner delivers what they held; raised from here it would be a group, before Python 3.11.4
         finally:
             self._is_holding = False
 

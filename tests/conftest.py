@@ -85,6 +85,7 @@ async def own_client(own_redis: EmbeddedRedis) -> AsyncIterator[Redis]:
 async def receiver() -> AsyncIterator[Receiver]:
     async with Receiver() as endpoint:
         yield endpoint
+        endpoint.gate.set()  # where a test has failed, somebody may still wait there
 
 
 @pytest.fixture
