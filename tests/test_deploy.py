@@ -1,6 +1,7 @@
 """The image, the Compose file and the lock file agree with the code."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from app.cli import app as commands
 from app.settings import Settings
 from app.variables import load_settings, variable_names
 from tests.harness import settings_from
+from tests.tools import output_of
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -91,8 +93,32 @@ def test_it_has_no_more_rights_than_it_needs(name: str) -> None:
 
 
 def test_any_number_of_forwarders_may_run() -> None:
-    """`--scale forwarder=3` fails on a fixed name or a published port."""
-    assert FORWARDER.keys().isdisjoint({"container_name", "hostname", "ports"})
+    """`--scale forwarder=3` fails on a fixed name, or a port that only one of them can have."""
+    assert FORWARDER.keys().isdisjoint({"container_name", "hostname"})
+    assert all(re.fullmatch(r"127\.0\.0\.1::\d+", port) for port in FORWARDER["ports"])
+
+
+def test_compose_knows_every_field() -> None:
+    """Docker is not here to ask, but the schema of its files is."""
+    output_of(
+        sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "docker-compose.yml"
+    )
+
+
+def test_it_is_measured_only_where_that_is_wanted() -> None:
+    """`docker compose up` starts three containers, and the profile two more."""
+    profiles = {name: service.get("profiles") for name, service in COMPOSE["services"].items()}
+    watching = ["observability"]
+    assert profiles == {
+        **dict.fromkeys(("redis", "forwarder", "endpoint")),
+        **dict.fromkeys(("prometheus", "grafana"), watching),
+    }
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_nothing_is_published_beyond_this_host(name: str) -> None:
+    """Docker opens what it publishes to everybody, past the firewall of the host."""
+    assert all(port.startswith("127.0.0.1:") for port in COMPOSE["services"][name].get("ports", []))
 
 
 def test_the_image_runs_the_forwarder_itself() -> None:
@@ -134,4 +160,6 @@ def test_each_package_of_the_lock_has_its_hashes(name: str) -> None:
 def test_nothing_says_where_packages_come_from(file: str) -> None:
     """That is the business of whoever installs: a mirror in here would be used by everybody."""
     text = (ROOT / file).read_text()
-    assert not re.search(r"--(extra-)?index-url|--find-links|--trusted-host|file:/|https?://(?!endpoint:)", text)
+    assert not re.search(
+        r"--(extra-)?index-url|--find-links|--trusted-host|file:/|https?://(?!endpoint:|localhost:)", text
+    )
