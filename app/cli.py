@@ -10,7 +10,7 @@ import typer
 
 from app import events
 from app.cli_letters import letters
-from app.cli_operate import inject, reroute, status
+from app.cli_operate import check, inject, reroute, status
 from app.command import BAD_CONFIGURATION, settings_or_exit
 from app.errors import ConfigurationError, RedisUnusableError
 from app.healthcheck import is_healthy
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(letters, name="dead-letters")
-for command in (status, inject, reroute):
+for command in (check, status, inject, reroute):
     app.command()(command)
 
 

@@ -35,6 +35,20 @@ def status(
     return operate(work)
 
 
+def check(
+    *,
+    send: Annotated[bool, typer.Option("--send", help="Also deliver one marked test CDR to each endpoint.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+) -> None:
+    """Find what would go wrong: settings, Redis, who shares it, endpoints. Exit with 1 where something would."""
+    from app import check as room  # noqa: PLC0415 - rich stays out of the service's memory
+
+    async def work(link: Link, settings: Settings) -> None:
+        await room.check(link, settings, send=send, as_json=as_json)
+
+    operate(work)
+
+
 def inject(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON Lines: one CDR a line; - is standard input.")],
     *,

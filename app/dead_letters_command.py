@@ -1,22 +1,18 @@
 """What `dead-letters` does with the letters that were selected."""
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
+from app.dead_lanes import configured, content, not_configured, stores, summary
 from app.dead_store import DeadStore, Letter
 from app.errors import CommandError
-from app.keys import LaneKeys, pending_of
-from app.leftovers import leftovers
 from app.link import Link
 from app.selection import Selection
 from app.settings import Settings
 from app.terminal import add, progress, say, say_json, show, table
 
-DEFAULT_NAME = "webhook"
 ROWS = 1000
 """In one table: its columns are fitted to what is in them, so it has to be known whole."""
 
@@ -133,22 +129,6 @@ class DeadLetters:
         return sum([await store.number() for store in self.stores.values()])
 
 
-def configured(settings: Settings) -> dict[str, LaneKeys]:
-    return {one.name: settings.lane_keys(one.name) for one in settings.endpoints}
-
-
-async def not_configured(link: Link, settings: Settings) -> dict[str, LaneKeys]:
-    left = await leftovers(link, settings)
-    # Before there were several endpoints, the short keys were those of the only one.
-    short = {DEFAULT_NAME: settings.base_keys} if settings.fans_out else {}
-    return short | {name: LaneKeys(settings.namespace, pending_of(settings.namespace, name), name) for name in left}
-
-
-def stores(link: Link, settings: Settings, keys: dict[str, LaneKeys], endpoint: str | None) -> dict[str, DeadStore]:
-    chosen = [endpoint] if endpoint else list(keys)
-    return {name: DeadStore(link, keys[name], settings.pending_oldest) for name in chosen}
-
-
 @contextmanager
 def told(tally: Tally, verb: str) -> Iterator[None]:
     """Say how many, also where an error or Ctrl-C ends it half-way."""
@@ -158,27 +138,3 @@ def told(tally: Tally, verb: str) -> Iterator[None]:
         ended = ""
     finally:
         say(tally.text(verb) + ended)
-
-
-def summary(endpoint: str, letter: Letter) -> dict[str, Any]:
-    """Return all but the CDR, with the lane that the letter is in."""
-    return {
-        "id": letter.id,
-        "endpoint": endpoint,
-        "reason": letter.reason,
-        "status": letter.status,
-        "attempts": letter.attempts,
-        "first_failed_at": letter.first_failed_at and letter.first_failed_at.isoformat(timespec="seconds"),
-        "dead_at": letter.dead_at and letter.dead_at.isoformat(timespec="seconds"),
-        "bytes": len(letter.raw if letter.damaged else letter.cdr),
-    }
-
-
-def content(letter: Letter) -> dict[str, str]:
-    """Return the CDR as in a dead letter: text, or base64; what is damaged, as it is and with what is wrong."""
-    body, name = (letter.raw, "element") if letter.damaged else (letter.cdr, "cdr")
-    wrong = {"damaged": letter.damaged} if letter.damaged else {}
-    try:
-        return wrong | {name: body.decode()}
-    except UnicodeDecodeError:
-        return wrong | {f"{name}_base64": base64.b64encode(body).decode()}

@@ -14,6 +14,7 @@ from app.breaker import Breaker
 from app.cdr import Cdr
 from app.endpoint import Endpoint
 from app.endpoint_settings import EndpointSettings
+from app.metrics import LaneMetrics
 from app.verdict import Kind, Verdict
 
 
@@ -41,10 +42,16 @@ class Delivery:
     """The attempts of one lane."""
 
     def __init__(
-        self, endpoint: Endpoint, settings: EndpointSettings, breaker: Breaker, stopping: asyncio.Event
+        self,
+        endpoint: Endpoint,
+        settings: EndpointSettings,
+        breaker: Breaker,
+        metrics: LaneMetrics,
+        stopping: asyncio.Event,
     ) -> None:
         self._endpoint = endpoint
         self._breaker = breaker
+        self._metrics = metrics
         self._stopping = stopping
         self._limiter = _limiter(settings.rate_limit)
         enough = stop_after_attempt(settings.attempts)
@@ -87,6 +94,7 @@ class Delivery:
         cdr.attempts += 1
         began = time.monotonic()
         verdict = await self._endpoint.post(cdr.webhook_id, cdr.body, cdr.attempts)
+        self._metrics.attempted(verdict.result, time.monotonic() - began)
         if verdict.kind is Kind.DELIVERED:
             self._breaker.taken()
         else:

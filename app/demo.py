@@ -174,6 +174,7 @@ def settings(pace: Pace, redis_url: str, webhook_url: str) -> dict[str, str]:
         "CDR_WEBHOOK_BACKOFF_MAX": "1",
         "CDR_SHUTDOWN_GRACE": str(GRACE),
         "CDR_LOG_FORMAT": "json",
+        "CDR_OPS_PORT": "0",
     }
 
 

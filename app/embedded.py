@@ -60,12 +60,17 @@ def _in_wheel(package: str, binary: str) -> Path | None:
 
 
 def free_port() -> int:
-    while True:
-        port = FIRST_PORT + secrets.randbelow(PORTS)
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if trial.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+    return next(port for port in iter(_random_port, 0) if is_free(port))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return trial.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _random_port() -> int:
+    return FIRST_PORT + secrets.randbelow(PORTS)
 
 
 class EmbeddedRedis:

@@ -6,14 +6,18 @@ info is normal, warning will recover by itself, error needs a person. No CDR con
 import logging
 import sys
 import time
-from typing import Literal
+from collections import deque
+from typing import Any, Final, Literal
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 log: FilteringBoundLogger = structlog.get_logger()
+
+recent: Final[deque[dict[str, Any]]] = deque(maxlen=50)
+"""The last ones, for the status page; those of each single CDR, which are at debug, are left out."""
 
 
 def configure(level: str, form: Literal["json", "console"]) -> None:
@@ -27,12 +31,19 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _remember,
             *renderers[form],
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _remember(_: object, method: str, event: EventDict) -> EventDict:
+    if method != "debug":
+        recent.append({name: value for name, value in event.items() if name != "exc_info"})
+    return event
 
 
 def keep_silent() -> None:
@@ -158,15 +169,22 @@ class Outage:
         self._names = (start, end)
         self._level = LEVELS[level]
         self._since: float | None = None
+        self.reason = ""
 
     def begin(self, error: str) -> None:
         if self._since is None:
             self._since = time.monotonic()
+            self.reason = error
             self._log.log(self._level, self._names[0], error=error)
 
     @property
     def lasts(self) -> bool:
         return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted; 0 where there is none."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
 
     def end(self, **fields: int) -> None:
         if self._since is not None:

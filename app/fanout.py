@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Final
 from app.adoption import Adoption
 from app.errors import OperatorRedisError, TransientRedisError
 from app.link import OPERATOR_PAUSE
+from app.metrics import LaneMetrics
 from app.ownership import Ownership
 from app.queue import Queue
 
@@ -35,16 +37,21 @@ class Fanout:
     queue: Queue
     ownership: Ownership
     adoption: Adoption
+    metrics: LaneMetrics
     lanes: Mapping[str, Callable[[], bool]]
     """The pending list of each lane, and whether that lane takes CDRs just now."""
     stopping: asyncio.Event
 
+    def __post_init__(self) -> None:
+        self.stamped_at = time.monotonic()
+
     async def run(self) -> None:
         while not self.stopping.is_set():
+            self.stamped_at = time.monotonic()
             if not self.ownership.holds():
                 await self._pause(PAUSE)
             elif self.adoption.due:
-                await self.adoption.look()
+                self.metrics.recovered["orphan"] += await self.adoption.look()
             else:
                 await self._distribute()
 

@@ -22,6 +22,7 @@ class InFlight:
         self._reserved = 0
         self._bytes = 0
         self._copies: Counter[bytes] = Counter()
+        self._cdrs: dict[Cdr, None] = {}
 
     @property
     def free(self) -> int:
@@ -31,6 +32,11 @@ class InFlight:
     @property
     def free_bytes(self) -> int:
         return max(1, MOST_BYTES - self._bytes)
+
+    @property
+    def oldest_claimed_at(self) -> float | None:
+        """When the first of them was claimed, on the monotonic clock: they are kept in that order."""
+        return next((cdr.claimed_at for cdr in self._cdrs), None)
 
     def copies(self, body: bytes) -> int:
         return self._copies[body]
@@ -43,9 +49,11 @@ class InFlight:
         self._reserved -= slots
 
     def add(self, cdr: Cdr) -> None:
+        self._cdrs[cdr] = None
         self._count(cdr, 1)
 
     def remove(self, cdr: Cdr) -> None:
+        del self._cdrs[cdr]
         self._count(cdr, -1)
         if not self._copies[cdr.body]:
             del self._copies[cdr.body]

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +16,7 @@ from app.cdr import Cdr
 from app.errors import OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.in_flight import MOST_BYTES, InFlight
 from app.link import OPERATOR_PAUSE
+from app.metrics import LaneMetrics
 from app.ownership import Ownership
 from app.parking import FailingRecord, now
 from app.queue import EXCHANGES, HEAD, TAIL, Ack, Queue, Side
@@ -43,6 +44,7 @@ class Intake:
     adoption: Adoption
     sweep: Sweep
     breaker: Breaker
+    metrics: LaneMetrics
     stopping: asyncio.Event
 
     def __post_init__(self) -> None:
@@ -55,8 +57,10 @@ class Intake:
         self._sweep_is_next = True
         self._pending_is_empty = False
         self._parked_is_next = True
-        self._held_until = 0.0
+        self.held_until = 0.0
         self._batch = max(1, self.in_flight.slots // 4)
+        self._adopted = 0
+        self.stamped_at = time.monotonic()
         self._changed = asyncio.Event()
 
     def ack(self, cdr: Cdr) -> None:
@@ -85,7 +89,7 @@ class Intake:
         """Claim and sweep nothing for so long, and then look at what was parked meanwhile."""
         if not self.held:
             events.lane_held(self.endpoint, seconds)
-        self._held_until = max(self._held_until, time.monotonic() + seconds)
+        self.held_until = max(self.held_until, time.monotonic() + seconds)
         self.sweep.soon(seconds)
 
     def look_again(self) -> None:
@@ -98,6 +102,7 @@ class Intake:
 
     async def next(self, tasks: asyncio.TaskGroup) -> list[Cdr]:
         """Start what is due, wait until something happens, and return the CDRs that it brought, if any."""
+        self.stamped_at = time.monotonic()
         while (step := self._due_step()) is not None:
             tasks.create_task(step)
         with suppress(TimeoutError):
@@ -139,7 +144,7 @@ class Intake:
 
     @property
     def held(self) -> bool:
-        return time.monotonic() < self._held_until
+        return time.monotonic() < self.held_until
 
     def _room(self) -> int:
         """Slots that an exchange could fill, with those that its acks set free."""
@@ -162,7 +167,7 @@ class Intake:
             return RIPENING
         current = time.monotonic()
         ahead = (
-            *(self.sweep.due_at, self.adoption.due_at, self._held_until),
+            *(self.sweep.due_at, self.adoption.due_at, self.held_until),
             *(self.breaker.probe_at, current + LONGEST_WAIT),
         )
         return min(due for due in ahead if due > current) - current
@@ -182,9 +187,11 @@ class Intake:
         done = await self.queue.exchange([self._as_ack(cdr) for cdr in acks], claims, most_bytes)
         self._exchanges -= 1
         self.in_flight.release(reserved)
+        ended_at = time.monotonic()
         for cdr in acks:
             self.in_flight.remove(cdr)
             self.sweep.removed(cdr.body)
+            self.metrics.delivery_durations.observe(ended_at - cdr.claimed_at)
         if done is None:
             self._claim_reply_lost()
         else:
@@ -192,7 +199,7 @@ class Intake:
             if claims:
                 read = sum(map(len, done.claimed))
                 self._pending_is_empty = len(done.claimed) < claims and read < most_bytes
-            self._deliver(Cdr(body) for body in done.claimed)
+            self._deliver_new(done.claimed)
         self._changed.set()
 
     def _as_ack(self, cdr: Cdr) -> Ack:
@@ -201,11 +208,16 @@ class Intake:
     def _acked(self, missing: int) -> None:
         if missing:
             events.ack_found_nothing(self.endpoint, missing)
+            self.metrics.acks_lost += missing
             self.sweep.again()
 
     def _claim_reply_lost(self) -> None:
         events.claim_reply_lost(self.endpoint)
         self.sweep.again()
+
+    def _deliver_new(self, bodies: Sequence[bytes]) -> None:
+        self.metrics.claimed += len(bodies)
+        self._deliver(map(Cdr, bodies))
 
     def _deliver(self, cdrs: Iterable[Cdr]) -> None:
         for cdr in cdrs:
@@ -233,7 +245,7 @@ class Intake:
         self.in_flight.release(1)
         if body is not None:
             self._pending_is_empty = False
-            self._deliver([Cdr(body)])
+            self._deliver_new([body])
             self._changed.set()
         if pause:
             await self._pause(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
@@ -269,6 +281,7 @@ class Intake:
     def _is_lost_or_due(self, cdr: Cdr, record: FailingRecord | None) -> bool:
         """Tell the lost and the due from the parked; those that failed before leave room for new ones."""
         if record is None:
+            self._count_recovered()
             return True
         if record.next_try > now():
             return False
@@ -277,6 +290,13 @@ class Intake:
             return False
         cdr.failing, cdr.attempts = record, record.attempts
         return True
+
+    def _count_recovered(self) -> None:
+        """What was adopted, and counted then, is found by the sweeps that follow."""
+        if self._adopted:
+            self._adopted -= 1
+        else:
+            self.metrics.recovered["own"] += 1
 
     def _begin_probe(self) -> Coroutine[None, None, None]:
         self._sweeps = True
@@ -311,6 +331,7 @@ class Intake:
         done = await self.queue.exchange([], 1, MOST_BYTES)
         if done is None:
             self._claim_reply_lost()
+        self.metrics.claimed += len(done.claimed) if done else 0
         return Cdr(done.claimed[0]) if done and done.claimed else None
 
     def _begin_adoption(self) -> Coroutine[None, None, None]:
@@ -318,7 +339,9 @@ class Intake:
         return self._adopt()
 
     async def _adopt(self) -> None:
-        if await self.adoption.look():
+        if adopted := await self.adoption.look():
+            self._adopted += adopted
+            self.metrics.recovered["orphan"] += adopted
             self.sweep.soon()
         self._sweeps = False
         self._changed.set()

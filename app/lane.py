@@ -11,6 +11,7 @@ from app.dead_letters import Reason, dead_letter
 from app.delivery import Delivery, Outcome
 from app.in_flight import InFlight
 from app.intake import Intake
+from app.metrics import LaneMetrics
 from app.parking import Parking, now
 from app.queue import Queue
 from app.verdict import Verdict
@@ -27,12 +28,13 @@ class Lane:
     breaker: Breaker
     queue: Queue
     parking: Parking
+    metrics: LaneMetrics
     stopping: asyncio.Event
 
     def __post_init__(self) -> None:
         self._last_delivery_at: datetime | None = None
         self._rejected: list[tuple[Cdr, bytes]] = []
-        self._outage = events.endpoint_outage(self.endpoint)
+        self.outage = events.endpoint_outage(self.endpoint)
 
     def takes(self) -> bool:
         """Tell whether CDRs are of use to it just now."""
@@ -69,18 +71,21 @@ class Lane:
     async def _ack(self, cdr: Cdr) -> None:
         events.cdr_delivered(self.endpoint, cdr.webhook_id, cdr.attempts)
         self._last_delivery_at = now()
+        self.metrics.was_delivered()
         self._rejected.clear()
         self.intake.ack(cdr)
-        if self._outage.lasts:
+        if self.outage.lasts:
             self.intake.look_again()
-            self._outage.end(waiting=await self.queue.waiting())
+            self.outage.end(waiting=await self.queue.waiting())
 
     async def _bury(self, cdr: Cdr, reason: Reason, verdict: Verdict) -> None:
         letter = dead_letter(cdr, self.endpoint, reason, verdict.status)
         side = self.intake.side_of(cdr)
         if await self.queue.bury(cdr.body, side, cdr.webhook_id, letter) is False:
             events.ack_found_nothing(self.endpoint, 1)
+            self.metrics.acks_lost += 1
         else:
+            self.metrics.dead_lettered[reason] += 1
             events.cdr_dead_lettered(self.endpoint, cdr.webhook_id, reason, verdict.status, cdr.attempts)
             self._remember(cdr, letter)
         self.intake.buried(cdr, side)
@@ -108,7 +113,7 @@ class Lane:
         await self.queue.park(cdr.body, self.intake.side_of(cdr), cdr.webhook_id, failing)
         events.cdr_parked(self.endpoint, cdr.webhook_id, cdr.attempts, failing.next_try.isoformat())
         if self.breaker.is_open or self.breaker.is_since_taken(cdr.claimed_at):
-            self._outage.begin(f"{verdict.result} {verdict.status or ''}".strip())
+            self.outage.begin(f"{verdict.result} {verdict.status or ''}".strip())
         self.intake.left(cdr)
 
     async def _notice_stop(self) -> None:

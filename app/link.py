@@ -40,6 +40,10 @@ KNOWN_TYPES: Final = (
     *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
     *(refusals.MaxConnectionsError, refusals.AskError),
 )
+OURS: Final = "cdr-forwarder-"
+CLAIMS: Final = "-claim"
+"""What the names of our clients begin with, and that of the blocking claim ends in; between them is the process id."""
+
 MASTER_MOVED: Final = (refusals.ReadOnlyError, refusals.MovedError)
 
 
@@ -66,6 +70,11 @@ def _says(text: str, words: tuple[str, ...]) -> bool:
     return any(word in text for word in words)
 
 
+def process_of(client: str) -> str:
+    """Return the id of the process that a client of that name belongs to; empty where it is none of ours."""
+    return client.removeprefix(OURS).removesuffix(CLAIMS) if client.startswith(OURS) else ""
+
+
 def script_text(name: str) -> str:
     return files("app").joinpath("scripts", f"{name}.lua").read_text()
 
@@ -77,13 +86,13 @@ class Link:
     """
 
     def __init__(self, settings: Settings, process_id: str) -> None:
-        self.commands = connect(settings, REPLY_DEADLINE, f"cdr-forwarder-{process_id}")
-        self._blocking_name = f"cdr-forwarder-{process_id}-claim"
+        self.commands = connect(settings, REPLY_DEADLINE, f"{OURS}{process_id}")
+        self._blocking_name = f"{OURS}{process_id}{CLAIMS}"
         self.blocking = connect(settings, WAIT + 3, self._blocking_name)
         self._locate = locate_with(settings)
         self.lease_doubted = asyncio.Event()
-        self._outage = events.redis_outage()
-        self._refused: dict[str, events.Outage] = {}
+        self.outage = events.redis_outage()
+        self.refused: dict[str, events.Outage] = {}
 
     def script(self, *names: str) -> AsyncScript:
         return self.commands.register_script("\n".join(map(script_text, names)))
@@ -102,9 +111,9 @@ class Link:
         if _cancels() > cancels:
             # Before Python 3.12 wait_for, which redis-py sends with, may swallow it: we would never end.
             raise asyncio.CancelledError
-        self._outage.end()
-        if command in self._refused:
-            self._refused.pop(command).end()
+        self.outage.end()
+        if command in self.refused:
+            self.refused.pop(command).end()
         return reply
 
     async def persist(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
@@ -123,19 +132,19 @@ class Link:
         if isinstance(error, FencedError):
             self.lease_doubted.set()
         elif isinstance(error, TransientRedisError) and error.away:
-            self._outage.begin(str(error))
+            self.outage.begin(str(error))
         else:
-            self._outage.end()
+            self.outage.end()
             needs_person = isinstance(error, OperatorRedisError) or not getattr(error, "known", True)
             refused = events.refused_command(command, needs_person=needs_person)
-            self._refused.setdefault(command, refused).begin(str(error))
+            self.refused.setdefault(command, refused).begin(str(error))
 
     def note_refusal(self, command: str, refusal: str) -> None:
         """Tell of what a script was refused though the script itself went on; empty: nothing was."""
         if refusal:
             self._note(command, meaning(refusals.ResponseError(refusal)))
-        elif command in self._refused:
-            self._refused.pop(command).end()
+        elif command in self.refused:
+            self.refused.pop(command).end()
 
     async def watch_master(self) -> None:
         """Leave a master that has been replaced by hand: it goes on taking writes for a while, and forgets them."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from importlib.metadata import version
 from typing import Final
 
@@ -19,17 +19,25 @@ from app.intake import Intake
 from app.keys import Slot
 from app.lane import Lane
 from app.leftovers import report
+from app.letters_api import Letters
 from app.link import FOREIGN_ERRORS, Link
+from app.metrics import LaneMetrics
+from app.observation import Observation
+from app.ops import Ops
 from app.ownership import Ownership, new_process_id
 from app.parking import Parking
 from app.preflight import preflight
 from app.queue import Queue
+from app.sampler import Sample, Sampler
 from app.settings import Settings
 from app.sweep import Sweep
 from app.values import redacted
 
 STOPPED_AS_ASKED: Final = 0
 CUT_OFF: Final = 3
+
+EVERYBODY: Final = "all"
+"""What stands in place of an endpoint where a CDR is not distributed yet."""
 
 FAREWELL: Final = 1.0
 """Seconds that giving the lease back may take."""
@@ -47,6 +55,10 @@ class Service:
         self._endpoints = {one.name: Endpoint(one) for one in settings.endpoints}
         self._ownership = Ownership(self._link, self._process_id, settings)
         self._lanes: list[Lane] = []
+        self._fanouts: list[Fanout] = []
+        self._is_holding = False
+        self._metrics = {one.name: LaneMetrics(one.name) for one in settings.endpoints}
+        self._sampler = Sampler(self._link, self._samples())
 
     async def run(self) -> int:
         """Forward until a signal; return the exit status."""
@@ -55,7 +67,7 @@ class Service:
         urls = {one.name: redacted(one.url.get_secret_value()) for one in self._settings.endpoints}
         events.service_started(version("cdr-forwarder"), self._settings.integrator, self._settings.source_key, urls)
         try:
-            async with self._deadline:
+            async with self._deadline, self._ops():
                 await self._forward()
         except TimeoutError:
             if not self._deadline.expired():
@@ -84,20 +96,25 @@ class Service:
     async def _hold(self, slot: Slot) -> None:
         """Run the lanes while the slot is ours. Losing it ends them: another process delivers what they held."""
         self._lanes = [self._lane(slot, endpoint) for endpoint in self._settings.endpoints]
+        self._fanouts = [self._fanout(slot)] if self._settings.fans_out else []
+        self._is_holding = True
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._unblock_at_stop())
                 watching = tasks.create_task(self._link.watch_master())
                 keeping = tasks.create_task(self._ownership.keep())
+                sampling = tasks.create_task(self._sampler.run(self._slots_of(slot)))
                 async with asyncio.TaskGroup() as lanes:
                     for lane in self._lanes:
                         lanes.create_task(lane.run())
-                    if self._settings.fans_out:
-                        lanes.create_task(self._fanout(slot).run())
-                keeping.cancel()
-                watching.cancel()
+                    for fanout in self._fanouts:
+                        lanes.create_task(fanout.run())
+                for task in (keeping, watching, sampling):
+                    task.cancel()
         except* FencedError as lost:
             raise lost.exceptions[0] from None
+        finally:
+            self._is_holding = False
 
     async def _unblock_at_stop(self) -> None:
         await self._stopping.wait()
@@ -121,19 +138,57 @@ class Service:
     def _fanout(self, slot: Slot) -> Fanout:
         settings = self._settings
         queue = Queue(self._link, self._ownership, slot, settings.base_keys, settings.source_oldest)
-        adoption = Adoption(self._link, queue, slot, "all", settings.lease)
+        adoption = Adoption(self._link, queue, slot, EVERYBODY, settings.lease)
+        metrics = self._sampler.samples[EVERYBODY].metrics
         lanes = {settings.lane_keys(lane.endpoint).pending: lane.takes for lane in self._lanes}
-        return Fanout(queue, self._ownership, adoption, lanes, self._stopping)
+        return Fanout(queue, self._ownership, adoption, metrics, lanes, self._stopping)
 
     def _lane(self, slot: Slot, endpoint: EndpointSettings) -> Lane:
         settings, name = self._settings, endpoint.name
         slot = settings.slots(name)[slot.number - 1]
-        oldest = "head" if settings.fans_out else settings.source_oldest
-        queue = Queue(self._link, self._ownership, slot, settings.lane_keys(name), oldest)
+        queue = Queue(self._link, self._ownership, slot, settings.lane_keys(name), settings.pending_oldest)
         in_flight = InFlight(endpoint.concurrency)
         adoption = Adoption(self._link, queue, slot, name, settings.lease)
         sweep, breaker = Sweep(settings.sweep_interval), Breaker(name, endpoint.breaker_threshold)
-        intake = Intake(name, in_flight, queue, self._ownership, adoption, sweep, breaker, self._stopping)
+        metrics = self._metrics[name]
+        intake = Intake(name, in_flight, queue, self._ownership, adoption, sweep, breaker, metrics, self._stopping)
         parking = Parking(settings.sweep_interval, settings.give_up_after, endpoint.attempts)
-        delivery = Delivery(self._endpoints[name], endpoint, breaker, self._stopping)
-        return Lane(name, in_flight, intake, delivery, breaker, queue, parking, self._stopping)
+        delivery = Delivery(self._endpoints[name], endpoint, breaker, metrics, self._stopping)
+        return Lane(name, in_flight, intake, delivery, breaker, queue, parking, metrics, self._stopping)
+
+    def _samples(self) -> dict[str, Sample]:
+        """Return what is looked at in Redis: the lists of each lane, and what waits for distribution."""
+        settings = self._settings
+        oldest = settings.pending_oldest
+        samples = {name: Sample(settings.lane_keys(name), oldest, one) for name, one in self._metrics.items()}
+        if settings.fans_out:
+            everybodys = Sample(settings.base_keys, settings.source_oldest, LaneMetrics(EVERYBODY))
+            samples = {EVERYBODY: everybodys} | samples
+        return samples
+
+    def _slots_of(self, slot: Slot) -> dict[str, Slot]:
+        names = {name: None if name == EVERYBODY else name for name in self._sampler.samples}
+        return {key: self._settings.slots(name)[slot.number - 1] for key, name in names.items()}
+
+    def _ops(self) -> AbstractAsyncContextManager[object]:
+        settings = self._settings
+        if not settings.ops_port:
+            return nullcontext()
+        observation = Observation(
+            settings,
+            self._link,
+            self._ownership,
+            self._sampler.samples,
+            lambda: self._lanes,
+            self._pulses,
+            self._stopping,
+        )
+        return Ops(settings, observation, Letters(self._link, settings))
+
+    def _pulses(self) -> list[float]:
+        """Return when each loop last stamped itself. Distribution waits for Redis as long as Redis wants."""
+        if not self._is_holding:
+            return []
+        waits_for_redis = self._link.outage.lasts or self._link.refused
+        fanouts = [] if waits_for_redis else [fanout.stamped_at for fanout in self._fanouts]
+        return [*(lane.intake.stamped_at for lane in self._lanes), *fanouts]

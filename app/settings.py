@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     lease: Annotated[Seconds, Field(ge=0.5)] = 15
     give_up_after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 259200
     shutdown_grace: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20
+    ops_host: str = "0.0.0.0"  # noqa: S104 - a container is asked from outside
+    ops_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    ops_token: Annotated[SecretStr, Field(min_length=16)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = Field(default_factory=lambda: "console" if sys.stderr.isatty() else "json")
 

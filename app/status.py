@@ -19,6 +19,9 @@ MOST_FAILING: Final = 10_000
 
 PAGE: Final = 500
 
+DISTRIBUTED: Final = "(all)"
+"""In place of an endpoint: what is on its way to every lane."""
+
 
 @dataclass(frozen=True)
 class Failing:
@@ -81,7 +84,7 @@ class Survey:
         lanes = {one.name: settings.lane_keys(one.name) for one in settings.endpoints}
         found = [await self._lane(name, keys, settings.slots(name)) for name, keys in lanes.items()]
         if settings.fans_out:
-            found.insert(0, await self._lane("(all)", settings.base_keys, settings.slots()))
+            found.insert(0, await self._lane(DISTRIBUTED, settings.base_keys, settings.slots()))
         return Status(
             integrator=settings.integrator,
             source_key=settings.source_key,
@@ -94,7 +97,7 @@ class Survey:
     async def _lane(self, name: str, keys: LaneKeys, slots: Sequence[Slot]) -> LaneStatus:
         surveyed = await self._survey(slots)
         lengths = {slot.number: length for slot, (_, length) in zip(slots, surveyed, strict=True) if length}
-        pending = None if name == "(all)" else await self._length(keys.pending)
+        pending = None if name == DISTRIBUTED else await self._length(keys.pending)
         dead = await self._length(keys.dead)
         return LaneStatus(name, pending, lengths, dead, await self._failing(keys.failing))
 

@@ -42,8 +42,13 @@ KEEP_ALIVE_SECONDS = 4.0
 
 def build_transport(endpoint: EndpointSettings) -> httpx.AsyncBaseTransport:
     """Make the transport of one endpoint; ConfigurationError if its certificates cannot be used."""
+    return AiohttpTransport(endpoint, tls_context(endpoint))
+
+
+def tls_context(endpoint: EndpointSettings) -> ssl.SSLContext:
+    """Make what an endpoint is trusted by; ConfigurationError if its certificates cannot be used."""
     try:
-        return AiohttpTransport(endpoint, _tls_context(endpoint))
+        return _tls_context(endpoint)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigurationError(
             f"endpoint {endpoint.name}: CA_FILE, CERT_FILE or KEY_FILE cannot be used: {reason(error)}"

@@ -24,9 +24,11 @@ class Authority:
         self.ca_file = self.directory / "ca.pem"
         self._ca.cert_pem.write_to_path(str(self.ca_file))
 
-    def server(self, name: str = "127.0.0.1", *, asks_for_a_certificate: bool = False) -> ssl.SSLContext:
+    def server(
+        self, name: str = "127.0.0.1", *, asks_for_a_certificate: bool = False, ends: dt.datetime | None = None
+    ) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._ca.issue_cert(name).configure_cert(context)
+        self._ca.issue_cert(name, not_after=ends).configure_cert(context)
         if asks_for_a_certificate:
             context.verify_mode = ssl.CERT_REQUIRED
             self._ca.configure_trust(context)

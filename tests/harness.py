@@ -50,6 +50,7 @@ def environment(redis_url: str, webhook_url: str, integrator: str, **variables: 
         "sweep_interval": "1",
         "webhook_backoff": "0.01",
         "shutdown_grace": "5",
+        "ops_port": "0",
         "log_level": "debug",
         "log_format": "json",
     }

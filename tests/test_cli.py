@@ -13,7 +13,10 @@ from app.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.harness import eventually
 
-COMMANDS: Final = ("run", "demo", "healthcheck", "version")
+COMMANDS: Final = (
+    *("run", "demo", "healthcheck", "version"),
+    *("check", "status", "dead-letters", "reroute", "inject"),
+)
 SCRIPT: Final = str(Path(sys.executable).with_name("cdr-forwarder"))
 
 

@@ -13,6 +13,7 @@ from app.cdr import Cdr
 from app.delivery import Delivery, Outcome
 from app.endpoint import Endpoint
 from app.endpoint_settings import EndpointSettings
+from app.metrics import LaneMetrics
 from app.parking import FailingRecord, now
 from app.verdict import Kind, Verdict
 from tests.harness import eventually
@@ -51,7 +52,7 @@ class Stage:
         one = EndpointSettings(url=SecretStr(URL), **settings)
         endpoint = Endpoint(one, httpx.MockTransport(self.router.async_handler))
         async with asyncio.timeout(20):
-            return await Delivery(endpoint, one, self.breaker, self.stopping).deliver(cdr)
+            return await Delivery(endpoint, one, self.breaker, LaneMetrics("webhook"), self.stopping).deliver(cdr)
 
     @property
     def attempts(self) -> list[str]:
@@ -172,7 +173,7 @@ async def test_deliveries_of_one_lane_do_not_share_their_attempts(stage: Stage) 
     stage.answers(answer(500))
     one = EndpointSettings(url=SecretStr(URL), **QUICK)
     endpoint = Endpoint(one, httpx.MockTransport(stage.router.async_handler))
-    delivery = Delivery(endpoint, one, Breaker("webhook", 100), stage.stopping)
+    delivery = Delivery(endpoint, one, Breaker("webhook", 100), LaneMetrics("webhook"), stage.stopping)
     cdrs = [Cdr(b"%d" % number) for number in range(20)]
     await asyncio.gather(*map(delivery.deliver, cdrs))
     assert [cdr.attempts for cdr in cdrs] == [4] * 20

@@ -22,12 +22,12 @@ from tests.receiver import Receiver
 
 NOT_PASSED = {
     "link: asyncio.sleep": "only while Redis refuses or is away: tests/test_lost_replies.py, tests/test_outages.py",
-    "preflight: asyncio.sleep": "only where a right is missing: tests/test_refusals.py",
+    "preflight: asyncio.sleep": "only where a right is missing: tests/test_preflight.py",
     "ownership: asyncio.sleep": "only while all slots are taken, or Redis is away: tests/test_ownership.py",
     "ownership: _retake": "only where the lease was lost: tests/test_ownership.py",
     "ownership: != TAKEN_AGAIN": "likewise",
     "ownership: lease_doubted": "ends by its timeout, or where the lease was lost: tests/test_ownership.py",
-    "intake: _pause(": "only after a refused claim: tests/test_refusals.py",
+    "intake: _pause(": "only after a refused claim: tests/test_queue.py",
     "intake: self.stopping.wait()": "likewise",
     "link: self._locate()": "only with Sentinel or a cluster: tests/network/test_failover.py",
     "link: self._reconnect(": "likewise",
@@ -44,6 +44,10 @@ NOT_PASSED = {
 WORK = Counter({b"plain": 2, b"twin": 3, b"poison": 1, b"flaky": 1, b"hopeless": 1, b"stray": 2, b"orphan": 2})
 
 STORM: Final = WORK.total()
+
+NOT_MET, FAILED = 0, 1
+TRIES: Final = 5
+"""Some points are passed only in some orders of events; each is struck in one of so many runs."""
 
 
 class Nursery:
@@ -193,15 +197,17 @@ async def test_nothing_is_lost_by_a_fault_at_any_await(
     struck = [point for point in points() if point in passed and point.startswith(module) and is_passed(point)]
     assert struck
     struck = [point for point in struck if when == "before" or returns(point)]
-    worlds = [world(scenario) for _ in struck]
-    for one in worlds:
-        await one.fill()
-    logs = {"CDR_TEST_LOG": str(tmp_path / "log")}
-    cases = [Case(one.variables | logs, point, when, how) for one, point in zip(worlds, struck, strict=True)]
-    statuses = await nursery.run(cases)
-    expected = 1 if how == "raise" else -signal.SIGKILL
-    assert {point: status for point, status in statuses.items() if status != expected} == {}
-    assert sum(await asyncio.gather(*(one.lost() for one in worlds)), Counter()) == Counter()
+    for _ in range(TRIES):
+        worlds = [world(scenario) for _ in struck]
+        for one in worlds:
+            await one.fill()
+        logs = {"CDR_TEST_LOG": str(tmp_path / "log")}
+        cases = [Case(one.variables | logs, point, when, how) for one, point in zip(worlds, struck, strict=True)]
+        statuses = await nursery.run(cases)
+        assert set(statuses.values()) <= {NOT_MET, FAILED if how == "raise" else -signal.SIGKILL}
+        assert sum(await asyncio.gather(*(one.lost() for one in worlds)), Counter()) == Counter()
+        struck = [point for point in struck if statuses[point] == NOT_MET]
+    assert struck == []
 
 
 async def test_the_scenarios_pass_every_point(nursery: Nursery, world: Callable[[str], World], tmp_path: Path) -> None:

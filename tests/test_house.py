@@ -17,13 +17,19 @@ LAYERS: Final = (
     {"cli"},
     {"cli_letters", "cli_operate"},
     {"command"},
-    {"service", "healthcheck", "demo", "dead_letters_command", "inject", "reroute", "status_view"},
+    {"service", "healthcheck", "demo", "dead_letters_command", "inject", "reroute", "status_view", "check"},
+    {"check_lists", "ops"},
+    {"exposition", "letters_api"},
+    {"observation", "dead_lanes"},
     {"lane", "fanout", "demo_view"},
-    {"intake", "delivery", "demo_calls", "demo_lists"},
-    {"selection", "status", "process_status"},
+    {"intake", "delivery", "sampler", "demo_calls", "demo_lists"},
+    {"selection", "status", "process_status", "check_redis", "check_endpoints"},
     {"adoption", "sweep", "breaker", "dead_letters", "in_flight", "endpoint", "demo_count", "demo_child"},
-    {"dead_store"},
-    {"operation", "queue", "cdr", "transport", "preflight", "leftovers", "sample_endpoint", "embedded"},
+    {"dead_store", "metrics"},
+    {
+        *("operation", "queue", "cdr", "transport", "preflight", "leftovers", "check_settings"),
+        *("sample_endpoint", "embedded"),
+    },
     {"ownership", "parking", "patience", "verdict", "failures", "leash"},
     {"link"},
     {"connection"},
@@ -31,13 +37,14 @@ LAYERS: Final = (
     {"events", "settings"},
     {"endpoint_settings"},
     {"values"},
-    {"errors", "keys", "redis_url", "terminal"},
+    {"errors", "keys", "redis_url", "terminal", "finding"},
 )
 """Each may import from those below it, and from none beside or above it."""
 
 KNOWS: Final = {
     "httpx": {"endpoint", "transport", "failures"},
-    "aiohttp": {"transport", "failures"},
+    "aiohttp": {"transport", "failures", "ops"},
+    "prometheus_client": {"exposition"},
     "redis": {
         *("link", "connection", "master", "queue", "preflight", "service", "dead_store", "reroute"),
         *("embedded", "demo", "demo_calls", "demo_lists"),

@@ -147,7 +147,7 @@ async def test_a_missing_right_is_a_persons_business(a_link: MakeLink, server: s
 
 
 @pytest.mark.parametrize("password", ["wrong", None])
-async def test_a_refused_login_is_a_persons_business(
+async def test_arefused_login_is_a_persons_business(
     a_link: MakeLink, link: Link, own_redis: EmbeddedRedis, own_client: Redis, password: str | None
 ) -> None:
     """WRONGPASS, or NOAUTH without any."""
@@ -303,7 +303,7 @@ async def test_what_may_be_applied_twice_is_sent_until_it_is_answered(
     monkeypatch.setattr("app.link.OPERATOR_PAUSE", 0.02)
     await own_client.set("key", "a string")
     work = asyncio.create_task(link.persist("test", lambda: link.commands.llen("key")))
-    await eventually(lambda: "test" in link._refused)
+    await eventually(lambda: "test" in link.refused)
     await own_client.delete("key")
     assert await work == 0
 

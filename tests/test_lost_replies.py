@@ -30,7 +30,8 @@ OFTEN = (
 
 ONCE = (
     *("exchange of claims", "exchange in vain", "BLMOVE in vain", "adopt"),
-    *("INFO", "rehearse", "MGET", "take", "SCRIPT LOAD", "NOSCRIPT", "release", "CLIENT LIST", "CLIENT UNBLOCK"),
+    *("INFO", "rehearse", "MGET", "SCAN", "take", "SCRIPT LOAD", "NOSCRIPT", "release", "CLIENT LIST"),
+    *("LLEN", "CLIENT UNBLOCK"),
 )
 
 OUTCOMES = (*OFTEN, *ONCE)

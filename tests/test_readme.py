@@ -123,6 +123,34 @@ async def test_the_acl_user_has_every_right_that_is_needed(
     assert not forwarder.events("redis.refused")
 
 
+async def test_the_acl_user_has_every_right_that_a_command_needs(
+    strict_redis: EmbeddedRedis, receiver: Receiver, start_child: StartChild, tmp_path: Path
+) -> None:
+    """Whichever end of the source is the oldest: what an operator types is refused nothing."""
+    receiver.status = 422
+    file = tmp_path / "cdrs.jsonl"
+    file.write_text('{"type": "cdr"}\n')
+    variables = environment(
+        *(strict_redis.url, receiver.url, "cdr-forwarder"),
+        source_key="enigma:notifications:cdr",
+        source_oldest="tail",
+        redis_username="cdr-forwarder",
+        redis_password="password",
+    )
+    async with Redis.from_url(strict_redis.url, protocol=2) as admin:
+        await sent(admin, acl_line())
+        await admin.rpush("cdr-forwarder:gone:pending:cdr", b"left over")
+        forwarder = await start_child(variables)
+        for command in "inject " + str(file), "reroute gone webhook":
+            assert await (await start_child(variables, *command.split())).ended() == 0
+        await eventually(lambda: receiver.refusals.total() == 2)
+        await eventually(lambda: gone(admin, "cdr-forwarder:processing:cdr", "enigma:notifications:cdr"))
+        for command in "status", "dead-letters list", "dead-letters replay --limit 1", "dead-letters drop --all --yes":
+            child = await start_child(variables, *command.split())
+            assert await child.ended() == 0, child.log.read_text()
+    assert not forwarder.events("redis.refused")
+
+
 @pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET *", "KEYS *", "EVAL 1 0", "SHUTDOWN", "RPUSH elsewhere x"])
 async def test_the_acl_user_has_no_right_that_is_not_needed(strict_redis: EmbeddedRedis, command: str) -> None:
     """Whoever has its password can neither empty Redis nor touch what is not ours."""

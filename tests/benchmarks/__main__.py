@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tests.benchmarks import distance, drain, idle, loss, memory, recover, replicas, sizes
+from tests.benchmarks import distance, drain, idle, lanes, loss, memory, recover, replicas, sizes
 from tests.benchmarks.errors import CannotRunError
 from tests.benchmarks.report import Report, circumstances
 from tests.benchmarks.scale import FULL, QUICK, Scale
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "distance": distance.run,
     "replicas": replicas.run,
     "sizes": sizes.run,
+    "lanes": lanes.run,
     "memory": memory.run,
 }
 

@@ -122,10 +122,10 @@ class Listener:
 
 
 class Receiver(Listener):
-    """The endpoint. What it has received is known when it has stopped."""
+    """The endpoint; status 0 never answers. What it has received is known when it has stopped."""
 
-    def __init__(self, prefix: Lines = ()) -> None:
-        super().__init__([*prefix, *process_module("receiver")])
+    def __init__(self, prefix: Lines = (), status: int = 204) -> None:
+        super().__init__([*prefix, *process_module("receiver", status)])
         self.received: dict[str, Any] = {}
 
     @property

@@ -80,6 +80,7 @@ class Stage:
             "integrator": INTEGRATOR,
             "source_key": SOURCE,
             "log_format": "json",
+            "ops_port": "0",
         }
         return {f"CDR_{name.upper()}": value for name, value in (given | others).items()}
 

@@ -11,18 +11,21 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from app.embedded import EmbeddedRedis, find_server, free_port
+from app.embedded import EmbeddedRedis, find_server, free_port, is_free
 from app.leash import Leash
 from tests.harness import eventually
 
 SERVICE: Final = "calls"
 SLOTS: Final = 16384
-HIGHEST_PORT: Final = 55000
-"""A node of a cluster also listens 10,000 above its port."""
+BUS: Final = 10_000
+"""A node of a cluster also listens so far above its port."""
+
+EPHEMERAL: Final = 32_768
+"""From here on, any port may be that of somebody's outgoing connection."""
 
 
-def port_below(highest: int) -> int:
-    return next(port for port in iter(free_port, 0) if port < highest)
+def node_port() -> int:
+    return next(port for port in iter(free_port, 0) if port + BUS < EPHEMERAL and is_free(port + BUS))
 
 
 @dataclass
@@ -56,7 +59,7 @@ async def watched(directory: Path) -> AsyncIterator[Watched]:
 
 def _server(directory: Path, **options: str) -> EmbeddedRedis:
     directory.mkdir(parents=True)
-    server = EmbeddedRedis(directory, port=port_below(HIGHEST_PORT), appendfsync="no")
+    server = EmbeddedRedis(directory, port=node_port(), appendfsync="no")
     server.options |= {"repl_ping_replica_period": "1", "repl_diskless_sync_delay": "0", **options}
     return server
 

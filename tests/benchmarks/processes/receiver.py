@@ -1,18 +1,20 @@
-"""An endpoint that answers 204 at once: as little as can be between the forwarder and its measure.
+"""An endpoint that answers at once, or never: as little as can be between the forwarder and its measure.
 
-It prints its port when it listens, and at SIGTERM what it has received, as JSON.
+Its argument is the status, 204 by default; 0: it never answers. It prints its port when it listens, and at SIGTERM
+what it has received, as JSON.
 """
 
 import asyncio
 import json
 import signal
+import sys
 import time
 from collections import Counter
 from typing import cast
 
 import uvloop
 
-ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+ANSWERS = {0: b"", 204: b"HTTP/1.1 204 No Content\r\n\r\n", 503: b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"}
 STAMP = b'{"pushed_at": '
 
 
@@ -44,8 +46,9 @@ class Received:
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, received: Received) -> None:
+    def __init__(self, received: Received, answer: bytes) -> None:
         self._received = received
+        self._answer = answer
         self._unread = bytearray()
         self._transport: asyncio.Transport
 
@@ -61,7 +64,7 @@ class Connection(asyncio.Protocol):
                 return
             self._received.note(head.split(b" ", 2)[1], bytes(self._unread[end + 4 : whole]))
             del self._unread[:whole]
-            self._transport.write(ANSWER)
+            self._transport.write(self._answer)
 
 
 def _content_length(head: bytes) -> int:
@@ -69,16 +72,16 @@ def _content_length(head: bytes) -> int:
     return int(rest.partition(b"\r\n")[0])
 
 
-async def main() -> None:
+async def main(status: int) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     received = Received()
-    server = await loop.create_server(lambda: Connection(received), "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(lambda: Connection(received, ANSWERS[status]), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await stopping.wait()
     print(received.as_json(), flush=True)
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(main(int(sys.argv[1]) if sys.argv[1:] else 204))

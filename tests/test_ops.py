@@ -1,0 +1,456 @@
+"""The operator server, over a real socket: what is answered, to whom, and what is never told."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any, Final
+
+import pytest
+from aiohttp import ClientSession
+from prometheus_client.parser import text_string_to_metric_families
+from redis.asyncio import Redis
+
+from app import observation
+from app.embedded import EmbeddedRedis, free_port
+from app.service import Service
+from tests.conftest import StartChild
+from tests.harness import environment, eventually, running, settings_from
+from tests.receiver import Receiver
+
+TOKEN: Final = "token-of-sixteen-characters"
+SECRET_CDR: Final = b'{"number": "0825550142"}'
+NAMES: Final = {
+    *("claimed_total", "delivered_total", "attempts_total", "attempt_duration_seconds"),
+    *("delivery_duration_seconds", "dead_lettered_total", "recovered_total", "acks_lost_total"),
+    *("in_flight", "parked", "pending_length", "processing_length"),
+    *("dead_length", "pending_head_age_seconds", "oldest_in_flight_seconds", "breaker_open"),
+    *("redis_up", "last_delivery_timestamp_seconds", "build_info"),
+}
+"""DESIGN.md, §8: dashboards and alerts of others rely on them."""
+
+
+@pytest.fixture
+def watched(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.setattr("app.sampler.PAUSE", 0.05)
+    return variables | {"CDR_OPS_PORT": str(free_port()), "CDR_OPS_HOST": "127.0.0.1", "CDR_OPS_TOKEN": TOKEN}
+
+
+@pytest.fixture
+async def service(watched: dict[str, str]) -> AsyncIterator[Service]:
+    async with running(settings_from(watched)) as service:
+        await eventually(service._ownership.holds)
+        yield service
+
+
+@pytest.fixture
+async def http(watched: dict[str, str]) -> AsyncIterator[ClientSession]:
+    async with ClientSession(f"http://127.0.0.1:{watched['CDR_OPS_PORT']}") as session:
+        yield session
+
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def ask(http: ClientSession) -> Ask:
+    """Return the status and the text of an answer."""
+
+    async def ask(path: str, method: str = "GET", **options: Any) -> tuple[int, str]:
+        async with http.request(method, path, **options) as answer:
+            return answer.status, await answer.text()
+
+    return ask
+
+
+async def post(ask: Ask, path: str, token: str = TOKEN, **body: Any) -> tuple[int, Any]:
+    status, text = await ask(path, "POST", json=body, headers={"authorization": f"Bearer {token}"})
+    return status, json.loads(text) if status == 200 else text
+
+
+async def metrics_of(ask: Ask) -> dict[tuple[str, ...], float]:
+    """Return every sample by its name, without our prefix, and the values of its labels."""
+    _, text = await ask("/metrics")
+    return {
+        (sample.name.removeprefix("cdr_forwarder_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+async def dead(client: Redis, receiver: Receiver, service: Service, source: str) -> list[bytes]:
+    """Three CDRs that the endpoint has rejected, and takes from now on."""
+    bodies = [SECRET_CDR, b"two", b"\xff three"]
+    receiver.status = 400
+    await client.rpush(source, *bodies)
+    key = service._settings.base_keys.dead
+    await eventually(lambda: number_of(client, key, 3))
+    receiver.status = 204
+    return bodies
+
+
+async def number_of(client: Redis, key: str, number: int) -> bool:
+    return await client.llen(key) == number
+
+
+async def answers(ask: Ask, path: str, status: int) -> bool:
+    return bool((await ask(path))[0] == status)
+
+
+# --- health
+
+
+async def test_it_is_alive_and_ready(service: Service, ask: Ask) -> None:
+    """While its loops go round, and Redis and a lease are there."""
+    assert await ask("/livez") == (200, "alive\n")
+    assert await ask("/readyz") == (200, "ready\n")
+
+
+async def test_a_stuck_loop_is_not_alive(service: Service, ask: Ask) -> None:
+    """Nothing in the process would cure it: whoever runs the container has to start it again."""
+    [lane] = service._lanes
+    lane.intake.stamped_at -= observation.STUCK_AFTER + 10
+    assert await ask("/livez") == (503, "a loop is stuck\n")
+    lane.intake.wake()
+    await eventually(partial(answers, ask, "/livez", 200))
+
+
+@pytest.mark.parametrize("endpoints", [1, 2])
+async def test_without_redis_it_is_alive_and_not_ready(
+    endpoints: int,
+    own_redis: EmbeddedRedis,
+    receiver: Receiver,
+    watched: dict[str, str],
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A restart would not bring Redis back; and where nothing is to be done, all is alive too."""
+    monkeypatch.setattr(observation, "STUCK_AFTER", 2.5)
+    several = {"CDR_WEBHOOK_URL": "", "CDR_ENDPOINTS__A__URL": receiver.url, "CDR_ENDPOINTS__B__URL": receiver.url}
+    variables = watched | {"CDR_REDIS_URL": own_redis.url} | (several if endpoints == 2 else {})
+    async with running(settings_from(variables)) as service:
+        await eventually(service._ownership.holds)
+        await asyncio.to_thread(own_redis.kill)
+
+        async def is_known() -> bool:
+            status, text = await ask("/readyz")
+            return status == 503 and "Redis has not answered" in text and "no lease" in text
+
+        await eventually(is_known)
+        await eventually(lambda: service._link.outage.seconds > 3.5)
+        assert (await ask("/livez"))[0] == 200
+        await asyncio.to_thread(own_redis.start)
+
+        await eventually(partial(answers, ask, "/readyz", 200))
+
+
+async def test_healthcheck_asks_it(start_child: StartChild, watched: dict[str, str]) -> None:
+    """As a container does."""
+    assert await (await start_child(watched, "healthcheck")).ended() == 1
+    forwarder = await start_child(watched, "run")
+    await eventually(lambda: forwarder.events("slot.taken"))
+    assert await (await start_child(watched, "healthcheck")).ended() == 0
+
+
+async def test_a_port_that_is_taken_is_a_matter_of_configuration(
+    start_child: StartChild, watched: dict[str, str], receiver: Receiver
+) -> None:
+    """Two processes on one host need a port each; told at once, and not found out from a dead probe."""
+    taken = receiver.url.rsplit(":", 1)[1].split("/")[0]
+    child = await start_child(watched | {"CDR_OPS_PORT": taken}, "run")
+    assert await child.ended() == 2
+    assert f"CDR_OPS_PORT: cannot listen on 127.0.0.1:{taken}" in child.log.read_text()
+
+
+# --- metrics
+
+
+async def test_every_metric_of_the_contract_is_there(service: Service, ask: Ask) -> None:
+    """And no other."""
+    _, text = await ask("/metrics")
+    families = {
+        family.name.removeprefix("cdr_forwarder_") + ("_total" if family.type == "counter" else "")
+        for family in text_string_to_metric_families(text)
+    }
+    assert families == NAMES
+
+
+async def test_what_happened_is_counted(
+    dead: list[bytes], client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
+) -> None:
+    """CDRs, attempts by result, dead letters by reason, and what was found again."""
+    refused = iter([503, 204])
+    receiver.judge = lambda body: next(refused) if body == b"flaky" else 204
+    await client.rpush(source, b"good", b"flaky")
+    await client.rpush(service._settings.slots()[0].processing, b"stray")
+    await eventually(lambda: receiver.bodies.total() == 3)
+    await eventually(lambda: not service._lanes[0].in_flight.number)
+    found = await metrics_of(ask)
+    assert found["claimed_total", "webhook"] == 5
+    assert found["delivered_total", "webhook"] == 3
+    assert found["attempts_total", "webhook", "success"] == 3
+    assert found["attempts_total", "webhook", "http_4xx"] == 3
+    assert found["attempts_total", "webhook", "http_5xx"] == 1
+    assert found["attempts_total", "webhook", "dns"] == 0
+    assert found["dead_lettered_total", "webhook", "rejected"] == 3
+    assert found["recovered_total", "webhook", "own"] == 1
+    assert found["recovered_total", "webhook", "orphan"] == 0
+    assert found["attempt_duration_seconds_count", "webhook"] == 7
+    assert found["delivery_duration_seconds_count", "webhook"] == 3
+    assert found["acks_lost_total", "webhook"] == 0
+    assert found["last_delivery_timestamp_seconds", "webhook"] > 1.7e9
+    assert found["redis_up",] == 1
+
+
+async def test_lists_are_sampled(client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask) -> None:
+    """Lengths, what is in flight, and how long the oldest pending CDR has been the same one."""
+    receiver.gate.clear()
+    await client.rpush(source, *[b"cdr %d" % number for number in range(40)])
+    await eventually(lambda: receiver.at_the_gate == 32)
+
+    async def is_seen() -> dict[tuple[str, ...], float] | None:
+        found = await metrics_of(ask)
+        return found if found["pending_length", "webhook"] == 8 else None
+
+    found: Any = await eventually(is_seen)
+    assert found["processing_length", "webhook"] == found["in_flight", "webhook"] == 32
+    assert found["oldest_in_flight_seconds", "webhook"] > 0
+    before = found["pending_head_age_seconds", "webhook"]
+
+    async def has_aged() -> bool:
+        return bool((await metrics_of(ask))["pending_head_age_seconds", "webhook"] > before)
+
+    await eventually(has_aged)
+    receiver.gate.set()
+
+    async def is_empty() -> bool:
+        found = await metrics_of(ask)
+        return not found["pending_length", "webhook"] and not found["pending_head_age_seconds", "webhook"]
+
+    await eventually(is_empty)
+
+
+async def test_what_waits_for_distribution_is_seen_too(
+    client: Redis, receiver: Receiver, watched: dict[str, str], source: str, ask: Ask
+) -> None:
+    """Under the name of all; each endpoint has its own."""
+    several = {"CDR_WEBHOOK_URL": "", "CDR_ENDPOINTS__A__URL": receiver.url, "CDR_ENDPOINTS__B__URL": receiver.url}
+    async with running(settings_from(watched | several)):
+        await client.rpush(source, b"one", b"two")
+        await eventually(lambda: receiver.bodies.total() == 4)
+
+        async def is_empty() -> bool:
+            return not (await metrics_of(ask))["pending_length", "all"]
+
+        await eventually(is_empty)
+        found = await metrics_of(ask)
+    assert {found["delivered_total", name] for name in "ab"} == {2}
+    assert ("delivered_total", "all") not in found
+
+
+async def test_a_breaker_that_is_open_is_seen_and_put_into_words(
+    client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
+) -> None:
+    """Whoever is woken reads a sentence."""
+    receiver.status = 503
+    await client.rpush(source, *[b"cdr %d" % number for number in range(50)])
+
+    async def is_told() -> Any:
+        [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
+        return lane if " UTC " in lane["words"] and " 50 CDRs" in lane["words"] else None
+
+    lane = await eventually(is_told)
+    assert re.fullmatch(
+        r"down since \d\d:\d\d UTC \(http_5xx 503\), 50 CDRs wait in Redis, next probe (in \d+ s|under way)",
+        lane["words"],
+    )
+    assert (await metrics_of(ask))["breaker_open", "webhook"] == 1
+
+
+async def test_an_endpoint_that_asks_for_time_is_put_into_words(service: Service, ask: Ask) -> None:
+    """Nothing is wrong, and nothing is to be done."""
+    service._lanes[0].intake.hold(120)
+    [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
+    assert lane["state"] == "held"
+    assert re.fullmatch(r"asked for time \(Retry-After\), 0 CDRs wait in Redis, goes on in 1[12]\d s", lane["words"])
+
+
+async def test_an_endpoint_that_fails_some_is_put_into_words(
+    client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
+) -> None:
+    """Parked CDRs, and no outage."""
+    receiver.judge = lambda body: 503 if body == b"hopeless" else 204
+    await client.rpush(source, b"hopeless")
+
+    async def is_told() -> Any:
+        [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
+        return lane if lane["state"] == "failing" else None
+
+    lane = await eventually(is_told)
+    assert "(http_5xx 503); those that failed are tried again" in lane["words"]
+
+
+# --- the page, and what it may not do
+
+
+@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js"])
+async def test_the_page_is_its_own(service: Service, http: ClientSession, path: str) -> None:
+    """Nothing from elsewhere, and nothing inline: the policy forbids what somebody might smuggle in."""
+    async with http.get(path) as answer:
+        text = await answer.text()
+        policy = answer.headers["content-security-policy"]
+    assert answer.status == 200
+    assert "unsafe" not in policy
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'")
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|<script>|<style|\sstyle=|\son\w+=|innerHTML", text)
+
+
+async def test_no_secret_is_told(dead: list[bytes], watched: dict[str, str], receiver: Receiver, ask: Ask) -> None:
+    """Of CDRs nothing, of URLs no user info, and the token never."""
+    for path in ("/", "/api/status", "/metrics", "/api/dead-letters", "/readyz"):
+        _, text = await ask(path)
+        assert "0825550142" not in text
+        assert TOKEN not in text
+
+
+async def test_recent_events_are_in_the_status(dead: list[bytes], watched: dict[str, str], ask: Ask) -> None:
+    """Without those of each single CDR at debug; of a process that logs."""
+    status = json.loads((await ask("/api/status"))[1])
+    assert all(event["level"] != "debug" for event in status["events"])
+    assert status["actions"] is True
+
+
+# --- dead letters
+
+
+async def test_dead_letters_are_listed_without_their_cdrs(dead: list[bytes], service: Service, ask: Ask) -> None:
+    """Anybody may see that there are some."""
+    found = json.loads((await ask("/api/dead-letters"))[1])
+    assert found["number"] == 3
+    assert {(letter["reason"], letter["status"], letter["endpoint"]) for letter in found["letters"]} == {
+        ("rejected", 400, "webhook")
+    }
+
+
+async def test_a_cdr_is_shown_with_the_token(dead: list[bytes], ask: Ask) -> None:
+    """And to nobody else."""
+    letters = json.loads((await ask("/api/dead-letters"))[1])["letters"]
+    path = f"/api/dead-letters/{letters[0]['id']}"
+    assert (await ask(path))[0] == 401
+    status, text = await ask(path, headers={"authorization": f"Bearer {TOKEN}"})
+    assert status == 200
+    assert json.loads(text)[0]["cdr"] == SECRET_CDR.decode()
+
+
+async def test_replay_delivers_them(dead: list[bytes], receiver: Receiver, ask: Ask) -> None:
+    """After a rehearsal that only counts."""
+    assert await post(ask, "/api/dead-letters/replay", all=True, dry_run=True) == (200, {"matching": 3})
+    assert receiver.bodies.total() == 0
+    assert await post(ask, "/api/dead-letters/replay", all=True) == (200, {"done": 3, "more": False})
+    await eventually(lambda: receiver.bodies.keys() == set(dead))
+
+
+async def test_many_are_replayed_a_piece_at_a_time(
+    dead: list[bytes], receiver: Receiver, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So no request takes long, and whoever sends the next one goes on."""
+    monkeypatch.setattr("app.letters_api.MOST_AT_ONCE", 2)
+    assert await post(ask, "/api/dead-letters/replay", all=True) == (200, {"done": 2, "more": True})
+    assert await post(ask, "/api/dead-letters/replay", all=True) == (200, {"done": 1, "more": False})
+
+
+async def test_drop_removes_what_was_chosen(dead: list[bytes], client: Redis, service: Service, ask: Ask) -> None:
+    """And only that."""
+    letters = json.loads((await ask("/api/dead-letters"))[1])["letters"]
+    assert await post(ask, "/api/dead-letters/drop", ids=[letters[1]["id"]]) == (200, {"done": 1, "more": False})
+    assert await post(ask, "/api/dead-letters/drop", reason="gave_up") == (200, {"done": 0, "more": False})
+    assert await client.llen(service._settings.base_keys.dead) == 2
+
+
+@pytest.mark.parametrize("path", ["/api/dead-letters/replay", "/api/dead-letters/drop"])
+@pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], "\xff"])
+async def test_nobody_acts_without_the_token(
+    path: str, token: str, dead: list[bytes], client: Redis, service: Service, ask: Ask
+) -> None:
+    """Nor sees how many there would be."""
+    status, text = await post(ask, path, token=token, all=True)
+    assert (status, text) == (401, "needs CDR_OPS_TOKEN\n")
+    assert await client.llen(service._settings.base_keys.dead) == 3
+
+
+async def test_without_a_token_nobody_acts_at_all(watched: dict[str, str], ask: Ask) -> None:
+    """Off by default."""
+    del watched["CDR_OPS_TOKEN"]
+    async with running(settings_from(watched)) as service:
+        await eventually(service._ownership.holds)
+        status, text = await post(ask, "/api/dead-letters/drop", token="", all=True)
+        assert json.loads((await ask("/api/status"))[1])["actions"] is False
+    assert (status, text) == (403, "nobody may: CDR_OPS_TOKEN is not set\n")
+
+
+async def test_a_form_of_another_site_cannot_act(dead: list[bytes], ask: Ask) -> None:
+    """A browser sends a form without asking; JSON it does not."""
+    headers = {"authorization": f"Bearer {TOKEN}", "content-type": "text/plain"}
+    assert (await ask("/api/dead-letters/drop", "POST", data='{"all": true}', headers=headers))[0] == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "say which: ids, endpoint, reason, older_than, or all"),
+        ({"endpoint": "crm"}, "there is no such endpoint; there are webhook"),
+        ({"older_than": "soon"}, "older_than must be a duration, such as 90s, 15m, 12h, 3d or 2w"),
+        ({"ids": [1]}, "ids must be strings"),
+        ({"id": "cdr_1"}, "'id' is not one of endpoint, ids, reason, older_than, all, dry_run, or not of its type"),
+        ({"all": 1}, "'all' is not one of endpoint, ids, reason, older_than, all, dry_run, or not of its type"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(body: dict[str, Any], said: str, service: Service, ask: Ask) -> None:
+    """With a sentence that says what would."""
+    assert await post(ask, "/api/dead-letters/drop", **body) == (400, f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(b"", b"\x00" * 100, b"GET", b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 5000, b"GET /" + b"a" * 100_000),
+        b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + TOKEN.encode() + b"\r\n"
+        b"content-type: application/json\r\ncontent-length: 200000\r\n\r\n" + b"[" * 200_000,
+        b"GET /%00%ff../../etc/passwd HTTP/1.1\r\nhost: x\r\n\r\n",
+    ],
+)
+async def test_what_is_malformed_does_no_harm(
+    sent: bytes, client: Redis, receiver: Receiver, service: Service, watched: dict[str, str], source: str, ask: Ask
+) -> None:
+    """Deliveries go on, and so do answers to others."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(watched["CDR_OPS_PORT"]))
+    writer.write(sent)
+    await client.rpush(source, b"cdr")
+    await eventually(lambda: receiver.bodies == {b"cdr": 1})
+    assert (await ask("/livez"))[0] == 200
+    writer.close()
+    assert b" 200 " not in (await reader.read())[:20]
+
+
+async def test_a_redis_that_is_away_is_an_answer(
+    own_redis: EmbeddedRedis,
+    receiver: Receiver,
+    integrator: str,
+    watched: dict[str, str],
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And no traceback."""
+    monkeypatch.setattr("app.patience.PATIENCE", 0.1)
+    variables = watched | environment(own_redis.url, receiver.url, integrator)
+    async with running(settings_from(variables | {"CDR_OPS_PORT": watched["CDR_OPS_PORT"]})) as service:
+        await eventually(service._ownership.holds)
+        await asyncio.to_thread(own_redis.kill)
+        status, text = await ask("/api/dead-letters")
+        assert status == 503
+        assert "Traceback" not in text
+        await asyncio.to_thread(own_redis.start)
