@@ -24,8 +24,6 @@ LOCK = (ROOT / "deploy" / "requirements.txt").read_text()
 BUILD_LOCK = (ROOT / "deploy" / "build-requirements.txt").read_text()
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FORWARDER: dict[str, Any] = COMPOSE["services"]["forwarder"]
-NOT_YET = {"CDR_OPS_HOST", "CDR_OPS_PORT", "CDR_OPS_TOKEN"}
-"""Variables of the operator server; to be deleted with every use of it as soon as Settings has them."""
 OURS = [name for name, service in COMPOSE["services"].items() if service.get("image") == "cdr-forwarder"]
 
 

@@ -18,7 +18,7 @@ from app.keys import MOST_SLOTS
 from app.settings import Settings
 from app.variables import variable_names
 from tests.harness import settings_from
-from tests.test_deploy import NOT_YET, ROOT, instruction
+from tests.test_deploy import ROOT, instruction
 from tests.tools import output_of, tool
 
 FOLDER: Final = ROOT / "deploy" / "kubernetes"
@@ -66,12 +66,13 @@ def configured(overlay: str, secrets: Path) -> Settings:
         "redis-url": "redis://:secret@redis:6379/0",
         "webhook-url": "https://billing.example/cdr",
         "webhook-secret": "whsec_bm90IHZlcnkgc2VjcmV0IQ==",
+        "ops-token": "token-of-sixteen-characters",
     }
     for name, value in values.items():
         (secrets / name).write_text(value)
-    given = {name: value for name, value in given_to(overlay).items() if name.removesuffix("_FILE") not in NOT_YET}
     [mount] = container(overlay)["volumeMounts"]
-    return settings_from({name: value.replace(mount["mountPath"], str(secrets)) for name, value in given.items()})
+    given = given_to(overlay).items()
+    return settings_from({name: value.replace(mount["mountPath"], str(secrets)) for name, value in given})
 
 
 def unknown_to(model: type[BaseModel], manifest: Manifest) -> Iterator[str]:
@@ -121,14 +122,14 @@ def test_the_forwarder_accepts_what_it_is_given(overlay: str, tmp_path: Path) ->
     [endpoint] = settings.endpoints
     assert endpoint.url.get_secret_value() == "https://billing.example/cdr"
     assert endpoint.secret
+    assert settings.ops_token
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_secrets_come_as_files(overlay: str) -> None:
     """What is in the environment is in every `kubectl describe`, and in each crash report."""
-    names = variable_names() | dict.fromkeys(NOT_YET, True)
     given = given_to(overlay)
-    assert not {name for name in given if names.get(name) and name not in NOT_YET}
+    assert not {name for name in given if variable_names().get(name)}
     [volume] = pod(overlay)["volumes"]
     assert volume["secret"] == {"secretName": "cdr-forwarder", "defaultMode": 0o440}
     [mount] = container(overlay)["volumeMounts"]
@@ -173,10 +174,10 @@ def test_no_variable_comes_from_services(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_it_is_asked_what_it_answers(overlay: str) -> None:
+def test_it_is_asked_what_it_answers(overlay: str, tmp_path: Path) -> None:
     """A restart for a Redis that is away would cure nothing, so life and readiness are asked apart."""
     one = container(overlay)
-    assert one["ports"] == [{"name": "ops", "containerPort": 8080}]
+    assert one["ports"] == [{"name": "ops", "containerPort": configured(overlay, tmp_path).ops_port}]
     for probe, path in {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}.items():
         assert one[probe]["httpGet"] == {"path": path, "port": "ops"}
     assert only(overlay, "Service")["spec"]["ports"] == [{"name": "ops", "port": 8080, "targetPort": "ops"}]
