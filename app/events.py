@@ -148,6 +148,15 @@ def dead_letters_taken_back(endpoint: str, number: int) -> None:
     )
 
 
+def dead_letters_expired(endpoint: str, number: int) -> None:
+    if number:
+        log.info("dead_letters.expired", endpoint=endpoint, number=number)
+
+
+def dead_letters_kept(endpoint: str, error: str) -> None:
+    log.warning("dead_letters.kept", endpoint=endpoint, error=error, advice="they are past their age; tried every hour")
+
+
 def endpoint_left_over(endpoint: str, waiting: int) -> None:
     log.warning(
         "endpoint.left_over",

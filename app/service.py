@@ -28,6 +28,7 @@ from app.ownership import Ownership, new_process_id
 from app.parking import Parking
 from app.preflight import preflight
 from app.queue import Queue
+from app.retention import drop_expired
 from app.sampler import Sample, Sampler
 from app.settings import Settings
 from app.sweep import Sweep
@@ -103,13 +104,14 @@ class Service:
                 tasks.create_task(self._unblock_at_stop())
                 watching = tasks.create_task(self._link.watch_master())
                 keeping = tasks.create_task(self._ownership.keep())
+                dropping = tasks.create_task(drop_expired(self._link, self._settings))
                 sampling = tasks.create_task(self._sampler.run(self._slots_of(slot)))
                 async with asyncio.TaskGroup() as lanes:
                     for lane in self._lanes:
                         lanes.create_task(lane.run())
                     for fanout in self._fanouts:
                         lanes.create_task(fanout.run())
-                for task in (keeping, watching, sampling):
+                for task in (keeping, watching, dropping, sampling):
                     task.cancel()
         except* FencedError as lost:
             raise lost.exceptions[0] from None

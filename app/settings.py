@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     sweep_interval: Annotated[Seconds, Field(ge=0.1)] = 60
     lease: Annotated[Seconds, Field(ge=0.5)] = 15
     give_up_after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 259200
+    dead_letter_max_age: Annotated[float, Field(ge=0, le=10 * 365 * 86400, allow_inf_nan=False)] = 0
     shutdown_grace: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20
     ops_host: str = "0.0.0.0"  # noqa: S104 - a container is asked from outside
     ops_port: Annotated[int, Field(ge=0, le=65535)] = 8080

@@ -149,6 +149,23 @@ async def test_an_endpoint_that_is_down_is_left_alone_and_found_again(
     assert receiver.bodies == Counter(PUSHED)
 
 
+async def test_what_waited_meanwhile_comes_oldest_first(
+    short_waits: None, client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str
+) -> None:
+    """One at a time, so that the order in which they come is the one in which they were claimed."""
+    receiver.status = 503
+    await client.rpush(source, *PUSHED)
+    alone = {"CDR_WEBHOOK_CONCURRENCY": "1", "CDR_WEBHOOK_BREAKER_THRESHOLD": "1"}
+    async with running(settings_from(variables | alone)) as service:
+        await eventually(lambda: is_open(service))
+        await eventually(lambda: len(receiver.refusals) >= 4)
+        receiver.status = 204
+        await eventually(lambda: gone(client, source, processing))
+    waited = [arrival.body for arrival in receiver.arrivals if arrival.body not in receiver.refusals]
+    assert waited == [body for body in PUSHED if body not in receiver.refusals]
+    assert receiver.bodies == Counter(PUSHED)
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 500])
 async def test_a_storm_burns_nothing(
     short_waits: None,

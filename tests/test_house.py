@@ -19,7 +19,7 @@ LAYERS: Final = (
     {"command"},
     {"service", "healthcheck", "demo", "dead_letters_command", "inject", "reroute", "status_view", "check"},
     {"check_lists", "ops"},
-    {"exposition", "letters_api"},
+    {"exposition", "letters_api", "retention"},
     {"observation", "dead_lanes"},
     {"lane", "fanout", "demo_view"},
     {"intake", "delivery", "sampler", "demo_calls", "demo_lists"},
