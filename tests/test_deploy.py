@@ -1,6 +1,7 @@
 """The image, the Compose file and the lock file agree with the code."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,22 @@ from app.cli import app as commands
 from app.settings import Settings
 from app.variables import load_settings, variable_names
 from tests.harness import settings_from
+from tests.tools import output_of
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
+STEPS = [" ".join(step.split()) for line in DOCKERFILE.splitlines() for step in line.split("&&")]
 LOCK = (ROOT / "deploy" / "requirements.txt").read_text()
+BUILD_LOCK = (ROOT / "deploy" / "build-requirements.txt").read_text()
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FORWARDER: dict[str, Any] = COMPOSE["services"]["forwarder"]
 OURS = [name for name, service in COMPOSE["services"].items() if service.get("image") == "cdr-forwarder"]
 
 
 def instruction(name: str) -> str:
-    """Return what follows the last instruction of that name, its lines joined."""
-    joined = DOCKERFILE.replace("\\\n", " ")
-    return str(re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)[-1]).strip()
+    """Return what follows the last instruction of that name."""
+    return str(re.findall(rf"^{name} (.*)$", DOCKERFILE, re.MULTILINE)[-1]).strip()
 
 
 def exec_form(text: str) -> list[str]:
@@ -40,14 +44,16 @@ def composed() -> Settings:
     return settings_from(given)
 
 
-def pinned() -> dict[str, Requirement]:
-    lines = re.findall(r"^([a-z0-9].*?) \\$", LOCK, re.MULTILINE)
+def pinned(lock: str) -> dict[str, Requirement]:
+    lines = re.findall(r"^([a-z0-9].*?) \\$", lock, re.MULTILINE)
     return {requirement.name: requirement for requirement in map(Requirement, lines)}
 
 
-def required() -> list[Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [Requirement(line) for line in project["dependencies"]]
+REQUIRED = [
+    *((LOCK, Requirement(line)) for line in PROJECT["project"]["dependencies"]),
+    *((BUILD_LOCK, Requirement(line)) for line in PROJECT["build-system"]["requires"]),
+]
+PINNED = [(lock, name) for lock in (LOCK, BUILD_LOCK) for name in pinned(lock)]
 
 
 @pytest.mark.parametrize("name", ["docker-compose.yml", "deploy/Dockerfile"])
@@ -89,8 +95,32 @@ def test_it_has_no_more_rights_than_it_needs(name: str) -> None:
 
 
 def test_any_number_of_forwarders_may_run() -> None:
-    """`--scale forwarder=3` fails on a fixed name or a published port."""
-    assert FORWARDER.keys().isdisjoint({"container_name", "hostname", "ports"})
+    """`--scale forwarder=3` fails on a fixed name, or a port that only one of them can have."""
+    assert FORWARDER.keys().isdisjoint({"container_name", "hostname"})
+    assert all(re.fullmatch(r"127\.0\.0\.1::\d+", port) for port in FORWARDER["ports"])
+
+
+def test_compose_knows_every_field() -> None:
+    """Docker is not here to ask, but the schema of its files is."""
+    output_of(
+        sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "docker-compose.yml"
+    )
+
+
+def test_it_is_measured_only_where_that_is_wanted() -> None:
+    """`docker compose up` starts three containers, and the profile two more."""
+    profiles = {name: service.get("profiles") for name, service in COMPOSE["services"].items()}
+    watching = ["observability"]
+    assert profiles == {
+        **dict.fromkeys(("redis", "forwarder", "endpoint")),
+        **dict.fromkeys(("prometheus", "grafana"), watching),
+    }
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_nothing_is_published_beyond_this_host(name: str) -> None:
+    """Docker opens what it publishes to everybody, past the firewall of the host."""
+    assert all(port.startswith("127.0.0.1:") for port in COMPOSE["services"][name].get("ports", []))
 
 
 def test_the_image_runs_the_forwarder_itself() -> None:
@@ -113,23 +143,42 @@ def test_the_base_of_the_image_can_be_chosen() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${BASE}", "${BASE}"]
 
 
-@pytest.mark.parametrize("requirement", required(), ids=str)
-def test_the_lock_fits_what_is_required(requirement: Requirement) -> None:
+@pytest.mark.parametrize(("lock", "requirement"), REQUIRED, ids=[str(requirement) for _, requirement in REQUIRED])
+def test_the_lock_fits_what_is_required(lock: str, requirement: Requirement) -> None:
     """After a change of pyproject.toml it has to be compiled again."""
-    [pin] = pinned()[requirement.name].specifier
+    [pin] = pinned(lock)[requirement.name].specifier
     assert pin.operator == "=="
     assert requirement.specifier.contains(pin.version)
 
 
-@pytest.mark.parametrize("name", pinned())
-def test_each_package_of_the_lock_has_its_hashes(name: str) -> None:
+@pytest.mark.parametrize(("lock", "name"), PINNED, ids=[name for _, name in PINNED])
+def test_each_package_of_a_lock_has_its_hashes(lock: str, name: str) -> None:
     """Of a wheel and of a source archive, or more: a machine of another kind may fetch another file."""
-    [entry] = re.findall(rf"^{re.escape(name)}==.*\n(?:    --hash=sha256:[0-9a-f]{{64}}.*\n)+", LOCK, re.MULTILINE)
+    [entry] = re.findall(rf"^{re.escape(name)}==.*\n(?:    --hash=sha256:[0-9a-f]{{64}}.*\n?)+", lock, re.MULTILINE)
     assert entry.count("--hash=sha256:") >= 2
 
 
-@pytest.mark.parametrize("file", ["deploy/requirements.txt", "deploy/Dockerfile", "docker-compose.yml"])
+@pytest.mark.parametrize("step", [step for step in STEPS if "/pip " in step])
+def test_the_image_fetches_nothing_without_its_hash(step: str) -> None:
+    """Neither what runs nor what builds it: `pip wheel` would otherwise fetch the newest backend that there is."""
+    assert "--require-hashes --only-binary :all:" in step or "--no-deps" in step
+    assert "--no-build-isolation" in step or " install " in step
+
+
+def test_the_image_says_what_it_is() -> None:
+    """Of which version, under which licence, and from which code, as far as the builder said."""
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', instruction("LABEL")))
+    assert labels["version"] == PROJECT["project"]["version"]
+    assert labels["licenses"] == PROJECT["project"]["license"]
+    assert {labels["source"], labels["documentation"], labels["revision"]} == {"${SOURCE}", "${REVISION}"}
+
+
+@pytest.mark.parametrize(
+    "file", ["deploy/requirements.txt", "deploy/build-requirements.txt", "deploy/Dockerfile", "docker-compose.yml"]
+)
 def test_nothing_says_where_packages_come_from(file: str) -> None:
     """That is the business of whoever installs: a mirror in here would be used by everybody."""
     text = (ROOT / file).read_text()
-    assert not re.search(r"--(extra-)?index-url|--find-links|--trusted-host|file:/|https?://(?!endpoint:)", text)
+    assert not re.search(
+        r"--(extra-)?index-url|--find-links|--trusted-host|file:/|https?://(?!endpoint:|localhost:)", text
+    )
