@@ -30,6 +30,8 @@ BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
 }
 
 WIDTH = 120
+RULE = "\n----\n\n"
+"""In a Markdown file, what is above it is written by hand."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,6 +41,7 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(help=" | ".join(BENCHMARKS))] = None,
     *,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results there, too.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables there, too, below its rule.")] = None,
     quick: Annotated[bool, typer.Option(help="Smaller numbers, in minutes rather than an hour.")] = False,
 ) -> None:
     """Measure the forwarder beside the straightforward loop, and compare with the targets. All, or those named."""
@@ -50,13 +53,19 @@ def main(
     with stage() as place:
         found: dict[str, Any] = {**circumstances(place.client), "quick": quick, "benchmarks": {}}
     console.print("\n".join(f"{name}: {value}" for name, value in found.items() if isinstance(value, str)), "")
+    tables = [f"- {name}: {value}\n" for name, value in found.items() if isinstance(value, str)]
     for name in chosen:
-        found["benchmarks"][name] = _run(name, QUICK if quick else FULL, console)
+        reports = _run(name, QUICK if quick else FULL, console)
+        tables += [f"\n{report.as_markdown()}" for report in reports]
+        found["benchmarks"][name] = [report.as_json() for report in reports]
         if json_file:
             json_file.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if markdown:
+            above = markdown.read_text(encoding="utf-8").partition(RULE)[0]
+            markdown.write_text(f"{above}{RULE}{''.join(tables)}", encoding="utf-8")
 
 
-def _run(name: str, scale: Scale, console: Console) -> list[dict[str, Any]]:
+def _run(name: str, scale: Scale, console: Console) -> list[Report]:
     began = time.monotonic()
     try:
         reports = BENCHMARKS[name](scale)
@@ -65,7 +74,7 @@ def _run(name: str, scale: Scale, console: Console) -> list[dict[str, Any]]:
     for report in reports:
         report.print(console)
     console.print(f"[dim]{name} took {time.monotonic() - began:.0f} s[/]\n")
-    return [report.as_json() for report in reports]
+    return reports
 
 
 app()

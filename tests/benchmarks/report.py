@@ -49,6 +49,16 @@ class Report:
         checks = [check.as_json() for check in self.checks]
         return {"title": self.title, "rows": self.rows, "targets": checks, "note": self.note}
 
+    def as_markdown(self) -> str:
+        lines = [f"### {self.title}", ""]
+        if self.rows:
+            ruler = ["---" if isinstance(cell, str) else "---:" for cell in self.rows[0].values()]
+            lines += [f"| {' | '.join(cells)} |" for cells in [list(self.rows[0]), ruler]]
+            lines += [f"| {' | '.join(map(_shown, row.values()))} |" for row in self.rows]
+            lines.append("")
+        lines += [f"- {_plain_sentence(check)}" for check in self.checks]
+        return "\n".join([*lines, "", self.note]).rstrip() + "\n"
+
     def _table(self) -> Table:
         table = Table(title=self.title, title_justify="left")
         for name, cell in self.rows[0].items():
@@ -68,6 +78,11 @@ def _sentence(check: Check) -> str:
     target = check.target
     verdict = "[green]met[/]" if check.met else "[red]NOT MET[/]"
     return f"  {target.what}: {_shown(check.measured)} {target.unit} ({target.bound} {target.limit:g}) {verdict}"
+
+
+def _plain_sentence(check: Check) -> str:
+    target, verdict = check.target, "met" if check.met else "**not met**"
+    return f"{target.what}: {_shown(check.measured)} {target.unit}, target {target.bound} {target.limit:g}: {verdict}"
 
 
 def circumstances(redis: Redis) -> dict[str, str]:
