@@ -71,6 +71,11 @@ class LaneView:
     @property
     def words(self) -> str:
         """Return its state as a sentence for somebody who has never seen this."""
+        dead = self.sample.lengths.dead
+        return f"{self._words}; {dead:,} dead letters want a decision" if dead else self._words
+
+    @property
+    def _words(self) -> str:
         match self.state:
             case "down":
                 return f"down {self._outage}, {self.waiting:,} CDRs wait in Redis, next probe {self._next_probe}"

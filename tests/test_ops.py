@@ -315,6 +315,16 @@ async def test_no_secret_is_told(dead: list[bytes], watched: dict[str, str], rec
         assert TOKEN not in text
 
 
+async def test_dead_letters_are_put_into_words(dead: list[bytes], ask: Ask) -> None:
+    """All else is delivered; these nobody looks at by himself."""
+
+    async def is_told() -> Any:
+        [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
+        return lane["words"] if lane["dead"] else None
+
+    assert await eventually(is_told) == "idle: all is delivered, and it waits for CDRs; 3 dead letters want a decision"
+
+
 async def test_recent_events_are_in_the_status(dead: list[bytes], watched: dict[str, str], ask: Ask) -> None:
     """Without those of each single CDR at debug; of a process that logs."""
     status = json.loads((await ask("/api/status"))[1])
