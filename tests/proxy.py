@@ -20,7 +20,7 @@ LIMIT = 64 * 1024 * 1024
 
 GUARDED = ("exchange", "bury", "park", "adopt")
 ONCE = ("replay", "drop")
-PLAIN = ("page", "take", "renew", "release", "survey", "rehearse", "letters", "inject")
+PLAIN = ("sample", "page", "take", "renew", "release", "survey", "rehearse", "letters", "inject")
 
 Way = Literal["command", "reply", "connection"]
 """What is lost: a command, the reply to it, or, behind its reply, the connection alone."""

@@ -31,13 +31,16 @@ OFTEN = (
 ONCE = (
     *("exchange of claims", "exchange in vain", "BLMOVE in vain", "adopt"),
     *("INFO", "rehearse", "MGET", "SCAN", "take", "SCRIPT LOAD", "NOSCRIPT", "release", "CLIENT LIST"),
-    *("LLEN", "CLIENT UNBLOCK"),
+    *("sample", "CLIENT UNBLOCK"),
 )
 
 OUTCOMES = (*OFTEN, *ONCE)
 """Told apart by name and by what came of them; `test_every_command_is_in_the_list` finds what is missing here."""
 
 COMMANDS = sorted({outcome.split(" in vain")[0].split(" of ")[0] for outcome in OUTCOMES} - {"NOSCRIPT"})
+
+SOMETIMES = {"LLEN"}
+"""Only read, for the last line of an outage, where the order of events has made one."""
 
 CONNECTION_SETUP = {"CLIENT SETNAME", "CLIENT SETINFO", "SELECT"}
 
@@ -193,4 +196,4 @@ async def test_an_ack_that_is_sent_again_leaves_a_twin_alone(
 async def test_every_command_is_in_the_list(world: World) -> None:
     """A new kind of command, or of what comes of one, needs a test of its lost reply."""
     await world.forward_all()
-    assert world.proxy.seen.keys() - CONNECTION_SETUP == set(OUTCOMES)
+    assert world.proxy.seen.keys() - CONNECTION_SETUP - SOMETIMES == set(OUTCOMES)

@@ -28,7 +28,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 IN_SCRIPTS = (
     *("pexpire", "set", "get", "type", "del"),
-    *("rpush", "rpop", "lpop", "lmove", "lpos", "lindex", "lrange", "llen", "lrem", "hset", "hget", "hdel"),
+    *("rpush", "rpop", "lpop", "lmove", "lpos", "lindex", "lrange", "llen", "lrem", "hset", "hget", "hlen", "hdel"),
 )
 OUTSIDE = ("blmove", "scan", "hmget", "mget", "evalsha", "script|load", "info")
 CONVENIENT = ("client|setname", "client|list", "client|unblock", "select")

@@ -54,7 +54,7 @@ async def test_deliveries_go_on_where_they_cannot_be_dropped(
     await client.delete(dead)
     await client.set(dead, "a string")
     with capture_logs() as said:
-        async with running(settings_from(variables | {"CDR_DEAD_LETTER_MAX_AGE": "60"})):
+        async with running(settings_from(variables | {"CDR_DEAD_LETTER_MAX_AGE": "86400"})):
             await eventually(lambda: [event for event in said if event["event"] == "dead_letters.kept"])
             await client.delete(dead)
             await client.rpush(dead, *LETTERS)

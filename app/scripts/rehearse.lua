@@ -24,6 +24,7 @@ try('LREM', KEYS[2], 1, '')
 try('HSET', KEYS[3], 'x', '1')
 try('HGET', KEYS[3], 'x')
 try('HMGET', KEYS[3], 'x')
+try('HLEN', KEYS[3])
 try('HDEL', KEYS[3], 'x')
 try('DEL', KEYS[1], KEYS[2], KEYS[3])
 return refusals
