@@ -1,9 +1,7 @@
 """Which settings do not go well together."""
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
 
 from app.endpoint_settings import EndpointSettings
 from app.finding import Finding, ok, warn
@@ -40,7 +38,7 @@ def _of_endpoint(endpoint: EndpointSettings, settings: Settings) -> Iterator[Fin
             f"{settings.shutdown_grace:g} s: a stop cuts it off, and the CDR arrives twice",
             "give a stop more time than an attempt",
         )
-    if url.startswith("http:") and _has_secrets(endpoint) and not _is_loopback(urlsplit(url).hostname or ""):
+    if endpoint.shows_secrets:
         yield warn(
             f"endpoint {endpoint.name}: {redacted(url)} is not encrypted: whoever listens reads CDRs and headers",
             "use https://",
@@ -50,15 +48,3 @@ def _of_endpoint(endpoint: EndpointSettings, settings: Settings) -> Iterator[Fin
             f"endpoint {endpoint.name}: TLS_VERIFY is false: whoever answers in its place gets the CDRs",
             "name the authority of its certificate in CA_FILE, and leave TLS_VERIFY true",
         )
-
-
-def _has_secrets(endpoint: EndpointSettings) -> bool:
-    in_url = urlsplit(endpoint.url.get_secret_value()).password
-    return bool(endpoint.secret or endpoint.headers or endpoint.password or endpoint.bearer_token or in_url)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

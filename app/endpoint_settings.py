@@ -1,6 +1,7 @@
 """Every variable of an endpoint, once: its name, its default, and what it accepts."""
 
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -63,6 +64,13 @@ class EndpointSettings(BaseModel):
     username: str | None = None
     password: SecretStr | None = None
     bearer_token: SecretStr | None = None
+
+    @property
+    def shows_secrets(self) -> bool:
+        """Tell whether what lets us in goes over a network unencrypted."""
+        url = urlsplit(self.url.get_secret_value())
+        secrets = self.secret or self.headers or self.password or self.bearer_token or url.password
+        return bool(url.scheme == "http" and secrets and not _is_loopback(url.hostname or ""))
 
     @property
     def signing_keys(self) -> tuple[bytes, ...]:
@@ -141,3 +149,10 @@ class EndpointSettings(BaseModel):
 def _user(info: ValidationInfo) -> str | None:
     """Return who logs in by the user info of the URL."""
     return urlsplit(info.data["url"].get_secret_value()).username if "url" in info.data else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

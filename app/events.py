@@ -55,6 +55,18 @@ def service_started(version: str, integrator: str, source: str, endpoints: dict[
     log.info("service.started", version=version, integrator=integrator, source=source, endpoints=endpoints)
 
 
+def endpoint_unverified(endpoint: str) -> None:
+    log.warning(
+        "endpoint.unverified", endpoint=endpoint, advice="TLS_VERIFY is false: whoever answers in its place gets CDRs"
+    )
+
+
+def endpoint_unencrypted(endpoint: str) -> None:
+    log.warning(
+        "endpoint.unencrypted", endpoint=endpoint, advice="its secrets go over http://, where others may read them"
+    )
+
+
 def service_stopping(grace: float) -> None:
     log.info("service.stopping", grace=grace)
 

@@ -67,6 +67,7 @@ class Service:
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
         urls = {one.name: redacted(one.url.get_secret_value()) for one in self._settings.endpoints}
         events.service_started(version("cdr-forwarder"), self._settings.integrator, self._settings.source_key, urls)
+        self._warn()
         try:
             async with self._deadline, self._ops():
                 await self._forward()
@@ -76,6 +77,14 @@ class Service:
         finally:
             await self._close()
         return self._exit_status()
+
+    def _warn(self) -> None:
+        """Tell of what somebody has chosen, and may have forgotten."""
+        for endpoint in self._settings.endpoints:
+            if not endpoint.tls_verify:
+                events.endpoint_unverified(endpoint.name)
+            if endpoint.shows_secrets:
+                events.endpoint_unencrypted(endpoint.name)
 
     def stop(self) -> None:
         """Stop claiming and let what is on the wire finish, within the grace; a second signal ends the grace."""

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from random import Random
 from typing import Any, Final
 
 import pytest
@@ -315,6 +316,24 @@ async def test_no_secret_is_told(dead: list[bytes], watched: dict[str, str], rec
         assert TOKEN not in text
 
 
+async def test_no_secret_of_the_configuration_is_told(
+    watched: dict[str, str], redis_server: EmbeddedRedis, receiver: Receiver, ask: Ask
+) -> None:
+    """Neither what lets us in, nor what we sign with."""
+    secrets = {
+        "CDR_WEBHOOK_URL": receiver.url.replace("//", "//ann:hunter2@") + "?key=hunter2",
+        "CDR_WEBHOOK_SECRET": "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIy",
+        "CDR_WEBHOOK_HEADERS": '{"x-key": "hunter2"}',
+        "CDR_WEBHOOK_PROXY": "http://ann:hunter2@127.0.0.1:9",
+    }
+    async with running(settings_from(watched | secrets)) as service:
+        await eventually(service._ownership.holds)
+        told = "".join([(await ask(path))[1] for path in ("/", "/api/status", "/metrics", "/readyz", "/nowhere")])
+    assert "127.0.0.1" in told
+    for secret in ("hunter2", "aHVudGVyMm", TOKEN):
+        assert secret not in told
+
+
 async def test_dead_letters_are_put_into_words(dead: list[bytes], ask: Ask) -> None:
     """All else is delivered; these nobody looks at by himself."""
 
@@ -444,6 +463,44 @@ async def test_what_is_malformed_does_no_harm(
     assert (await ask("/livez"))[0] == 200
     writer.close()
     assert b" 200 " not in (await reader.read())[:20]
+
+
+async def test_slow_requests_do_no_harm(
+    client: Redis, receiver: Receiver, service: Service, watched: dict[str, str], source: str, ask: Ask
+) -> None:
+    """A hundred callers that never come to an end keep nobody else from an answer, nor a CDR from its endpoint."""
+    callers = [await asyncio.open_connection("127.0.0.1", int(watched["CDR_OPS_PORT"])) for _ in range(100)]
+    for _, writer in callers:
+        writer.write(b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\ncontent-length: 10")
+    await client.rpush(source, b"cdr")
+    await eventually(lambda: receiver.bodies == {b"cdr": 1})
+    assert (await ask("/livez"))[0] == 200
+    for _, writer in callers:
+        writer.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_nothing_that_is_sent_does_harm(
+    seed: int, client: Redis, receiver: Receiver, service: Service, watched: dict[str, str], source: str, ask: Ask
+) -> None:
+    """Requests with bytes changed, left out and put in at random: none drops a dead letter, and all go on."""
+    await client.rpush(service._settings.base_keys.dead, SECRET_CDR)
+    chance = Random(seed)
+    body = b'{"all": true, "dry_run": true}'
+    request = b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n" % TOKEN[:-1].encode()
+    request += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    for _ in range(40):
+        sent = bytearray(request)
+        for _ in range(chance.randint(1, 6)):
+            place = chance.randrange(len(sent))
+            sent[place : place + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 3))
+        _, writer = await asyncio.open_connection("127.0.0.1", int(watched["CDR_OPS_PORT"]))
+        writer.write(sent)
+        writer.close()
+    await client.rpush(source, b"cdr")
+    await eventually(lambda: receiver.bodies == {b"cdr": 1})
+    assert (await ask("/livez"))[0] == 200
+    assert await client.llen(service._settings.base_keys.dead) == 1
 
 
 async def test_a_redis_that_is_away_is_an_answer(

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from tests.harness import eventually, gone, running, settings_from
 from tests.receiver import Receiver
@@ -63,3 +64,28 @@ async def test_a_backlog_is_drained(
     async with running(settings_from(variables)):
         await eventually(lambda: gone(client, source, processing))
     assert receiver.bodies == Counter(pushed)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({}, []),
+        ({"CDR_WEBHOOK_TLS_VERIFY": "false"}, ["endpoint.unverified"]),
+        ({"CDR_WEBHOOK_URL": "http://billing.invalid/cdr"}, []),
+        ({"CDR_WEBHOOK_URL": "http://ann:secret@billing.invalid/cdr"}, ["endpoint.unencrypted"]),
+        (
+            {"CDR_WEBHOOK_URL": "http://billing.invalid/cdr", "CDR_WEBHOOK_BEARER_TOKEN": "secret"},
+            ["endpoint.unencrypted"],
+        ),
+        ({"CDR_WEBHOOK_BEARER_TOKEN": "secret"}, []),
+        ({"CDR_WEBHOOK_URL": "https://billing.invalid/cdr", "CDR_WEBHOOK_BEARER_TOKEN": "secret"}, []),
+    ],
+)
+async def test_what_is_chosen_at_the_cost_of_safety_is_told_at_start(
+    chosen: dict[str, str], told: list[str], variables: dict[str, str]
+) -> None:
+    """Somebody may have forgotten it. Loopback is nobody's to listen to."""
+    with capture_logs() as said:
+        async with running(settings_from(variables | chosen)) as service:
+            await eventually(service._ownership.holds)
+    assert [event["event"] for event in said if event["event"].startswith("endpoint.un")] == told
