@@ -1,5 +1,5 @@
 """Makes `python -m app` the same as `cdr-forwarder`."""
 
-from app.cli import main
+from app.cli.main import main
 
 main()

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from app.parking import FailingRecord
+from app.lane.parking import FailingRecord
 
 
 def webhook_id(body: bytes) -> str:

@@ -6,33 +6,33 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from importlib.metadata import version
 from typing import Final
 
-from app import events
-from app.adoption import Adoption
-from app.breaker import Breaker
-from app.delivery import Delivery
-from app.endpoint import Endpoint
-from app.endpoint_settings import EndpointSettings
+from app.config.endpoint import EndpointSettings
+from app.config.settings import Settings
+from app.config.values import redacted
+from app.dead_letters.retention import drop_expired
+from app.delivery.breaker import Breaker
+from app.delivery.delivery import Delivery
+from app.delivery.endpoint import Endpoint
 from app.errors import FencedError, ForwarderError
-from app.fanout import Fanout
-from app.in_flight import InFlight
-from app.intake import Intake
-from app.keys import Slot
-from app.lane import Lane
-from app.leftovers import report
-from app.letters_api import Letters
-from app.link import FOREIGN_ERRORS, Link
-from app.metrics import LaneMetrics
-from app.observation import Observation
-from app.ops import Ops
-from app.ownership import Ownership, new_process_id
-from app.parking import Parking
-from app.preflight import preflight
-from app.queue import Queue
-from app.retention import drop_expired
-from app.sampler import Sample, Sampler
-from app.settings import Settings
-from app.sweep import Sweep
-from app.values import redacted
+from app.lane.adoption import Adoption
+from app.lane.fanout import Fanout
+from app.lane.in_flight import InFlight
+from app.lane.intake import Intake
+from app.lane.lane import Lane
+from app.lane.parking import Parking
+from app.lane.sweep import Sweep
+from app.ops.letters_api import Letters
+from app.ops.observation import Observation
+from app.ops.sampler import Sample, Sampler
+from app.ops.server import Ops
+from app.store.client import FOREIGN_ERRORS, Link
+from app.store.keys import Slot
+from app.store.lease import Ownership, new_process_id
+from app.store.leftovers import report
+from app.store.preflight import preflight
+from app.store.queue import Queue
+from app.telemetry import events
+from app.telemetry.metrics import LaneMetrics
 
 STOPPED_AS_ASKED: Final = 0
 CUT_OFF: Final = 3

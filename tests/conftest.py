@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 from tests.harness import Child, environment
 from tests.receiver import Receiver
 from tests.servers import KINDS, server_of

@@ -122,8 +122,8 @@ def lists_of(settings: Any) -> list[str]:
 
 async def forward_all(case: Case) -> None:
     """Run a forwarder until everything that it was given is gone, then stop it."""
+    from app.config.environment import load_settings  # noqa: PLC0415
     from app.service import Service  # noqa: PLC0415 - after the instruments are in place
-    from app.variables import load_settings  # noqa: PLC0415
 
     settings = load_settings(case.variables, dotenv=None)
     service = Service(settings)
@@ -138,7 +138,7 @@ async def forward_all(case: Case) -> None:
 
 def carry_out(case: Case) -> int:
     """Return the status of a forked forwarder: 0 as asked, 1 after a fault."""
-    from app import events  # noqa: PLC0415
+    from app.telemetry import events  # noqa: PLC0415
 
     events.configure("error", "json")
     with suppress(BaseException), Path(case.variables["CDR_TEST_LOG"]).open("a") as log:
@@ -155,7 +155,7 @@ def carry_out(case: Case) -> int:
 def serve() -> None:
     """Fork twice a case: one process runs it, the other waits for it and prints how it ended."""
     global current  # noqa: PLW0603 - one a process
-    import app.cli  # noqa: F401, PLC0415
+    import app.cli.main  # noqa: F401, PLC0415
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:

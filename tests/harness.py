@@ -15,9 +15,9 @@ from typing import Any
 from redis.asyncio import Redis
 from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixed
 
+from app.config.environment import load_settings
+from app.config.settings import Settings
 from app.service import Service
-from app.settings import Settings
-from app.variables import load_settings
 
 DEADLINE = 20.0
 

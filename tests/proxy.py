@@ -13,8 +13,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Literal, Self
 
-from app.embedded import EmbeddedRedis
-from app.link import script_text
+from app.demo.embedded import EmbeddedRedis
+from app.store.client import script_text
 
 LIMIT = 64 * 1024 * 1024
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from app.sample_endpoint import Arrival, SampleEndpoint
+from app.demo.sample_endpoint import Arrival, SampleEndpoint
 
 
 class Receiver(SampleEndpoint):

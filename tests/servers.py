@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from app.embedded import WHEELS, find_server
+from app.demo.embedded import WHEELS, find_server
 from app.errors import ForwarderError
 
 KINDS: Final = ("path", *WHEELS)

@@ -12,12 +12,12 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.adoption import PAGE, Adoption
-from app.embedded import EmbeddedRedis
-from app.keys import LaneKeys, Slot, all_slots
-from app.link import Link
-from app.ownership import Ownership
-from app.queue import Queue
+from app.demo.embedded import EmbeddedRedis
+from app.lane.adoption import PAGE, Adoption
+from app.store.client import Link
+from app.store.keys import LaneKeys, Slot, all_slots
+from app.store.lease import Ownership
+from app.store.queue import Queue
 from tests.conftest import StartChild
 from tests.harness import Child, eventually, gone, running, settings_from
 from tests.proxy import RedisProxy, nth

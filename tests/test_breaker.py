@@ -8,11 +8,11 @@ from typing import Final
 import pytest
 from redis.asyncio import Redis
 
-from app.breaker import FIRST_PAUSE, GONE_PAUSE, LONGEST_PAUSE, Breaker
 from app.cdr import Cdr
-from app.parking import FailingRecord, now
+from app.delivery.breaker import FIRST_PAUSE, GONE_PAUSE, LONGEST_PAUSE, Breaker
+from app.delivery.verdict import Kind, Verdict
+from app.lane.parking import FailingRecord, now
 from app.service import Service
-from app.verdict import Kind, Verdict
 from tests.conftest import StartChild
 from tests.harness import eventually, gone, running, settings_from
 from tests.receiver import Receiver
@@ -27,10 +27,10 @@ CONCURRENCY: Final = 16
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queue.WAIT", 0.1)
-    monkeypatch.setattr("app.breaker.FIRST_PAUSE", 0.05)
-    monkeypatch.setattr("app.breaker.LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr("app.breaker.GONE_PAUSE", 0.1)
+    monkeypatch.setattr("app.store.queue.WAIT", 0.1)
+    monkeypatch.setattr("app.delivery.breaker.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("app.delivery.breaker.LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("app.delivery.breaker.GONE_PAUSE", 0.1)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.check_redis import of_info
-from app.check_settings import of_settings
-from app.embedded import EmbeddedRedis
-from app.parking import FailingRecord
+from app.cli.check.redis import of_info
+from app.cli.check.settings import of_settings
+from app.demo.embedded import EmbeddedRedis
+from app.lane.parking import FailingRecord
 from tests.certificates import Authority
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, settings_from

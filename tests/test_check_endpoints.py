@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from app.cdr import webhook_id
-from app.check_endpoints import marked_cdr, of_endpoint
-from app.endpoint_settings import EndpointSettings
-from app.finding import Finding
+from app.cli.check.endpoints import marked_cdr, of_endpoint
+from app.cli.check.finding import Finding
+from app.config.endpoint import EndpointSettings
 from tests.certificates import Authority, self_signed
 from tests.http_faults import (
     NO_CONTENT,

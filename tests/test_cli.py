@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.harness import eventually
 

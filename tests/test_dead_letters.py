@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.cdr import Cdr
-from app.dead_letters import Reason, dead_letter
-from app.parking import FailingRecord
+from app.dead_letters.letter import Reason, dead_letter
+from app.lane.parking import FailingRecord
 
 DIED: Final = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 FIRST_FAILED: Final = DIED - timedelta(days=3)
@@ -20,7 +20,7 @@ BODY: Final = b'{"type": "cdr", "payload": {"contact_ref": "Zo\xc3\xab"}}'
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.dead_letters.now", lambda: DIED)
+    monkeypatch.setattr("app.dead_letters.letter.now", lambda: DIED)
 
 
 def letter_of(body: bytes, reason: Reason = "rejected", status: int | None = 400) -> dict[str, Any]:

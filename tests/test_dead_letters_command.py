@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.cdr import Cdr, webhook_id
-from app.dead_letters import Reason, dead_letter
-from app.selection import age_of
+from app.dead_letters.letter import Reason, dead_letter
+from app.dead_letters.selection import age_of
 from tests.conftest import StartChild
 from tests.harness import eventually
 from tests.test_dead_store import cdr_in

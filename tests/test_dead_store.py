@@ -14,12 +14,12 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from app.cdr import Cdr, webhook_id
-from app.dead_letters import dead_letter
-from app.dead_store import DeadStore, Letter
-from app.embedded import EmbeddedRedis
+from app.dead_letters.letter import dead_letter
+from app.dead_letters.store import DeadStore, Letter
+from app.demo.embedded import EmbeddedRedis
 from app.errors import DamagedLetterError, OperatorRedisError, TransientRedisError
-from app.keys import LaneKeys
-from app.link import Link
+from app.store.client import Link
+from app.store.keys import LaneKeys
 from tests.harness import settings_from
 from tests.proxy import RedisProxy, nth
 
@@ -319,7 +319,7 @@ async def test_two_that_replay_the_same_move_each_letter_once(
 async def test_a_redis_that_stays_away_is_an_error_and_not_a_wait_for_ever(
     variables: dict[str, str], keys: LaneKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.patience.PATIENCE", 0.2)
+    monkeypatch.setattr("app.store.patience.PATIENCE", 0.2)
     async with a_store(variables | {"CDR_REDIS_URL": "redis://127.0.0.1:1/0"}, keys) as store:
         with pytest.raises(TransientRedisError):
             await store.number()

@@ -8,14 +8,14 @@ import pytest
 import respx
 from pydantic import SecretStr
 
-from app.breaker import Breaker
 from app.cdr import Cdr
-from app.delivery import Delivery, Outcome
-from app.endpoint import Endpoint
-from app.endpoint_settings import EndpointSettings
-from app.metrics import LaneMetrics
-from app.parking import FailingRecord, now
-from app.verdict import Kind, Verdict
+from app.config.endpoint import EndpointSettings
+from app.delivery.breaker import Breaker
+from app.delivery.delivery import Delivery, Outcome
+from app.delivery.endpoint import Endpoint
+from app.delivery.verdict import Kind, Verdict
+from app.lane.parking import FailingRecord, now
+from app.telemetry.metrics import LaneMetrics
 from tests.harness import eventually
 
 URL: Final = "http://crm.example/hook"

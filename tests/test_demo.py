@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from app.demo_calls import invent
-from app.demo_child import Forwarder
-from app.demo_count import Count, Ledger, percentile
-from app.demo_lists import Lengths
-from app.demo_view import LiveView, PlainView, Scene, notable, sparkline
-from app.sample_endpoint import Arrival
+from app.demo.calls import invent
+from app.demo.child import Forwarder
+from app.demo.count import Count, Ledger, percentile
+from app.demo.lists import Lengths
+from app.demo.sample_endpoint import Arrival
+from app.demo.view import LiveView, PlainView, Scene, notable, sparkline
 from tests.harness import eventually, measured
 
 REPOSITORY = Path(__file__).parents[1]
@@ -172,9 +172,9 @@ print("what?", flush=True)
 signal.sigwait({signal.SIGTERM})
 """
 MISCONFIGURED = """
-import sys, app.demo
-app.demo.settings = lambda *_: {"CDR_NONSENSE": "1"}
-sys.exit(app.demo.main(quick=True))
+import sys, app.demo.demo
+app.demo.demo.settings = lambda *_: {"CDR_NONSENSE": "1"}
+sys.exit(app.demo.demo.main(quick=True))
 """
 
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from app.cli import app as commands
-from app.settings import Settings
-from app.variables import load_settings, variable_names
+from app.cli.main import app as commands
+from app.config.environment import load_settings, variable_names
+from app.config.settings import Settings
 from tests.harness import settings_from
 from tests.tools import output_of
 

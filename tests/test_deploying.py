@@ -9,8 +9,8 @@ import pytest
 import yaml
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule
 
-from app.settings import Settings
-from app.variables import variable_names
+from app.config.environment import variable_names
+from app.config.settings import Settings
 from tests.harness import settings_from
 from tests.test_deploy import COMPOSE, PROJECT, ROOT
 from tests.test_kubernetes import given_to, only, pod, unknown_to

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 from redis import Redis
 
-from app.embedded import WHEELS, EmbeddedRedis, find_server
+from app.demo.embedded import WHEELS, EmbeddedRedis, find_server
 from app.errors import ForwarderError
 from tests.harness import eventually
 
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[1]
 FINDS_ALL_AND_NAMES_MODULES = """
 import sys
 from contextlib import suppress
-from app.embedded import WHEELS, find_server
+from app.demo.embedded import WHEELS, find_server
 from app.errors import ForwarderError
 for name in WHEELS:
     with suppress(ForwarderError):
@@ -31,7 +31,7 @@ print(*sys.modules)
 STARTS_ONE_AND_WAITS = """
 import signal, sys
 from pathlib import Path
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 print(EmbeddedRedis(Path(sys.argv[1])).start().process.pid, flush=True)
 signal.pause()
 """
@@ -86,7 +86,7 @@ def test_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_no_server_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names what was sought and what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("app.embedded.find_spec", lambda _: None)
+    monkeypatch.setattr("app.demo.embedded.find_spec", lambda _: None)
     with pytest.raises(ForwarderError, match=r"No Redis server was found on PATH .*pip install"):
         find_server()
     with pytest.raises(ForwarderError, match="by the name of 'falkordb'"):
@@ -172,7 +172,7 @@ def test_a_port_that_somebody_took_is_left_to_them(tmp_path: Path, monkeypatch: 
     with EmbeddedRedis(tmp_path / "theirs") as theirs:
         looked_free = iter([theirs.port, theirs.port])
         free = next(port for port in range(theirs.port + 1, 40_000) if _is_free(port))
-        monkeypatch.setattr("app.embedded.free_port", lambda: next(looked_free, free))
+        monkeypatch.setattr("app.demo.embedded.free_port", lambda: next(looked_free, free))
         with EmbeddedRedis(tmp_path) as ours:
             assert ours.port == free
 

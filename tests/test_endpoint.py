@@ -16,9 +16,9 @@ from pydantic import SecretStr, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.cdr import webhook_id
-from app.endpoint import MOST_ANSWER_BYTES, Endpoint
-from app.endpoint_settings import EndpointSettings
-from app.verdict import Kind, Verdict
+from app.config.endpoint import EndpointSettings
+from app.delivery.endpoint import MOST_ANSWER_BYTES, Endpoint
+from app.delivery.verdict import Kind, Verdict
 from tests.http_faults import (
     NO_CONTENT,
     Behaviour,

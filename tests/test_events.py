@@ -177,7 +177,7 @@ async def crashed(
         "async def post(self, webhook_id, body, attempt):\n"
         "    copied = bytes(body)\n"
         "    raise RuntimeError('out of cheese')\n"
-        "app.endpoint.Endpoint.post = post\n"
+        "app.delivery.endpoint.Endpoint.post = post\n"
     )
     (tmp_path / "sitecustomize.py").write_text(code)
     faulty = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent}", "CDR_LOG_FORMAT": request.param}

@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 from redis.asyncio import Redis
 
-from app import fanout
-from app.settings import Settings
+from app.config.settings import Settings
+from app.lane import fanout
 from tests.conftest import StartChild
 from tests.harness import eventually, gone, running, settings_from
 from tests.receiver import Receiver
@@ -37,9 +37,9 @@ def several(variables: dict[str, str], receivers: dict[str, Receiver]) -> dict[s
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queue.WAIT", 0.1)
-    monkeypatch.setattr("app.breaker.FIRST_PAUSE", 0.05)
-    monkeypatch.setattr("app.breaker.LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("app.store.queue.WAIT", 0.1)
+    monkeypatch.setattr("app.delivery.breaker.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("app.delivery.breaker.LONGEST_PAUSE", 0.1)
 
 
 def without(variables: dict[str, str], name: str) -> dict[str, str]:
@@ -238,7 +238,7 @@ async def test_a_list_of_another_type_stops_distribution_and_loses_nothing(
     client: Redis, receivers: dict[str, Receiver], several: dict[str, str], source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All lanes or none: no endpoint gets a CDR that another one would miss."""
-    monkeypatch.setattr("app.link.OPERATOR_PAUSE", 0.1)
+    monkeypatch.setattr("app.store.client.OPERATOR_PAUSE", 0.1)
     settings = settings_from(several)
     wrong = settings.lane_keys("archive").pending
     await client.set(wrong, "a string")

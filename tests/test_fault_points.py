@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 from tests.fault_points import MODULES, Case, How, When, lists_of, points
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.receiver import Receiver

@@ -12,7 +12,7 @@ from redis.exceptions import OutOfMemoryError
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.receiver import Receiver

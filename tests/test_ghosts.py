@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.proxy import RedisProxy
@@ -109,7 +109,7 @@ async def test_a_sweep_leaves_alone_what_is_being_delivered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However long a delivery takes, and however often the list is looked at meanwhile."""
-    monkeypatch.setattr("app.queue.WAIT", 0.05)
+    monkeypatch.setattr("app.store.queue.WAIT", 0.05)
     pushed = Counter({b"twin": 5} | {f"cdr {number}".encode(): 1 for number in range(15)})
     receiver.gate.clear()
     await client.rpush(source, *pushed.elements())

@@ -3,8 +3,8 @@
 import pytest
 
 from app.cdr import Cdr
-from app.in_flight import MOST_BYTES, InFlight
-from app.parking import FailingRecord, now
+from app.lane.in_flight import MOST_BYTES, InFlight
+from app.lane.parking import FailingRecord, now
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedRedis
-from app.inject import LONGEST_LINE, problem
+from app.cli.inject import LONGEST_LINE, problem
+from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.proxy import RedisProxy, nth
 

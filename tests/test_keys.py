@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.keys import LaneKeys, Slot, all_slots, pending_of
+from app.store.keys import LaneKeys, Slot, all_slots, pending_of
 
 
 @pytest.mark.parametrize(

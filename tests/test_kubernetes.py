@@ -14,9 +14,9 @@ from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 from pydantic import BaseModel
 
-from app.keys import MOST_SLOTS
-from app.settings import Settings
-from app.variables import variable_names
+from app.config.environment import variable_names
+from app.config.settings import Settings
+from app.store.keys import MOST_SLOTS
 from tests.harness import settings_from
 from tests.test_deploy import ROOT, instruction
 from tests.tools import output_of, tool

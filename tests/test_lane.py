@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.cdr import webhook_id
-from app.embedded import EmbeddedRedis
-from app.parking import FailingRecord
+from app.demo.embedded import EmbeddedRedis
+from app.lane.parking import FailingRecord
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.http_faults import NO_CONTENT, Behaviour, Connection, serve
 from tests.receiver import Receiver
@@ -30,7 +30,7 @@ HOLD: Final = 1.0
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep waits for the claim that waits in Redis: here, not for long."""
-    monkeypatch.setattr("app.queue.WAIT", 0.1)
+    monkeypatch.setattr("app.store.queue.WAIT", 0.1)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.embedded import EmbeddedRedis, free_port
+from app.demo.embedded import EmbeddedRedis, free_port
 from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
-from app.link import Link, meaning
+from app.store.client import Link, meaning
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.proxy import RedisProxy, nth
 from tests.receiver import Receiver
@@ -273,7 +273,7 @@ async def test_a_redis_that_is_silent_is_away(
     a_link: MakeLink, own_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No reply within the deadline: it may have been applied."""
-    monkeypatch.setattr("app.link.REPLY_DEADLINE", 0.1)
+    monkeypatch.setattr("app.store.client.REPLY_DEADLINE", 0.1)
     link = a_link(own_redis.url)
     await link.call("test", link.commands.ping)
     own_redis.process.send_signal(signal.SIGSTOP)
@@ -300,7 +300,7 @@ async def test_what_may_be_applied_twice_is_sent_until_it_is_answered(
     link: Link, own_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal, whoever has to cure it, is never the end."""
-    monkeypatch.setattr("app.link.OPERATOR_PAUSE", 0.02)
+    monkeypatch.setattr("app.store.client.OPERATOR_PAUSE", 0.02)
     await own_client.set("key", "a string")
     work = asyncio.create_task(link.persist("test", lambda: link.commands.llen("key")))
     await eventually(lambda: "test" in link.refused)
@@ -414,7 +414,7 @@ async def test_a_wrong_password_is_waited_for_slowly(
 ) -> None:
     """An error event, one try for each pause, and all goes on when somebody has cured it."""
     pause = 0.3
-    monkeypatch.setattr("app.link.OPERATOR_PAUSE", pause)
+    monkeypatch.setattr("app.store.client.OPERATOR_PAUSE", pause)
     await own_client.config_set("requirepass", "right")
     await own_client.rpush(source, "cdr")
     async with RedisProxy(own_redis) as proxy:

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.proxy import RedisProxy, at_random, nth
 from tests.receiver import Receiver
@@ -116,7 +116,7 @@ async def world(
     proxy: RedisProxy, client: Redis, receiver: Receiver, integrator: str, monkeypatch: pytest.MonkeyPatch
 ) -> World:
     await client.script_flush()
-    monkeypatch.setattr("app.queue.WAIT", 0.2)
+    monkeypatch.setattr("app.store.queue.WAIT", 0.2)
     return World(proxy, client, receiver, integrator)
 
 

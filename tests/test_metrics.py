@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.keys import LaneKeys
-from app.metrics import BOUNDS, Durations, LaneMetrics, quantile
-from app.sampler import MINUTES, Lengths, Sample
+from app.ops.sampler import MINUTES, Lengths, Sample
+from app.store.keys import LaneKeys
+from app.telemetry.metrics import BOUNDS, Durations, LaneMetrics, quantile
 
 
 def durations(*seconds: float) -> Durations:
@@ -45,7 +45,7 @@ def test_a_quantile_of_very_long_ones_is_the_last_bound() -> None:
 @pytest.fixture
 def sample(monkeypatch: pytest.MonkeyPatch) -> Sample:
     """One whose minutes end whenever it is noted."""
-    monkeypatch.setattr("app.sampler.MINUTE", 0.0)
+    monkeypatch.setattr("app.ops.sampler.MINUTE", 0.0)
     return Sample(LaneKeys("i", "source"), "head", LaneMetrics("webhook"))
 
 

@@ -13,8 +13,8 @@ from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
-from app import observation
-from app.embedded import EmbeddedRedis, free_port
+from app.demo.embedded import EmbeddedRedis, free_port
+from app.ops import observation
 from app.service import Service
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, running, settings_from
@@ -34,7 +34,7 @@ NAMES: Final = {
 
 @pytest.fixture
 def watched(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setattr("app.sampler.PAUSE", 0.05)
+    monkeypatch.setattr("app.ops.sampler.PAUSE", 0.05)
     return variables | {"CDR_OPS_PORT": str(free_port()), "CDR_OPS_HOST": "127.0.0.1", "CDR_OPS_TOKEN": TOKEN}
 
 
@@ -385,7 +385,7 @@ async def test_many_are_replayed_a_piece_at_a_time(
     dead: list[bytes], receiver: Receiver, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So no request takes long, and whoever sends the next one goes on."""
-    monkeypatch.setattr("app.letters_api.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("app.ops.letters_api.MOST_AT_ONCE", 2)
     assert await post(ask, "/api/dead-letters/replay", all=True) == (200, {"done": 2, "more": True})
     assert await post(ask, "/api/dead-letters/replay", all=True) == (200, {"done": 1, "more": False})
 
@@ -512,7 +512,7 @@ async def test_a_redis_that_is_away_is_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And no traceback."""
-    monkeypatch.setattr("app.patience.PATIENCE", 0.1)
+    monkeypatch.setattr("app.store.patience.PATIENCE", 0.1)
     variables = watched | environment(own_redis.url, receiver.url, integrator)
     async with running(settings_from(variables | {"CDR_OPS_PORT": watched["CDR_OPS_PORT"]})) as service:
         await eventually(service._ownership.holds)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.harness import Child, environment, eventually, gone, running, settings_from
 from tests.proxy import RedisProxy, nth
@@ -196,8 +196,8 @@ async def test_commands_that_arrive_late_are_applied_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The network falls silent several times, and hands over afterwards what was sent and given up meanwhile."""
-    monkeypatch.setattr("app.link.REPLY_DEADLINE", 0.2)
-    monkeypatch.setattr("app.queue.WAIT", 0.2)
+    monkeypatch.setattr("app.store.client.REPLY_DEADLINE", 0.2)
+    monkeypatch.setattr("app.store.queue.WAIT", 0.2)
     await own_client.rpush(source, *TWINS.elements())
     async with running(settings_from(away | {"CDR_REDIS_URL": proxy.url})):
         for delivered in (100, 400, 700):

@@ -11,12 +11,12 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.embedded import EmbeddedRedis
+from app.config.settings import Settings
+from app.demo.embedded import EmbeddedRedis
 from app.errors import ConfigurationError, FencedError
-from app.keys import MOST_SLOTS, Slot, all_slots
-from app.link import Link
-from app.ownership import Ownership, new_process_id, parsed, runs_here
-from app.settings import Settings
+from app.store.client import Link
+from app.store.keys import MOST_SLOTS, Slot, all_slots
+from app.store.lease import Ownership, new_process_id, parsed, runs_here
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.proxy import RedisProxy
@@ -396,7 +396,7 @@ async def test_nothing_is_claimed_with_a_lease_that_may_have_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without an answer to a renewal for 0.7 of it: the rest is for what is on the wire."""
-    monkeypatch.setattr("app.queue.WAIT", 0.05)
+    monkeypatch.setattr("app.store.queue.WAIT", 0.05)
     async with (
         RedisProxy(redis_server) as proxy,
         running(settings_from(variables | {"CDR_REDIS_URL": proxy.url})) as service,

@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from app.embedded import free_port
+from app.demo.embedded import free_port
 from app.service import Service
 from tests.harness import eventually, running, settings_from
 from tests.receiver import Receiver
@@ -46,7 +46,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture
 async def service(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
-    monkeypatch.setattr("app.sampler.PAUSE", 0.05)
+    monkeypatch.setattr("app.ops.sampler.PAUSE", 0.05)
     port = str(free_port())
     watched = variables | {"CDR_OPS_PORT": port, "CDR_OPS_HOST": "127.0.0.1", "CDR_OPS_TOKEN": TOKEN}
     async with running(settings_from(watched)) as service:

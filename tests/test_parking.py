@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.parking import FailingRecord, Parking
+from app.lane.parking import FailingRecord, Parking
 
 NOW: Final = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 HOUR: Final = timedelta(hours=1)
@@ -19,7 +19,7 @@ MOMENTS: Final = st.datetimes(timezones=st.just(UTC))
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.parking.now", lambda: NOW)
+    monkeypatch.setattr("app.lane.parking.now", lambda: NOW)
 
 
 def failing_since(first_failed_at: datetime) -> FailingRecord:

@@ -14,10 +14,10 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 from app.errors import RedisUnusableError
-from app.link import Link
-from app.preflight import preflight
+from app.store.client import Link
+from app.store.preflight import preflight
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.proxy import command_of, read_value
@@ -38,9 +38,9 @@ MINIMAL = [f"+{command}" for command in (*IN_SCRIPTS, *OUTSIDE, *CONVENIENT)]
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon where a person is waited for."""
-    monkeypatch.setattr("app.preflight.OPERATOR_PAUSE", 0.05)
-    monkeypatch.setattr("app.link.OPERATOR_PAUSE", 0.05)
-    monkeypatch.setattr("app.intake.OPERATOR_PAUSE", 0.05)
+    monkeypatch.setattr("app.store.preflight.OPERATOR_PAUSE", 0.05)
+    monkeypatch.setattr("app.store.client.OPERATOR_PAUSE", 0.05)
+    monkeypatch.setattr("app.lane.intake.OPERATOR_PAUSE", 0.05)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from app.settings import Settings
+from app.config.settings import Settings
 from tests.test_deploy import COMPOSE, ROOT
 from tests.test_ops import NAMES
 from tests.tools import output_of, tool

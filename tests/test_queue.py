@@ -14,15 +14,15 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.cdr import Cdr, webhook_id
-from app.dead_letters import dead_letter
-from app.embedded import EmbeddedRedis
+from app.config.settings import Settings
+from app.dead_letters.letter import dead_letter
+from app.demo.embedded import EmbeddedRedis
 from app.errors import OperatorRedisError
-from app.keys import LaneKeys, Slot
-from app.link import Link
-from app.ownership import Ownership
-from app.parking import FailingRecord, now
-from app.queue import HEAD, TAIL, Ack, Exchanged, Queue, Side
-from app.settings import Settings
+from app.lane.parking import FailingRecord, now
+from app.store.client import Link
+from app.store.keys import LaneKeys, Slot
+from app.store.lease import Ownership
+from app.store.queue import HEAD, TAIL, Ack, Exchanged, Queue, Side
 from tests.harness import eventually, settings_from
 
 PLENTY = 1024 * 1024
@@ -121,7 +121,7 @@ async def test_a_wait_claims_the_oldest(bench: Bench, expected: bytes) -> None:
 
 async def test_a_wait_in_vain_ends_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing comes, and nothing is moved."""
-    monkeypatch.setattr("app.queue.WAIT", 0.05)
+    monkeypatch.setattr("app.store.queue.WAIT", 0.05)
     assert await bench.queue.wait() is None
     assert await bench.processing() == []
 
@@ -187,9 +187,9 @@ async def test_a_claim_ends_when_its_bytes_are_reached(bench: Bench, most_bytes:
 
 async def resent(bench: Bench, monkeypatch: pytest.MonkeyPatch, send: Callable[[], Awaitable[Any]]) -> Any:
     """Send an operation, and send it again under the same number, as after a lost reply."""
-    monkeypatch.setattr("app.queue.CHANNELS", 1)
+    monkeypatch.setattr("app.store.queue.CHANNELS", 1)
     bench.queue = Queue(bench.link, bench.ownership, bench.slot, bench.keys, "head")
-    monkeypatch.setattr("app.queue.operation_numbers", iter([10**9, 10**9]))
+    monkeypatch.setattr("app.store.queue.operation_numbers", iter([10**9, 10**9]))
     await send()
     return await send()
 
@@ -473,7 +473,7 @@ async def test_a_key_of_another_type_loses_nothing(
     bench: Bench, script: str, name: str, said: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """WRONGTYPE before anything is done; once the key is what it should be, the operation is applied."""
-    monkeypatch.setattr("app.link.OPERATOR_PAUSE", 0.05)
+    monkeypatch.setattr("app.store.client.OPERATOR_PAUSE", 0.05)
     await lay_out(bench)
     key = key_of(bench, name)
     # given: a key that is a string, and what it was beside it
@@ -556,7 +556,7 @@ async def test_a_right_that_is_taken_away_loses_nothing(
     limited: Bench, script: str, command: str, said: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NOPERM half-way through a script: what was done is undone; once granted, the operation is applied."""
-    monkeypatch.setattr("app.link.OPERATOR_PAUSE", 0.05)
+    monkeypatch.setattr("app.store.client.OPERATOR_PAUSE", 0.05)
     # given: a user who lacks one right
     await lay_out(limited)
     await do_anything_harmless(limited)
@@ -607,7 +607,7 @@ async def test_a_bury_that_cannot_undo_itself_is_told_and_applied_later(
     limited: Bench, said: list[EventDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither LREM nor RPOP: the CDR is in two places then, and in one once both rights are back."""
-    monkeypatch.setattr("app.link.OPERATOR_PAUSE", 0.05)
+    monkeypatch.setattr("app.store.client.OPERATOR_PAUSE", 0.05)
     await lay_out(limited)
     await do_anything_harmless(limited)
     await grant(limited, "-lrem")

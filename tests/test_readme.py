@@ -10,11 +10,11 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-from app.cli import CRASHED
-from app.command import BAD_CONFIGURATION
-from app.embedded import EmbeddedRedis
+from app.cli.command import BAD_CONFIGURATION
+from app.cli.main import CRASHED
+from app.config.environment import variable_names
+from app.demo.embedded import EmbeddedRedis
 from app.service import CUT_OFF, STOPPED_AS_ASKED
-from app.variables import variable_names
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone
 from tests.receiver import Receiver

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedRedis
+from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.harness import eventually
 from tests.proxy import RedisProxy, at_random

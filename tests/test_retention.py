@@ -7,9 +7,9 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app import retention
-from app.embedded import EmbeddedRedis
-from app.parking import now
+from app.dead_letters import retention
+from app.demo.embedded import EmbeddedRedis
+from app.lane.parking import now
 from tests.harness import eventually, running, settings_from
 
 

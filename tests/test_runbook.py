@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
-from app.variables import variable_names
+from app.cli.main import app
+from app.config.environment import variable_names
 
 ROOT: Final = Path(__file__).parent.parent
 RUNBOOK: Final = (ROOT / "deploy" / "RUNBOOK.md").read_text()

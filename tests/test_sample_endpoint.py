@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from app.sample_endpoint import Arrival, SampleEndpoint, describe
+from app.demo.sample_endpoint import Arrival, SampleEndpoint, describe
 from tests.harness import eventually
 
 GOOD = b"POST /cdr HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
@@ -114,7 +114,7 @@ def test_a_cdr_is_one_line(body: bytes, shown: str) -> None:
 async def test_it_is_a_program() -> None:
     """It prints what it receives, and ends with 0 when it is told to."""
     program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.sample_endpoint", "--port", "0"),
+        *(sys.executable, "-m", "app.demo.sample_endpoint", "--port", "0"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[1],

@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 from standardwebhooks import Webhook
 
-from app.endpoint_settings import EndpointSettings
+from app.config.endpoint import EndpointSettings
+from app.config.environment import load_settings, variable_names
+from app.config.settings import Settings
+from app.config.values import redacted
 from app.errors import ConfigurationError
-from app.settings import Settings
-from app.values import redacted
-from app.variables import load_settings, variable_names
 
 URL = {"CDR_WEBHOOK_URL": "http://127.0.0.1:9000/cdr"}
 EXAMPLE = Path(__file__).parent.parent / ".env.example"

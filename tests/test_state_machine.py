@@ -20,15 +20,15 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from app.cdr import Cdr
-from app.dead_letters import dead_letter
-from app.embedded import EmbeddedRedis
+from app.config.settings import Settings
+from app.dead_letters.letter import dead_letter
+from app.demo.embedded import EmbeddedRedis
 from app.errors import FencedError
-from app.keys import LaneKeys, Slot, all_slots, pending_of
-from app.link import Link
-from app.ownership import Ownership, has_lane
-from app.parking import Parking
-from app.queue import HEAD, TAIL, Ack, Queue, Side
-from app.settings import Settings
+from app.lane.parking import Parking
+from app.store.client import Link
+from app.store.keys import LaneKeys, Slot, all_slots, pending_of
+from app.store.lease import Ownership, has_lane
+from app.store.queue import HEAD, TAIL, Ack, Queue, Side
 from tests.harness import environment, settings_from
 
 PAYLOADS = [b"twin", b"one", b"\xff\x00", b""]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.parking import FailingRecord
+from app.lane.parking import FailingRecord
 from tests.conftest import StartChild
 from tests.harness import eventually
 from tests.receiver import Receiver

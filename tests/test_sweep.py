@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.cdr import webhook_id
-from app.embedded import EmbeddedRedis
-from app.parking import FailingRecord, now
-from app.sweep import Sweep
+from app.demo.embedded import EmbeddedRedis
+from app.lane.parking import FailingRecord, now
+from app.lane.sweep import Sweep
 from tests.harness import eventually, gone, running, settings_from
 from tests.proxy import RedisProxy
 from tests.receiver import Receiver
@@ -136,7 +136,7 @@ async def proxy(redis_server: EmbeddedRedis) -> AsyncIterator[RedisProxy]:
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep begins when the waiting claim has ended."""
-    monkeypatch.setattr("app.queue.WAIT", 0.05)
+    monkeypatch.setattr("app.store.queue.WAIT", 0.05)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Final
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
-from app.command import BAD_CONFIGURATION
+from app.cli.command import BAD_CONFIGURATION
+from app.cli.main import app
+from app.config.settings import Settings
 from app.service import CUT_OFF
-from app.settings import Settings
 from tests.test_deploy import ROOT
 from tests.tools import output_of, tool
 

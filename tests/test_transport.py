@@ -15,11 +15,11 @@ import pytest
 import uvloop
 from pydantic import SecretStr
 
-import app.transport
-from app.endpoint_settings import EndpointSettings
+import app.delivery.transport
+from app.config.endpoint import EndpointSettings
+from app.delivery.failures import ConnectionLostError, NameResolutionError, TLSError, failure_kind
+from app.delivery.transport import build_transport
 from app.errors import ConfigurationError
-from app.failures import ConnectionLostError, NameResolutionError, TLSError, failure_kind
-from app.transport import build_transport
 from tests.certificates import Authority, self_signed
 from tests.http_faults import (
     NO_CONTENT,
@@ -136,8 +136,8 @@ async def test_keeps_connections_and_no_more_than_its_concurrency() -> None:
 
 async def test_closes_a_connection_that_stays_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Idle connections go away by themselves, before the receiver drops them."""
-    assert app.transport.KEEP_ALIVE_SECONDS == 4
-    monkeypatch.setattr(app.transport, "KEEP_ALIVE_SECONDS", 0.05)
+    assert app.delivery.transport.KEEP_ALIVE_SECONDS == 4
+    monkeypatch.setattr(app.delivery.transport, "KEEP_ALIVE_SECONDS", 0.05)
     async with serve(answers(NO_CONTENT)) as server, transport() as over:
         await post(over, server.url)
         async with asyncio.timeout(5):  # well below what aiohttp keeps by itself

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.endpoint_settings import EndpointSettings
-from app.verdict import LONGEST_HOLD, Kind, Result, Verdict, hold_of, verdict_of
+from app.config.endpoint import EndpointSettings
+from app.delivery.verdict import LONGEST_HOLD, Kind, Result, Verdict, hold_of, verdict_of
 
 REJECTS: Final = EndpointSettings(url="http://127.0.0.1/").reject_statuses  # type: ignore[arg-type]
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from redis import Redis
 
-from app.embedded import EmbeddedRedis, find_server
+from app.demo.embedded import EmbeddedRedis, find_server
 from tests.benchmarks.cdrs import USUAL, cdrs
 from tests.benchmarks.contenders import Contender, Receiver, module, process_module, until
 from tests.benchmarks.namespaces import Host, Network

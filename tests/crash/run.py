@@ -21,8 +21,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.embedded import EmbeddedRedis
-from app.settings import Settings
+from app.config.settings import Settings
+from app.demo.embedded import EmbeddedRedis
 from tests.fault_points import lists_of
 from tests.harness import Child, environment, eventually, gone, settings_from
 from tests.receiver import Receiver

@@ -11,8 +11,8 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from app.embedded import EmbeddedRedis, find_server, free_port, is_free
-from app.leash import Leash
+from app.demo.embedded import EmbeddedRedis, find_server, free_port, is_free
+from app.demo.leash import Leash
 from tests.harness import eventually
 
 SERVICE: Final = "calls"

@@ -10,9 +10,9 @@ import sys
 import uvloop
 
 from app.cdr import Cdr
-from app.endpoint import Endpoint
-from app.variables import load_settings
-from app.verdict import Kind
+from app.config.environment import load_settings
+from app.delivery.endpoint import Endpoint
+from app.delivery.verdict import Kind
 from tests.benchmarks.cdrs import cdrs
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-from app.cli import main
+from app.cli.main import main
 
 SECONDS = 0.002
 
@@ -21,17 +21,17 @@ LOOP = "event loop"
 
 # The innermost frame that is in one of these decides. asyncio's streams are only used by redis-py.
 PARTS = {
-    "/app/endpoint.py": HTTP,
-    "/app/transport.py": HTTP,
-    "/app/verdict.py": HTTP,
+    "/app/delivery/endpoint.py": HTTP,
+    "/app/delivery/transport.py": HTTP,
+    "/app/delivery/verdict.py": HTTP,
     "/site-packages/aiohttp/": HTTP,
     "/site-packages/httpx/": HTTP,
-    "/app/queue.py": REDIS,
-    "/app/link.py": REDIS,
-    "/app/ownership.py": REDIS,
+    "/app/store/queue.py": REDIS,
+    "/app/store/client.py": REDIS,
+    "/app/store/lease.py": REDIS,
     "/site-packages/redis/": REDIS,
     "/asyncio/streams.py": REDIS,
-    "/app/cli.py": LOOP,
+    "/app/cli/main.py": LOOP,
     "/app/": LANE,
 }
 

@@ -1,0 +1,1 @@
+"""Finds what would go wrong before it does."""

@@ -1,0 +1,187 @@
+"""Whether an endpoint can be reached, and what it says to a CDR."""
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from app.cdr import webhook_id
+from app.cli.check.finding import Finding, fail, ok, warn
+from app.config.endpoint import EndpointSettings
+from app.config.values import redacted
+from app.delivery.endpoint import Endpoint
+from app.delivery.failures import reason
+from app.delivery.transport import tls_context
+from app.delivery.verdict import Kind, Verdict
+from app.errors import ConfigurationError
+
+NEXT_ADDRESS_AFTER: Final = 0.25
+"""Seconds until another address of the same name is tried beside the first, as in an attempt (RFC 8305)."""
+
+LATE_REFUSAL: Final = 0.5
+"""Seconds: with TLS 1.3, a server refuses our certificate, or that we have none, only after the handshake."""
+
+MOST_DAYS_LEFT: Final = 21
+A_DAY: Final = 86_400
+
+CREDENTIALS: Final = "is its secret or its credential right: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS?"
+ADVICE: Final[dict[int | str, str]] = {
+    401: CREDENTIALS,
+    403: CREDENTIALS,
+    404: "is the path of its URL right?",
+    405: "is the path of its URL right? It must take a POST",
+    410: "it is gone for good, it says: is its URL right?",
+    429: "it asks for time: try again later, or set RATE_LIMIT",
+    "http_3xx": "redirects are not followed: set the URL that it redirects to",
+    "http_5xx": "the receiver fails: its own log says why",
+    "timeout": "the receiver takes longer than TIMEOUT: it should store the CDR, answer, and work on it afterwards",
+}
+"""By status, or by result."""
+
+
+async def of_endpoint(endpoint: EndpointSettings, *, send: bool) -> list[Finding]:
+    """Connect to it, or to its proxy; with `send`, also deliver one marked test CDR where that goes well."""
+    try:
+        reached = await _reach(endpoint)
+    except ConfigurationError as error:
+        return [fail(str(error), "it must be PEM, and a key must be that of its certificate")]
+    return [reached, await _send(endpoint)] if send and reached.level != "fail" else [reached]
+
+
+@dataclass
+class _Way:
+    """The first hop to an endpoint. `seen`: what is known of it when it connects."""
+
+    name: str
+    seen: str
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    patience: float
+
+    @classmethod
+    def to(cls, endpoint: EndpointSettings) -> "_Way":
+        """Return the way. Raises ConfigurationError where the files for TLS cannot be used."""
+        url = (endpoint.proxy or endpoint.url).get_secret_value()
+        parts, tls = urlsplit(url), tls_context(endpoint)
+        encrypted = parts.scheme == "https"
+        name, seen = "", ", with TLS" if encrypted else ""
+        if endpoint.proxy:
+            name, seen = "its proxy ", "; what is behind it is only seen by --send"
+        return cls(
+            f"endpoint {endpoint.name}: {name}{redacted(url)}",
+            seen,
+            parts.hostname or "",
+            parts.port or (443 if encrypted else 80),
+            tls if encrypted else None,
+            endpoint.connect_timeout,
+        )
+
+    async def go(self) -> dict[str, Any]:
+        """Connect and hang up; return the certificate that was verified, or nothing. Raises OSError."""
+        deadline = asyncio.get_running_loop().time() + self.patience
+        async with asyncio.timeout_at(deadline):
+            reader, writer = await asyncio.open_connection(
+                self.host, self.port, happy_eyeballs_delay=NEXT_ADDRESS_AFTER
+            )
+        try:
+            if self.tls:
+                async with asyncio.timeout_at(deadline):
+                    await writer.start_tls(self.tls, server_hostname=self.host)
+                await _listen(reader)
+            return writer.get_extra_info("peercert") or {}
+        except ConnectionError:
+            raise ssl.SSLError(0, "it hung up") from None
+        except TimeoutError:
+            raise ssl.SSLError(0, f"no handshake within {self.patience:g} s (CONNECT_TIMEOUT)") from None
+        finally:
+            writer.transport.abort()
+
+
+async def _listen(reader: asyncio.StreamReader) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LATE_REFUSAL):
+            if not await reader.read(1):
+                raise ConnectionResetError
+
+
+async def _reach(endpoint: EndpointSettings) -> Finding:
+    way = _Way.to(endpoint)
+    try:
+        certificate = await way.go()
+    except TimeoutError:
+        return fail(
+            f"{way.name} did not connect within {way.patience:g} s (CONNECT_TIMEOUT)", "does a firewall drop it?"
+        )
+    except (socket.gaierror, UnicodeError) as error:
+        return fail(f"{way.name}: no address is found for {way.host}: {reason(error)}", "is the name right? Ask DNS")
+    except ssl.SSLCertVerificationError as error:
+        return fail(f"{way.name}: its certificate is not accepted: {reason(error)}", "renew it, or set CA_FILE")
+    except ssl.SSLError as error:
+        return fail(f"{way.name}: no TLS with it: {reason(error)}", "is it https? Does it ask for our CERT_FILE?")
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        return fail(f"{way.name} cannot be connected to: {why}", "is it up, and the port right?")
+    return _reached(way, certificate)
+
+
+def _reached(way: _Way, certificate: dict[str, Any]) -> Finding:
+    if "notAfter" not in certificate:
+        return ok(f"{way.name} connects{way.seen}")
+    end = ssl.cert_time_to_seconds(certificate["notAfter"])
+    until, days = datetime.fromtimestamp(end, UTC), (end - time.time()) / A_DAY
+    if days < MOST_DAYS_LEFT:
+        return warn(f"{way.name}: its certificate ends on {until:%Y-%m-%d}, in {days:.0f} days", "have it renewed")
+    return ok(f"{way.name} connects{way.seen}; its certificate ends on {until:%Y-%m-%d}")
+
+
+async def _send(endpoint: EndpointSettings) -> Finding:
+    receiver, body = Endpoint(endpoint), marked_cdr()
+    began = time.monotonic()
+    try:
+        verdict = await receiver.post(webhook_id(body), body, attempt=1)
+    finally:
+        await receiver.aclose()
+    return _judged(f"endpoint {endpoint.name}", verdict, time.monotonic() - began)
+
+
+def _judged(name: str, verdict: Verdict, seconds: float) -> Finding:
+    answer = f"{verdict.status or verdict.result}, after {1000 * seconds:.0f} ms"
+    match verdict.kind:
+        case Kind.DELIVERED:
+            return ok(f"{name}: it took a test CDR: {answer}")
+        case Kind.REJECTED:
+            return warn(
+                f"{name}: it rejects a test CDR: {answer}",
+                "right where it takes no other type than cdr; real ones would become dead letters",
+            )
+    advice = ADVICE.get(verdict.status or "") or ADVICE.get(verdict.result, "see what stands before the receiver")
+    return fail(f"{name}: it did not take a test CDR: {answer}", advice)
+
+
+def marked_cdr() -> bytes:
+    """Return a CDR of the documented shape that nobody can take for a call, and that is like no other."""
+    payload = {
+        "extension": "0",
+        "number": "0",
+        "dial_number": "0",
+        "call_ref": f"cdr-forwarder-check-{token_hex(8)}",
+        "contact_ref": "cdr-forwarder-check",
+        "dialed_at": int(time.time()),
+        "end_reason": "TEST",
+        "end_code": 0,
+        "call_time": 0,
+        "hold_time": 0,
+        "call_dir": "outbound",
+        "recording_url": "",
+        "ref": "cdr-forwarder-check",
+    }
+    return json.dumps({"type": "test", "payload": payload}).encode()

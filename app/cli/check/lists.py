@@ -1,0 +1,144 @@
+"""What may be wrong with the lists in Redis, and who else has a hand in them."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+from app.cli.check.finding import Finding, fail, ok, warn
+from app.cli.check.redis import ACL_LINE
+from app.cli.operation import COMMAND
+from app.cli.status import DISTRIBUTED, LaneStatus, Status, Survey
+from app.config.settings import Settings
+from app.errors import OperatorRedisError
+from app.store.client import Link, process_of
+from app.store.keys import MOST_SLOTS
+
+POPS: Final = frozenset(
+    {
+        *("lpop", "rpop", "blpop", "brpop", "lmpop", "blmpop"),
+        *("lmove", "blmove", "rpoplpush", "brpoplpush"),
+    }
+)
+
+
+async def of_lists(link: Link, settings: Settings) -> AsyncIterator[Finding]:
+    """Yield what is found. Raises our errors where Redis is away, or keeps all of it from us."""
+    wrong = await _wrong_types(link, settings)
+    for finding in wrong or [ok("keys: each is of its type")]:
+        yield finding
+    if wrong:
+        return
+    try:
+        status = await Survey(link, settings).status()
+    except OperatorRedisError as error:
+        yield fail(f"lists: what is in them cannot be told: {error}", f"grant it: {ACL_LINE}")
+        return
+    for finding in of_status(status, settings):
+        yield finding
+    for finding in await _others(link, settings, status):
+        yield finding
+
+
+def types(settings: Settings) -> dict[str, str]:
+    """Return every key that we may use, and what it must be."""
+    lanes = [None, *(one.name for one in settings.endpoints)] if settings.fans_out else [settings.endpoints[0].name]
+    wanted = {settings.source_key: "list"}
+    for lane in lanes:
+        keys = settings.lane_keys(lane) if lane else settings.base_keys
+        wanted |= {keys.pending: "list", keys.dead: "list", keys.failing: "hash"}
+        for slot in settings.slots(lane):
+            wanted |= {slot.processing: "list", slot.ops: "hash", slot.owner: "string"}
+    return wanted
+
+
+async def _wrong_types(link: Link, settings: Settings) -> list[Finding]:
+    wanted = types(settings)
+    async with link.commands.pipeline(transaction=False) as pipeline:
+        for key in wanted:
+            pipeline.type(key)
+        found: list[bytes] = await link.call("type", pipeline.execute)
+    return [
+        fail(f"keys: {key} is a {kind.decode()}, and must be a {wanted[key]}", "RENAME it, and see who writes it")
+        for key, kind in zip(wanted, found, strict=True)
+        if kind.decode() not in {wanted[key], "none"}
+    ]
+
+
+def of_status(status: Status, settings: Settings) -> Iterator[Finding]:
+    yield ok(f"source: {status.source} CDRs wait in {status.source_key}")
+    yield from _owners(status, settings)
+    for endpoint, number in status.left_over.items():
+        yield warn(
+            f"endpoint {endpoint}: it is not configured, and {number} CDRs wait for it",
+            f"configure it again, or cdr-forwarder reroute {endpoint} {_any_endpoint(settings)}",
+        )
+    for lane in status.lanes:
+        yield from _of_lane(lane)
+
+
+def _owners(status: Status, settings: Settings) -> Iterator[Finding]:
+    endpoints = sorted(one.name for one in settings.endpoints)
+    for owner in status.owners:
+        who = f"owners: {owner.host}:{owner.process}"
+        if owner.source != settings.source_key:
+            yield fail(
+                f"{who} takes from {owner.source}, and we from {settings.source_key}",
+                "give each installation a CDR_INTEGRATOR of its own",
+            )
+        elif owner.endpoints != endpoints:
+            yield warn(
+                f"{who} has the endpoints {', '.join(owner.endpoints)}, and we {', '.join(endpoints)}",
+                "normal while a change is rolled out; otherwise give all the same configuration",
+            )
+    if status.owners:
+        yield ok(f"owners: {len(status.owners)} of {MOST_SLOTS} slots have a live forwarder")
+    else:
+        yield warn("owners: no live forwarder: nothing takes from the source", "start one: cdr-forwarder run")
+
+
+def _of_lane(lane: LaneStatus) -> Iterator[Finding]:
+    # What a single endpoint has left on the short keys is listed under its name.
+    name = "webhook" if lane.endpoint == DISTRIBUTED else lane.endpoint
+    if lane.dead:
+        yield warn(
+            f"endpoint {name}: {lane.dead} dead letters", f"see cdr-forwarder dead-letters list --endpoint {name}"
+        )
+    if lane.failing.number and lane.endpoint != DISTRIBUTED:
+        since = lane.failing.oldest_first_failed_at
+        yield warn(
+            f"endpoint {name}: {lane.failing.number} CDRs fail" + (f", since {since:%Y-%m-%d %H:%M}Z" if since else ""),
+            "they are tried again; what does the receiver say of them?",
+        )
+
+
+def _any_endpoint(settings: Settings) -> str:
+    return settings.endpoints[0].name if len(settings.endpoints) == 1 else "<endpoint>"
+
+
+async def _others(link: Link, settings: Settings, status: Status) -> list[Finding]:
+    """Find who else pops lists, as the old BLPOP script would: what it takes no forwarder ever sees."""
+    try:
+        clients: list[dict[str, Any]] = await link.call("client list", link.commands.client_list)
+    except OperatorRedisError as error:
+        return [warn(f"clients: who else takes from the source cannot be told: {error}", f"grant it: {ACL_LINE}")]
+    alive = {f"{owner.host}:{owner.process}" for owner in status.owners}
+    database = str(link.commands.connection_pool.connection_kwargs.get("db", 0))
+    popping = Counter(
+        (client["addr"].rpartition(":")[0], client["name"] or "no name", client["cmd"])
+        for client in clients
+        if client["cmd"] in POPS and client["db"] == database and not _is_ours(client["name"], alive)
+    )
+    found = [
+        warn(
+            f"clients: {number} of {host} ({name}), not of ours, took from a list ({command.upper()})",
+            f"if that list is {settings.source_key}, stop them: what they take no forwarder sees",
+        )
+        for (host, name, command), number in popping.items()
+    ]
+    return found or [ok("clients: nobody else takes from lists")]
+
+
+def _is_ours(name: str, alive: set[str]) -> bool:
+    """Tell whether it is a live owner or a command: a forwarder that is neither is of another installation."""
+    process = process_of(name)
+    return process in alive or process.endswith(COMMAND)

@@ -1,0 +1,50 @@
+"""Which settings do not go well together."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from app.cli.check.finding import Finding, ok, warn
+from app.config.endpoint import EndpointSettings
+from app.config.settings import Settings
+from app.config.values import redacted
+from app.store.client import REPLY_DEADLINE
+from app.store.lease import RENEWALS_PER_LEASE, TRUSTED_PART
+
+SHORTEST_LEASE: Final = round(REPLY_DEADLINE / (TRUSTED_PART - 1 / RENEWALS_PER_LEASE), 1)
+"""Seconds: with less, one renewal whose reply is lost may be one too many."""
+
+
+def of_settings(settings: Settings) -> Iterator[Finding]:
+    found = [
+        *_of_lease(settings),
+        *(one for endpoint in settings.endpoints for one in _of_endpoint(endpoint, settings)),
+    ]
+    yield from found or [ok("settings: they go well together")]
+
+
+def _of_lease(settings: Settings) -> Iterator[Finding]:
+    if settings.lease < SHORTEST_LEASE:
+        yield warn(
+            f"settings: CDR_LEASE is {settings.lease:g} s: one lost reply of Redis may cost it, and CDRs arrive twice",
+            f"set it to {SHORTEST_LEASE:g} or more",
+        )
+
+
+def _of_endpoint(endpoint: EndpointSettings, settings: Settings) -> Iterator[Finding]:
+    url = endpoint.url.get_secret_value()
+    if endpoint.timeout > settings.shutdown_grace:
+        yield warn(
+            f"endpoint {endpoint.name}: an attempt may last {endpoint.timeout:g} s, and CDR_SHUTDOWN_GRACE is "
+            f"{settings.shutdown_grace:g} s: a stop cuts it off, and the CDR arrives twice",
+            "give a stop more time than an attempt",
+        )
+    if endpoint.shows_secrets:
+        yield warn(
+            f"endpoint {endpoint.name}: {redacted(url)} is not encrypted: whoever listens reads CDRs and headers",
+            "use https://",
+        )
+    if not endpoint.tls_verify:
+        yield warn(
+            f"endpoint {endpoint.name}: TLS_VERIFY is false: whoever answers in its place gets the CDRs",
+            "name the authority of its certificate in CA_FILE, and leave TLS_VERIFY true",
+        )

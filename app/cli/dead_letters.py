@@ -1,0 +1,140 @@
+"""What `dead-letters` does with the letters that were selected."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from app.cli.terminal import add, progress, say, say_json, show, table
+from app.config.settings import Settings
+from app.dead_letters.lanes import configured, content, not_configured, stores, summary
+from app.dead_letters.selection import Selection
+from app.dead_letters.store import DeadStore, Letter
+from app.errors import CommandError
+from app.store.client import Link
+
+ROWS = 1000
+"""In one table: its columns are fitted to what is in them, so it has to be known whole."""
+
+
+@dataclass
+class Tally:
+    done: int = 0
+    gone: int = 0
+    damaged: int = 0
+
+    def text(self, verb: str) -> str:
+        more = {"gone meanwhile": self.gone, "damaged, which can only be dropped": self.damaged}
+        return f"{self.done} {verb}" + "".join(f"; {number} {what}" for what, number in more.items() if number)
+
+
+@dataclass
+class DeadLetters:
+    """The stores of the lanes that a command is about, by the names of their endpoints."""
+
+    stores: dict[str, DeadStore]
+
+    @classmethod
+    async def of(cls, link: Link, settings: Settings, endpoint: str | None) -> "DeadLetters":
+        """Find those of one endpoint, or of all; also of endpoints that are no longer configured."""
+        keys = configured(settings)
+        if endpoint not in keys:
+            keys |= await not_configured(link, settings)
+        if endpoint and endpoint not in keys:
+            raise CommandError(f"--endpoint: there is no {endpoint}; there are {', '.join(keys)}")
+        return cls(stores(link, settings, keys, endpoint))
+
+    @classmethod
+    async def to_replay(cls, link: Link, settings: Settings, endpoint: str | None, to: str | None) -> "DeadLetters":
+        """Find those whose CDRs have somewhere to go. `to`: an endpoint that takes those of another."""
+        keys = configured(settings)
+        if to:
+            if to not in keys or not endpoint:
+                raise CommandError(f"--to: needs --endpoint, and one of {', '.join(keys)}")
+            pending = keys[to].pending
+            keys = {
+                name: replace(one, pending=pending)
+                for name, one in (keys | await not_configured(link, settings)).items()
+            }
+        if endpoint and endpoint not in keys:
+            raise CommandError(f"--endpoint: {endpoint} is not configured; with --to, another one takes its CDRs")
+        return cls(stores(link, settings, keys, endpoint))
+
+    async def selected(self, selection: Selection) -> AsyncIterator[tuple[str, Letter]]:
+        number = 0
+        for name, store in self.stores.items():
+            async for letter in selection.of(store):
+                if selection.limit is not None and number >= selection.limit:
+                    return
+                number += 1
+                yield name, letter
+
+    async def list(self, selection: Selection, *, as_json: bool) -> None:
+        headings = ("id", "endpoint", "reason", "status", "attempts", "first failed at", "dead at", "bytes")
+        rows = table(*headings, numbers=("status", "attempts", "bytes"))
+        number = 0
+        async for name, letter in self.selected(selection):
+            number += 1
+            if as_json:
+                say_json(summary(name, letter))
+            else:
+                add(rows, *summary(name, letter).values())
+                if rows.row_count == ROWS:
+                    show(rows)
+                    rows = table(*headings, numbers=("status", "attempts", "bytes"))
+        if not as_json:
+            if rows.row_count:
+                show(rows)
+            say(f"{number} dead letters")
+
+    async def show(self, letter_id: str) -> None:
+        """Print each letter of that id; twins share one, and so do the letters of several endpoints."""
+        found = False
+        async for name, letter in self.selected(Selection(ids=frozenset({letter_id}))):
+            found = True
+            say_json(summary(name, letter) | content(letter), indent=2)
+        if not found:
+            raise CommandError(f"no dead letter has the id {letter_id}; `dead-letters list` names those that there are")
+
+    async def count(self, selection: Selection) -> int:
+        return sum([1 async for _ in self.selected(selection)])
+
+    async def replay(self, selection: Selection, rate: float) -> None:
+        """Move them back to pending, at most `rate` in a second, so that what is new is not held up."""
+        clock = asyncio.get_running_loop().time
+        began, tally = clock(), Tally()
+        with progress("replayed", await self._number()) as advance, told(tally, "replayed"):
+            async for name, letter in self.selected(selection):
+                if letter.damaged:
+                    tally.damaged += 1
+                    continue
+                await asyncio.sleep(began + (tally.done + tally.gone) / rate - clock())
+                if await self.stores[name].replay(letter):
+                    tally.done += 1
+                else:
+                    tally.gone += 1
+                advance(1)
+
+    async def drop(self, selection: Selection) -> None:
+        tally = Tally()
+        with progress("dropped", await self._number()) as advance, told(tally, "dropped"):
+            async for name, letter in self.selected(selection):
+                if await self.stores[name].drop(letter):
+                    tally.done += 1
+                else:
+                    tally.gone += 1
+                advance(1)
+
+    async def _number(self) -> int:
+        return sum([await store.number() for store in self.stores.values()])
+
+
+@contextmanager
+def told(tally: Tally, verb: str) -> Iterator[None]:
+    """Say how many, also where an error or Ctrl-C ends it half-way."""
+    ended = "; then it was cut short"
+    try:
+        yield
+        ended = ""
+    finally:
+        say(tally.text(verb) + ended)

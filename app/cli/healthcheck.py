@@ -1,0 +1,39 @@
+"""What counts as healthy, for a container that can only ask for an exit status."""
+
+from contextlib import suppress
+from urllib.request import ProxyHandler, build_opener
+
+from app.config.settings import Settings
+from app.errors import ForwarderError
+from app.store.client import Link
+from app.store.lease import new_process_id, runs_here
+
+DEADLINE = 5.0
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - only compared with
+
+
+async def is_healthy(settings: Settings) -> bool:
+    """Ask the operator server of this host whether its loops go round; where there is none, ask Redis for a lease."""
+    return _lives(settings) if settings.ops_port else await _has_lease(settings)
+
+
+def _lives(settings: Settings) -> bool:
+    host = EVERYWHERE.get(settings.ops_host, settings.ops_host)
+    # A proxy of the environment is not asked: this is about ourselves. An answer of 503 is an OSError too.
+    with (
+        suppress(OSError),
+        build_opener(ProxyHandler({})).open(f"http://{host}:{settings.ops_port}/livez", timeout=DEADLINE) as answer,
+    ):
+        return bool(answer.status == 200)  # noqa: PLR2004 - RFC 9110
+    return False
+
+
+async def _has_lease(settings: Settings) -> bool:
+    """Only a running event loop that reaches Redis renews one, so a stuck process is unhealthy when its lease ends."""
+    link = Link(settings, new_process_id())
+    owners: list[bytes | None] = []
+    with suppress(ForwarderError):
+        keys = [slot.owner for slot in settings.slots()]
+        owners = await link.call("owners", lambda: link.commands.mget(keys))
+    await link.aclose()
+    return any(map(runs_here, owners))

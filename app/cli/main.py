@@ -1,0 +1,95 @@
+"""What a person types."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from importlib.metadata import version as installed_version
+from typing import Annotated, Final
+
+import typer
+
+from app.cli.command import BAD_CONFIGURATION, settings_or_exit
+from app.cli.healthcheck import is_healthy
+from app.cli.letters import letters
+from app.cli.operate import check, inject, reroute, status
+from app.config.settings import Settings
+from app.errors import ConfigurationError, RedisUnusableError
+from app.service import Service
+from app.telemetry import events
+
+CRASHED: Final = 1
+
+app = typer.Typer(
+    help="Moves every call-detail record from Enigma's Redis list to your webhook, at least once, byte for byte.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(letters, name="dead-letters")
+for command in (check, status, inject, reroute):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        run()
+
+
+@app.command()
+def run() -> None:
+    """Forward CDRs until SIGTERM or SIGINT; configured by CDR_* environment variables. Also without a command."""
+    raise typer.Exit(_run_service(settings_or_exit()))
+
+
+@app.command()
+def demo(*, quick: Annotated[bool, typer.Option(help="A few seconds, without a terminal.")] = False) -> None:
+    """Show it at work: a real Redis, a sample endpoint that fails for a while, and a forwarder that is killed."""
+    from app.demo.demo import main as run_demo  # noqa: PLC0415 - rich and the demo stay out of the service's memory
+
+    raise typer.Exit(run_demo(quick=quick))
+
+
+@app.command()
+def healthcheck() -> None:
+    """Exit with 0 where a forwarder on this host owns a processing list, as Redis sees it; for containers."""
+    raise typer.Exit(0 if asyncio.run(is_healthy(settings_or_exit())) else 1)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(installed_version("cdr-forwarder"))
+
+
+def main() -> None:
+    app()
+
+
+def _run_service(settings: Settings) -> int:
+    events.configure(settings.log_level, settings.log_format)
+    try:
+        status = _run(_service(settings))
+    except (ConfigurationError, RedisUnusableError) as error:
+        typer.echo(str(error), err=True)
+        return BAD_CONFIGURATION
+    except Exception as error:  # noqa: BLE001 - the last line of a process that dies, with its reason
+        events.service_crashed(error)
+        return CRASHED
+    events.service_stopped(status)
+    return status
+
+
+async def _service(settings: Settings) -> int:
+    return await Service(settings).run()
+
+
+def _run(work: Coroutine[None, None, int]) -> int:
+    """Run on uvloop where it is installed."""
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):
+        from uvloop import new_event_loop  # noqa: PLC0415 - absent on some platforms
+
+        loop_factory = new_event_loop
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(work)

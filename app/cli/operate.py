@@ -1,0 +1,79 @@
+"""What a person types about a system that runs."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.command import operate, refusing
+from app.config.settings import Settings
+from app.store.client import Link
+
+
+def status(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds, with --watch.")] = 2,
+    url: Annotated[str | None, typer.Option(help="Ask one process instead: http://host:8080.")] = None,
+) -> None:
+    """Show what waits where, who owns it, and what fails."""
+    if url:
+        from app.cli.process_status import process_status  # noqa: PLC0415 - rich stays out of the service's memory
+
+        with refusing():
+            return process_status(url)
+
+    from app.cli import status_view as room  # noqa: PLC0415 - likewise
+
+    async def work(link: Link, settings: Settings) -> None:
+        await (
+            room.watch(link, settings, every, as_json=as_json)
+            if watch
+            else room.status(link, settings, as_json=as_json)
+        )
+
+    return operate(work)
+
+
+def check(
+    *,
+    send: Annotated[bool, typer.Option("--send", help="Also deliver one marked test CDR to each endpoint.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+) -> None:
+    """Find what would go wrong: settings, Redis, who shares it, endpoints. Exit with 1 where something would."""
+    from app.cli.check import check as room  # noqa: PLC0415 - rich stays out of the service's memory
+
+    async def work(link: Link, settings: Settings) -> None:
+        await room.check(link, settings, send=send, as_json=as_json)
+
+    operate(work)
+
+
+def inject(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON Lines: one CDR a line; - is standard input.")],
+    *,
+    from_line: Annotated[int, typer.Option(min=1, help="Leave out what is before this line.")] = 1,
+) -> None:
+    """Push CDRs that were pulled by hand from Enigma, as the newest, byte for byte."""
+    from app.cli import inject as room  # noqa: PLC0415 - rich stays out of the service's memory
+
+    async def work(link: Link, settings: Settings) -> None:
+        with room.opened(file) as opened:
+            await room.inject(link, settings, opened, from_line)
+
+    operate(work)
+
+
+def reroute(
+    old: Annotated[str, typer.Argument(help="An endpoint that is no longer configured.")],
+    endpoint: Annotated[str, typer.Argument(help="One that is.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+) -> None:
+    """Let another endpoint have what waits for one that is no longer configured."""
+    from app.cli import reroute as room  # noqa: PLC0415 - rich stays out of the service's memory
+
+    async def work(link: Link, settings: Settings) -> None:
+        await (room.rehearse_reroute if dry_run else room.reroute)(link, settings, old, endpoint)
+
+    operate(work)

@@ -1,0 +1,44 @@
+"""How a command of an operator reaches Redis, and what it says when it cannot."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from app.config.settings import Settings
+from app.config.values import redacted
+from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.store.client import Link
+from app.store.lease import new_process_id
+
+COMMAND: Final = "-command"
+"""What the id of a process ends in that only carries out a command."""
+
+
+@asynccontextmanager
+async def linked(settings: Settings) -> AsyncIterator[Link]:
+    """Lend a link to Redis. Its errors become sentences for whoever has typed the command."""
+    link = Link(settings, new_process_id() + COMMAND)
+    try:
+        yield link
+    except (TransientRedisError, OperatorRedisError) as error:
+        raise CommandError(explained(error, settings)) from error
+    finally:
+        await link.aclose()
+
+
+def explained(error: Exception, settings: Settings) -> str:
+    return "; ".join(wrong_and_advice(error, settings))
+
+
+def wrong_and_advice(error: Exception, settings: Settings) -> tuple[str, str]:
+    """Return what is wrong with Redis, and what a person is to do."""
+    redis = f"CDR_REDIS_URL: {redacted(settings.redis_url.get_secret_value())}"
+    match error:
+        case OperatorRedisError():
+            return f"{redis} refuses: {error}", "a person has to set that right in Redis"
+        case OutOfMemoryError():
+            return f"{redis} is full (maxmemory)", "give it more memory, or let it drain first"
+        case TransientRedisError(away=True):
+            return f"{redis} does not answer: {error}", "is it running, and reachable from here?"
+        case _:
+            return f"{redis} cannot do it just now: {error}", "try again in a moment"

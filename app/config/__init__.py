@@ -1,0 +1,1 @@
+"""Settings, endpoints and the environment they are read from. Imports nothing else of ours but errors."""

@@ -1,0 +1,41 @@
+"""When dead letters are dropped by themselves: they hold personal data, and some must not keep it for ever."""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from app.config.settings import Settings
+from app.dead_letters.lanes import configured, stores
+from app.dead_letters.selection import Selection
+from app.dead_letters.store import DeadStore
+from app.errors import ForwarderError
+from app.store.client import Link
+from app.telemetry import events
+
+PAUSE: Final = 3600.0
+"""Seconds between two looks. Every process looks: a letter that another one has dropped is only gone."""
+
+
+async def drop_expired(link: Link, settings: Settings) -> None:
+    """Go on until cancelled; return at once where there is no limit."""
+    if not settings.dead_letter_max_age:
+        return
+    age = timedelta(seconds=settings.dead_letter_max_age)
+    while True:
+        for endpoint, store in stores(link, settings, configured(settings), None).items():
+            try:
+                events.dead_letters_expired(endpoint, await _drop(store, Selection(older_than=age)))
+            except ForwarderError as error:
+                events.dead_letters_kept(endpoint, str(error))
+        await asyncio.sleep(PAUSE)
+
+
+async def _drop(store: DeadStore, expired: Selection) -> int:
+    """Drop from the oldest to the first that is not; what cannot say when it died is left for a person."""
+    dropped = 0
+    async for letter in store.letters():
+        if expired.holds(letter):
+            dropped += await store.drop(letter)
+        elif letter.dead_at is not None:
+            break
+    return dropped

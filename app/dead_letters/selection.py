@@ -1,0 +1,60 @@
+"""Which dead letters a command is about."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.dead_letters.store import DeadStore, Letter
+from app.lane.parking import now
+
+SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+AGE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smhdw]?)", re.ASCII)
+
+
+def age_of(text: str) -> timedelta:
+    """Read 90, 90s, 15m, 12h, 3d or 2w; a plain number is seconds. Raises ValueError."""
+    found = AGE.fullmatch(text.strip().lower())
+    if not found:
+        raise ValueError("must be a duration, such as 90s, 15m, 12h, 3d or 2w")
+    try:
+        return timedelta(seconds=float(found[1]) * SECONDS[found[2]])
+    except OverflowError:
+        raise ValueError("must be a shorter duration") from None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """All that is given must be true of a letter. `reason` is also `damaged`, for what is no letter."""
+
+    ids: frozenset[str] = frozenset()
+    reason: str | None = None
+    older_than: timedelta | None = None
+    limit: int | None = None
+    asked_at: datetime = field(default_factory=now)
+
+    @property
+    def is_everything(self) -> bool:
+        return not (self.ids or self.reason or self.older_than or self.limit)
+
+    def holds(self, letter: Letter) -> bool:
+        return (
+            (not self.ids or letter.id in self.ids)
+            and self.reason in (None, letter.reason)
+            and (self.older_than is None or self._is_old(letter, self.older_than))
+        )
+
+    async def of(self, store: DeadStore) -> AsyncIterator[Letter]:
+        """Yield the letters of one lane, without those that die meanwhile: a replayed one may come back at once."""
+        met, there = 0, await store.number()
+        async for letter in store.letters():
+            met += 1
+            if met > there:
+                return
+            if self.holds(letter):
+                yield letter
+
+    def _is_old(self, letter: Letter, age: timedelta) -> bool:
+        # Who cannot say when it died is not old: it is dropped by --reason damaged, or by its id.
+        return letter.dead_at is not None and self.asked_at - letter.dead_at > age

@@ -1,0 +1,166 @@
+"""How dead letters are read, and what becomes of them."""
+
+import base64
+import hashlib
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Final, Literal
+from uuid import uuid4
+
+from redis.commands.core import AsyncScript
+
+from app.cdr import webhook_id
+from app.errors import DamagedLetterError
+from app.store.client import Link
+from app.store.keys import LaneKeys
+from app.store.patience import ask
+
+DAMAGED: Final = "damaged"
+PAGE: Final = 64
+PAGE_BYTES: Final = 2**20
+LANDMARKS: Final = 256
+"""How many letters a reader knows again: others would have to remove all of them before it reads some twice."""
+
+REMEMBERED_MS: Final = 3_600_000
+"""For so long an operation is known to Redis. A reply that is lost for longer may replay a twin of its letter."""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One element of a dead list. `raw` is what Redis has, and what it is found by."""
+
+    raw: bytes
+    id: str
+    endpoint: str
+    reason: str
+    status: int | None
+    attempts: int
+    first_failed_at: datetime | None
+    dead_at: datetime | None
+    cdr: bytes
+    damaged: str = ""
+    """Why its CDR cannot be had back, else empty; then `cdr` is empty too."""
+
+    @classmethod
+    def read(cls, raw: bytes) -> "Letter":
+        """Return the letter; whatever is not one is damaged, and has an id all the same."""
+        try:
+            fields = _object(raw)
+            cdr = _cdr(fields)
+        except (ValueError, RecursionError) as error:
+            name = f"{DAMAGED}_{hashlib.sha256(raw).hexdigest()[:32]}"
+            return cls(raw, name, "", DAMAGED, None, 0, None, None, b"", damaged=_problem(error))
+        return cls(
+            raw=raw,
+            id=_text(fields, "id") or webhook_id(cdr),
+            endpoint=_text(fields, "endpoint"),
+            reason=_text(fields, "reason"),
+            status=_number(fields, "status"),
+            attempts=_number(fields, "attempts") or 0,
+            first_failed_at=_time(fields, "first_failed_at"),
+            dead_at=_time(fields, "dead_at"),
+            cdr=cdr,
+        )
+
+
+class DeadStore:
+    """The dead letters of one lane, for those who read, replay and drop them while the lane goes on.
+
+    What is changed is numbered, so that it may be sent again when a reply is lost, and is applied once.
+    """
+
+    def __init__(self, link: Link, keys: LaneKeys, source_oldest: Literal["head", "tail"]) -> None:
+        self._link = link
+        self._keys = keys
+        self._newest = {"head": "right", "tail": "left"}[source_oldest]
+        self._operation = keys.operation(uuid4().hex)
+        self._numbers = count(1)
+        self._removed: Letter | None = None
+        self._letters = link.script("letters")
+        self._replay = link.script("once", "replay")
+        self._drop = link.script("once", "drop")
+
+    async def number(self) -> int:
+        dead = self._keys.dead
+        return int(await ask(self._link, "dead", lambda: self._link.commands.llen(dead)))
+
+    async def letters(self) -> AsyncIterator[Letter]:
+        """Yield every letter, oldest first, whatever is removed meanwhile; one that stays may come twice."""
+        passed = 0
+        landmarks: deque[str] = deque(maxlen=LANDMARKS)
+        while reply := await self._page(passed, landmarks):
+            passed = int(reply[0])
+            for raw in reply[1:]:
+                letter = Letter.read(raw)
+                yield letter
+                if self._removed is not letter:
+                    passed += 1
+                    landmarks.append(hashlib.sha1(raw, usedforsecurity=False).hexdigest())
+
+    async def replay(self, letter: Letter) -> bool:
+        """Move its exact CDR to the newest end of pending; False: the letter is gone. Raises DamagedLetterError."""
+        if letter.damaged:
+            raise DamagedLetterError(f"{letter.id} cannot be replayed, only dropped: {letter.damaged}")
+        keys = [self._keys.dead, self._keys.pending]
+        return await self._remove("replay", self._replay, keys, letter, [letter.cdr, self._newest])
+
+    async def drop(self, letter: Letter) -> bool:
+        """Remove it for good; False: it is gone already."""
+        return await self._remove("drop", self._drop, [self._keys.dead], letter)
+
+    async def _page(self, passed: int, landmarks: Sequence[str]) -> list[Any]:
+        args: list[int | str] = [passed, PAGE, PAGE_BYTES, *landmarks]
+        page: list[Any] = await ask(self._link, "letters", lambda: self._letters(keys=[self._keys.dead], args=args))
+        return page
+
+    async def _remove(
+        self, command: str, script: AsyncScript, lists: list[str], letter: Letter, more: Sequence[bytes | str] = ()
+    ) -> bool:
+        keys = [self._operation, *lists]
+        args = [next(self._numbers), REMEMBERED_MS, letter.raw, *more]
+        if not await ask(self._link, command, lambda: script(keys=keys, args=args)):
+            return False
+        self._removed = letter
+        return True
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    fields = json.loads(raw.decode())
+    if not isinstance(fields, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - whatever is wrong with it, it is damaged
+    return fields
+
+
+def _cdr(fields: dict[str, Any]) -> bytes:
+    if isinstance(text := fields.get("cdr"), str):
+        return text.encode()
+    if isinstance(text := fields.get("cdr_base64"), str):
+        return base64.b64decode(text, validate=True)
+    raise ValueError("it holds no CDR")
+
+
+def _problem(error: Exception) -> str:
+    """Return what is wrong, without any of the content, which errors of decoders quote."""
+    known = {"it is no JSON object", "it holds no CDR"}
+    return str(error) if str(error) in known else "it is not the JSON of a dead letter"
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(fields: dict[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    return value if isinstance(value, int) else None
+
+
+def _time(fields: dict[str, Any], name: str) -> datetime | None:
+    with suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(_text(fields, name)).astimezone(UTC)
+    return None

@@ -1,0 +1,109 @@
+"""One attempt: what is sent to an endpoint, and how its answer is read."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import time
+from base64 import b64encode
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Final, cast
+
+import httpx
+
+from app.config.endpoint import EndpointSettings
+from app.delivery.failures import failure_kind
+from app.delivery.transport import build_transport
+from app.delivery.verdict import Kind, Verdict, verdict_of
+
+MOST_ANSWER_BYTES: Final = 64 * 1024
+
+USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}".encode()
+
+Header = tuple[bytes, bytes]
+
+
+def signature(keys: tuple[bytes, ...], webhook_id: str, timestamp: str, body: bytes) -> bytes:
+    """Sign as Standard Webhooks does (v1, HMAC-SHA256): one signature for each active secret."""
+    signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
+    return b" ".join(b"v1," + b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in keys)
+
+
+class Endpoint:
+    """One webhook URL with its own settings."""
+
+    def __init__(self, settings: EndpointSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.name = settings.name
+        self._timeout = settings.timeout
+        self._reject_statuses = settings.reject_statuses
+        self._keys = settings.signing_keys
+        self._transport = transport or build_transport(settings)
+        self._url, self._headers = _ready_made(settings)
+
+    async def post(self, webhook_id: str, body: bytes, attempt: int) -> Verdict:
+        """POST the bytes once, and judge what comes of it within the total deadline."""
+        response: httpx.Response | None = None
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._transport.handle_async_request(self._request(webhook_id, body, attempt))
+                await _read(response)
+        except TimeoutError:
+            if response is None:
+                return Verdict(Kind.TRANSIENT, "timeout")
+        except httpx.TransportError as error:
+            if response is None:
+                return Verdict(Kind.TRANSIENT, failure_kind(error))
+        return verdict_of(response.status_code, self._reject_statuses, response.headers.get("retry-after"))
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    def _request(self, webhook_id: str, body: bytes, attempt: int) -> httpx.Request:
+        timestamp = str(int(time.time()))
+        headers: list[Header] = [
+            *self._headers,
+            (b"content-length", str(len(body)).encode()),
+            (b"webhook-id", webhook_id.encode()),
+            (b"webhook-timestamp", timestamp.encode()),
+            (b"webhook-attempt", str(attempt).encode()),
+        ]
+        if self._keys:
+            headers.append((b"webhook-signature", signature(self._keys, webhook_id, timestamp, body)))
+        return httpx.Request("POST", self._url, headers=headers, content=body)
+
+
+async def _read(response: httpx.Response) -> None:
+    """Read a little of the answer, so that its connection can be used again; the status has decided already."""
+    try:
+        read = 0
+        async for chunk in cast("httpx.AsyncByteStream", response.stream):
+            read += len(chunk)
+            if read > MOST_ANSWER_BYTES:
+                break
+    finally:
+        with suppress(httpx.TransportError):
+            await response.aclose()
+
+
+def _ready_made(settings: EndpointSettings) -> tuple[httpx.URL, list[Header]]:
+    url = httpx.URL(settings.url.get_secret_value())
+    headers = {
+        "host": url.netloc.decode(),
+        "content-type": settings.content_type,
+        "user-agent": USER_AGENT.decode(),
+    }
+    if credentials := _authorization(settings, url):
+        headers["authorization"] = credentials
+    headers |= {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
+    return url.copy_with(userinfo=b""), [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _authorization(settings: EndpointSettings, url: httpx.URL) -> str | None:
+    if settings.bearer_token:
+        return f"Bearer {settings.bearer_token.get_secret_value()}"
+    username = settings.username or url.username
+    password = settings.password.get_secret_value() if settings.password else url.password
+    if not username:
+        return None
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()

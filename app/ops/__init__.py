@@ -1,0 +1,1 @@
+"""The operator server, its views and the status page."""

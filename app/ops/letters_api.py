@@ -1,0 +1,122 @@
+"""What may be done with dead letters over HTTP, a piece at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.config.settings import Settings
+from app.dead_letters import lanes as dead_lanes
+from app.dead_letters.selection import Selection, age_of
+from app.dead_letters.store import DeadStore, Letter
+from app.errors import CommandError
+from app.store.client import Link
+
+MOST_SHOWN: Final = 200
+MOST_AT_ONCE: Final = 500
+"""Letters of one request; `more` says that it is to be sent again. So none takes long, and a crash loses nothing."""
+
+RATE: Final = 200.0
+"""Per second: what is replayed does not hold up what is new."""
+
+FIELDS: Final = {"endpoint": str, "ids": list, "reason": str, "older_than": str, "all": bool, "dry_run": bool}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which letters, and whether only to count them."""
+
+    endpoint: str | None
+    selection: Selection
+    dry_run: bool
+
+    @classmethod
+    def read(cls, body: Any) -> "Asked":
+        """Read a JSON object. Raises CommandError."""
+        if not isinstance(body, dict):
+            raise CommandError("the body must be a JSON object")
+        for name, value in body.items():
+            if name not in FIELDS or not isinstance(value, FIELDS[name]):
+                raise CommandError(f"{name!r:.40} is not one of {', '.join(FIELDS)}, or not of its type")
+        ids = body.get("ids", [])
+        if not all(isinstance(one, str) for one in ids):
+            raise CommandError("ids must be strings")
+        age = _age(body["older_than"]) if "older_than" in body else None
+        selection = Selection(frozenset(ids), body.get("reason"), age)
+        if selection.is_everything and not (body.get("all") or body.get("endpoint")):
+            raise CommandError("say which: ids, endpoint, reason, older_than, or all")
+        return cls(body.get("endpoint"), selection, bool(body.get("dry_run")))
+
+
+class Letters:
+    """The dead letters of every lane, for the operator server."""
+
+    def __init__(self, link: Link, settings: Settings) -> None:
+        self._link = link
+        self._settings = settings
+
+    async def oldest(self, endpoint: str | None) -> dict[str, Any]:
+        """Return the oldest ones, without their CDRs, and how many there are."""
+        stores = await self._stores(endpoint)
+        shown: list[dict[str, Any]] = []
+        async for name, letter in _selected(stores, Selection()):
+            shown.append(dead_lanes.summary(name, letter))
+            if len(shown) == MOST_SHOWN:
+                break
+        return {"number": sum([await store.number() for store in stores.values()]), "letters": shown}
+
+    async def show(self, letter_id: str) -> list[dict[str, Any]]:
+        """Return each letter of that id, with its CDR."""
+        wanted = Selection(ids=frozenset({letter_id}))
+        found = [
+            dead_lanes.summary(name, letter) | dead_lanes.content(letter)
+            async for name, letter in _selected(await self._stores(None), wanted)
+        ]
+        if not found:
+            raise CommandError("no dead letter has this id")
+        return found
+
+    async def replay(self, asked: Asked) -> dict[str, Any]:
+        """Put CDRs back, as the newest that are pending."""
+
+        async def one(store: DeadStore, letter: Letter) -> bool:
+            if letter.damaged:
+                return False
+            await asyncio.sleep(1 / RATE)
+            return await store.replay(letter)
+
+        return await self._change(asked, one)
+
+    async def drop(self, asked: Asked) -> dict[str, Any]:
+        """Remove them for good."""
+        return await self._change(asked, lambda store, letter: store.drop(letter))
+
+    async def _change(self, asked: Asked, change: Callable[[DeadStore, Letter], Awaitable[bool]]) -> dict[str, Any]:
+        stores = await self._stores(asked.endpoint)
+        if asked.dry_run:
+            return {"matching": sum([1 async for _ in _selected(stores, asked.selection)])}
+        done = 0
+        async for name, letter in _selected(stores, asked.selection):
+            if done == MOST_AT_ONCE:
+                return {"done": done, "more": True}
+            done += await change(stores[name], letter)
+        return {"done": done, "more": False}
+
+    async def _stores(self, endpoint: str | None) -> dict[str, DeadStore]:
+        keys = dead_lanes.configured(self._settings)
+        if endpoint is not None and endpoint not in keys:
+            raise CommandError(f"there is no such endpoint; there are {', '.join(keys)}")
+        return dead_lanes.stores(self._link, self._settings, keys, endpoint)
+
+
+async def _selected(stores: dict[str, DeadStore], selection: Selection) -> AsyncIterator[tuple[str, Letter]]:
+    for name, store in stores.items():
+        async for letter in selection.of(store):
+            yield name, letter
+
+
+def _age(text: str) -> Any:
+    try:
+        return age_of(text)
+    except ValueError as error:
+        raise CommandError(f"older_than {error}") from None

@@ -1,0 +1,71 @@
+"""What a connection to Redis is made with."""
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from app.config.settings import Settings
+from app.store.master import Locate, follow, locator
+
+CONNECTIONS: Final = 1024
+"""At most, and far more than are made: a few for each endpoint."""
+
+
+def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
+    """Return a client that answers in bytes, never retries, and notices a dead connection before it uses it."""
+    url = settings.redis_place.url
+    client = Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,  # with RESP3 an unread reply in a pooled connection goes unnoticed
+        decode_responses=False,
+        socket_timeout=reply_deadline,
+        socket_connect_timeout=3.0,
+        health_check_interval=0,
+        max_connections=CONNECTIONS,
+        client_name=name,
+        **_given(username=settings.redis_username, password=settings.redis_password),
+        **_tls(settings),
+        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
+    )
+    if locate := locate_with(settings):
+        follow(client, locate)
+    return client
+
+
+def locate_with(settings: Settings) -> Locate | None:
+    return locator(settings.redis_place, settings.source_key, _asking(settings))
+
+
+def _given(**options: str | Path | SecretStr | None) -> dict[str, Any]:
+    """Return those that are set: redis-py takes None for a value of its own."""
+    shown = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in options.items()
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    if not settings.redis_place.url.startswith("rediss:"):
+        return {}
+    files = (settings.redis_ca_file, settings.redis_cert_file, settings.redis_key_file)
+    return _given(**dict(zip(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), files, strict=True)))
+
+
+def _asking(settings: Settings) -> dict[str, Any]:
+    """Return what those are asked with who know the master: sentinels have a password of their own."""
+    url = settings.redis_place.url
+    tls = {"ssl": True, **_tls(settings)} if url.startswith("rediss:") else {}
+    if settings.redis_place.kind == "sentinel":
+        return {**_given(password=settings.redis_sentinel_password), **tls}
+    parts = urlsplit(url)
+    username, password = (unquote(part) if part else None for part in (parts.username, parts.password))
+    return {
+        **_given(username=username or settings.redis_username, password=password or settings.redis_password),
+        **tls,
+    }

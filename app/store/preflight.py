@@ -1,0 +1,67 @@
+"""What must be true of Redis before anything is claimed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoPermissionError, ResponseError
+
+from app.errors import OperatorRedisError, RedisUnusableError, TransientRedisError
+from app.store.client import OPERATOR_PAUSE, Link, meaning
+from app.telemetry import events
+
+OLDEST_REDIS: Final = (6, 2)
+
+Call = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+
+async def preflight(link: Link, scratch: str) -> None:
+    """Wait until Redis can be worked with. Raises RedisUnusableError where it never can."""
+    await _check_version(link)
+    while missing := await refusals(link, scratch, link.persist):
+        events.rights_missing(missing)
+        await asyncio.sleep(OPERATOR_PAUSE)
+
+
+async def _check_version(link: Link) -> None:
+    found = str((await link.persist("info", lambda: info(link, "server"))).get("redis_version", "6.2"))
+    if is_too_old(found):
+        raise RedisUnusableError(f"CDR_REDIS_URL: this Redis is {found}; 6.2 or newer is needed (or Valkey)")
+
+
+def is_too_old(version: str) -> bool:
+    return tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS
+
+
+async def info(link: Link, *sections: str) -> dict[str, Any]:
+    """Ask what Redis says of itself; nothing where we may not: INFO is often withheld, and no delivery needs it."""
+    try:
+        return await link.commands.info(*sections)
+    except NoPermissionError:
+        return {}
+
+
+async def refusals(link: Link, scratch: str, call: Call) -> list[str]:
+    """Try what we do on scratch keys, which are gone at once; return what is refused for want of a right."""
+    rehearse = link.script("rehearse")
+    keys = [f"{scratch}:{kind}" for kind in ("string", "list", "hash")]
+    refused: list[str] = await call("rehearse", lambda: _tried(rehearse, keys))
+    try:
+        moment: Any = 0.01  # redis-py says int, Redis takes both
+        await link.call("claim", lambda: link.blocking.blmove(keys[1], keys[1], moment, "LEFT", "RIGHT"))
+    except TransientRedisError:
+        pass  # full, or away just now: the right is not missing
+    except OperatorRedisError as error:
+        refused.append(f"BLMOVE: {error}")
+    return refused
+
+
+async def _tried(rehearse: AsyncScript, keys: list[str]) -> list[str]:
+    """Return the rights that are missing. Raises where Redis takes no writes just now, which is tried again."""
+    refused: list[str] = [text.decode() for text in await rehearse(keys=keys)]
+    for refusal in refused:
+        error = ResponseError(refusal.partition(": ")[2])
+        if not isinstance(meaning(error), OperatorRedisError):
+            raise error
+    return refused
