@@ -12,6 +12,7 @@ from app.dead_letters.letter import Reason
 from app.delivery.verdict import Result
 from app.ops.observation import LaneView, Observation
 from app.ops.sampler import Sample
+from app.telemetry import stderr
 from app.telemetry.metrics import BOUNDS, Durations, LaneMetrics, Origin
 
 PREFIX: Final = "cdr_forwarder"
@@ -42,6 +43,9 @@ class Exposition(Collector):
         yield from _lanes(observed.lanes)
         yield from _lists(observed.samples)
         yield _gauge("redis_up", "1 while Redis answers.", [((), int(observed.redis_up))])
+        yield CounterMetricFamily(
+            f"{PREFIX}_log_lines_dropped", "Log lines that nobody read in time.", stderr.dropped()
+        )
         yield _gauge("build_info", "Always 1.", [((observed.version,), 1)], labels=("version",))
 
 
