@@ -58,23 +58,18 @@ async def test_a_certificate_that_cannot_be_used_is_bad_configuration(
     assert "CA_FILE" in event["problem"]
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
-async def test_a_redis_that_cannot_be_used_is_an_event(
-    start_child: StartChild, variables: dict[str, str], form: str
+async def test_another_installation_of_the_same_name_is_an_event(
+    start_child: StartChild, variables: dict[str, str]
 ) -> None:
-    """Another installation has the name: exit status 2, and what to do."""
+    """It is found in Redis, and told like bad configuration."""
     first = await start_child(variables, "run")
     await eventually(lambda: first.events("slot.taken"))
-    second = await start_child(variables | {"CDR_SOURCE_KEY": "elsewhere", "CDR_LOG_FORMAT": form}, "run")
+    second = await start_child(variables | {"CDR_SOURCE_KEY": "elsewhere"}, "run")
     assert await second.ended() == 2
-    said = second.log.read_text()
-    assert "give each installation a name of its own" in said
-    assert "Traceback" not in said
-    if form == "json":
-        [event] = second.events("redis.unusable")
-        assert event["level"] == "error"
-    else:
-        assert not second.events()
+    [event] = second.events("configuration.refused")
+    assert event["level"] == "error"
+    assert "give each installation a name of its own" in event["problem"]
+    assert "Traceback" not in second.log.read_text()
 
 
 def with_a_bug(directory: Path, code: str) -> dict[str, str]:
@@ -83,9 +78,25 @@ def with_a_bug(directory: Path, code: str) -> dict[str, str]:
     return {"PYTHONPATH": f"{directory}:{Path(__file__).parent.parent}"}
 
 
-@pytest.mark.parametrize(
-    "place", ["app.service.Service.run = bug", "app.cli.main.load_settings = bug"]
-)
+@pytest.mark.parametrize("form", ["json", "console"])
+async def test_a_redis_that_cannot_be_used_is_an_event(
+    start_child: StartChild, variables: dict[str, str], tmp_path: Path, form: str
+) -> None:
+    """Exit status 2, without a traceback: a person has to act."""
+    code = (
+        "import app.service\nfrom app.errors import RedisUnusableError\n"
+        "def bug(*_):\n    raise RedisUnusableError('Redis 5 is too old')\napp.service.Service.run = bug\n"
+    )
+    child = await start_child(variables | with_a_bug(tmp_path, code) | {"CDR_LOG_FORMAT": form}, "run")
+    assert await child.ended() == 2
+    if form == "json":
+        [event] = only_events(child)
+        assert (event["event"], event["error"]) == ("redis.unusable", "Redis 5 is too old")
+    else:
+        assert child.log.read_text() == "Redis 5 is too old\n"
+
+
+@pytest.mark.parametrize("place", ["app.service.Service.run = bug", "app.cli.main.load_settings = bug"])
 async def test_a_crash_is_an_event(
     start_child: StartChild, variables: dict[str, str], tmp_path: Path, place: str
 ) -> None:
