@@ -10,9 +10,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.config.endpoint import EndpointSettings
-from app.config.redis_url import RedisPlace, hash_tag, place_of
+from app.config.redis_url import RedisPlace, place_of
 from app.config.values import File, Seconds, url_of_redis
-from app.store.keys import LaneKeys, Slot, all_slots, pending_of
 
 PREFIX: Final = "CDR_"
 
@@ -63,34 +62,9 @@ class Settings(BaseSettings):
         return place_of(self.redis_url.get_secret_value())
 
     @property
-    def namespace(self) -> str:
-        """What all our keys begin with; in a cluster, it puts them into the slot of the source."""
-        in_cluster = self.redis_place.kind == "cluster"
-        return f"{{{hash_tag(self.source_key)}}}:{self.integrator}" if in_cluster else self.integrator
-
-    @property
-    def base_keys(self) -> LaneKeys:
-        """The short keys: those of the only lane, or of what is to be distributed."""
-        return LaneKeys(self.namespace, self.source_key)
-
-    def lane_keys(self, endpoint: str) -> LaneKeys:
-        if not self.fans_out:
-            return self.base_keys
-        return LaneKeys(self.namespace, pending_of(self.namespace, endpoint), endpoint)
-
-    @property
     def pending_oldest(self) -> Literal["head", "tail"]:
         """Return which end of a lane's pending list is the oldest; distribution always fills it at the tail."""
         return "head" if self.fans_out else self.source_oldest
-
-    def slots(self, endpoint: str | None = None) -> list[Slot]:
-        """Return all slots, as those of the lane of `endpoint` where one is named."""
-        return all_slots(self.namespace, endpoint if self.fans_out else None)
-
-    @property
-    def scratch(self) -> str:
-        """Prefix of the keys on which our rights are tried at start; never outlives the trial."""
-        return f"{self.namespace}:scratch"
 
     @field_validator("named_endpoints", mode="before")
     @classmethod
