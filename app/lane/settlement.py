@@ -5,7 +5,7 @@ from typing import Literal, assert_never
 
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
-from app.cdr import Cdr, History
+from app.cdr import NEVER_FAILED, Cdr, History
 from app.config.timings import Timings
 from app.dead_letters.letter import Reason
 from app.delivery.verdict import Kind, Verdict
@@ -13,12 +13,15 @@ from app.delivery.verdict import Kind, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What becomes of a CDR. `history` includes the attempt; `delay`: seconds until a deferred one is due."""
+    """What becomes of a CDR. `history` includes a failed attempt; `delay`: seconds until a deferred one is due."""
 
     action: Literal["ack", "defer", "dead_letter"]
     history: History
     delay: float = 0.0
     reason: Reason = "rejected"
+
+
+ACK = Settlement("ack", NEVER_FAILED)
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,10 @@ class Rules:
 
     def settle(self, cdr: Cdr, verdict: Verdict, now: int, *, strike: bool) -> Settlement:
         """Return what the verdict leads to. `now`: ms of Redis' clock; `strike`: see DESIGN, *Strikes*."""
+        if verdict.kind is Kind.DELIVERED:
+            return ACK
         history = after(cdr.history, verdict, now, strike=strike)
         match verdict.kind:
-            case Kind.DELIVERED:
-                return Settlement("ack", history)
             case Kind.REJECTED if strike and self._is_final(cdr.history, now):
                 return Settlement("dead_letter", history)
             case Kind.REJECTED | Kind.TRANSIENT if strike and self._gives_up(history, now):
@@ -72,14 +75,11 @@ _JITTER = AsyncRetrying()
 
 
 def after(before: History, verdict: Verdict, now: int, *, strike: bool) -> History:
-    """Return a CDR's history with one more attempt. A failure that is no strike leaves the strikes alone."""
-    attempts = before.attempts + 1
-    if verdict.kind is Kind.DELIVERED:
-        return replace(before, attempts=attempts)
+    """Return a CDR's history with one more failure. One that is no strike leaves the strikes alone."""
     rejected_at = before.first_rejected_at or (now if verdict.kind is Kind.REJECTED else 0)
     return replace(
         before,
-        attempts=attempts,
+        attempts=before.attempts + 1,
         strikes=before.strikes + strike,
         first_failed_at=before.first_failed_at or now,
         first_strike_at=before.first_strike_at or (now if strike else 0),
