@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from tenacity import RetryError
 
@@ -33,6 +35,9 @@ SOURCE = f"{INTEGRATOR}-source"
 DOWN_SECONDS = 3.0
 STORM_SECONDS = (1.0, 3.0)
 STORMS_SHARE = 0.05
+PUSHERS = 8
+"""Several, since each waits for the disk of Redis."""
+
 TRICKLE_PAUSE = 0.2
 SETTLE_SECONDS = 60.0
 """What the lists still get when the drain is over."""
@@ -89,7 +94,8 @@ class CrashRun:
             return await self.report(client, injuries)
 
     def client(self) -> Redis:
-        return Redis.from_url(self.redis.url, protocol=2)
+        """Return one that sends nothing twice: a push that is silently sent again would count as a duplicate."""
+        return Redis.from_url(self.redis.url, protocol=2, retry=Retry(NoBackoff(), 0))
 
     def variables(self) -> dict[str, str]:
         urls = {f"endpoints__{endpoint.name}__url": endpoint.url for endpoint in self.endpoints}
@@ -107,7 +113,8 @@ class CrashRun:
 
     async def hurt(self, injuries: Injuries) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.push())
+            for _ in range(PUSHERS):
+                tasks.create_task(self.push())
             tasks.create_task(injuries.run(self.over))
             if self.asked.sick:
                 tasks.create_task(self.be_half_sick(self.endpoints[0]))
@@ -120,7 +127,7 @@ class CrashRun:
         async with self.client() as client:
             while not self.over.is_set():
                 await self.push_one(client, self.next_cdr())
-                await pause(1 / self.asked.rate)
+                await pause(PUSHERS / self.asked.rate)
 
     async def push_one(self, client: Redis, body: bytes) -> None:
         try:
