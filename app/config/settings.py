@@ -13,7 +13,6 @@ from app.config.endpoint import EndpointSettings
 from app.config.hosts import host_name, is_loopback
 from app.config.redis_url import RedisPlace, hash_tag, place_of
 from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, url_of_redis
-from app.store.keys import LaneKeys, Slot, all_slots, pending_of
 
 PREFIX: Final = "CDR_"
 TEN_YEARS: Final = 3650 * DAY
@@ -91,34 +90,9 @@ class Settings(BaseSettings):
         return bool(self.ops_port and self.ops_token and not is_loopback(self.ops_host))
 
     @property
-    def namespace(self) -> str:
-        """What all our keys begin with; in a cluster, it puts them into the slot of the source."""
-        in_cluster = self.redis_place.kind == "cluster"
-        return f"{{{hash_tag(self.source_key)}}}:{self.integrator}" if in_cluster else self.integrator
-
-    @property
-    def base_keys(self) -> LaneKeys:
-        """The short keys: those of the only lane, or of what is to be distributed."""
-        return LaneKeys(self.namespace, self.source_key)
-
-    def lane_keys(self, endpoint: str) -> LaneKeys:
-        if not self.fans_out:
-            return self.base_keys
-        return LaneKeys(self.namespace, pending_of(self.namespace, endpoint), endpoint)
-
-    @property
     def pending_oldest(self) -> Literal["head", "tail"]:
         """Return which end of a lane's pending list is the oldest; distribution always fills it at the tail."""
         return "head" if self.fans_out else self.source_oldest
-
-    def slots(self, endpoint: str | None = None) -> list[Slot]:
-        """Return all slots, as those of the lane of `endpoint` where one is named."""
-        return all_slots(self.namespace, endpoint if self.fans_out else None)
-
-    @property
-    def scratch(self) -> str:
-        """Prefix of the keys on which our rights are tried at start; never outlives the trial."""
-        return f"{self.namespace}:scratch"
 
     @field_validator("named_endpoints", mode="before")
     @classmethod

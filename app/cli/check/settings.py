@@ -6,11 +6,11 @@ from typing import Final
 from app.cli.check.finding import Finding, ok, warn
 from app.config.endpoint import EndpointSettings
 from app.config.settings import Settings
+from app.config.timings import Timings
 from app.config.values import redacted
-from app.store.client import REPLY_DEADLINE
 from app.store.lease import RENEWALS_PER_LEASE, TRUSTED_PART
 
-SHORTEST_LEASE: Final = round(REPLY_DEADLINE / (TRUSTED_PART - 1 / RENEWALS_PER_LEASE), 1)
+SHORTEST_LEASE: Final = round(Timings().reply_patience / (TRUSTED_PART - 1 / RENEWALS_PER_LEASE), 1)
 """Seconds: with less, one renewal whose reply is lost may be one too many."""
 
 
