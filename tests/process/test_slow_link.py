@@ -36,7 +36,7 @@ async def test_large_cdrs_and_what_is_behind_them_arrive(
     for body in large:
         await client.rpush(source, body)
     await client.rpush(source, "behind")
-    async with SlowLink(redis_server.port, rate) as link:
+    async with SlowLink(redis_server.port, bytes_per_second=rate) as link:
         await start_child(default_environment(link.url, integrator, webhook_url=scripted.url), "run")
         await all_arrive(scripted, [*large, b"behind"], within=90)
     assert max(scripted.arrived.values()) <= 3

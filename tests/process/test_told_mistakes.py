@@ -83,7 +83,7 @@ async def test_a_redis_that_comes_back_with_all_it_had_is_no_mistake(
 async def test_two_integrators_on_one_source_are_told(
     start_child: StartChild, redis_server: EmbeddedRedis, scripted: ScriptedReceiver, client: Redis, integrator: str
 ) -> None:
-    """Each gets a part of the CDRs only: each tells it, and names the other; a third one in another database does not."""
+    """Each gets only a part of the CDRs: each tells it and names the other, a third in another database does not."""
     names = [f"{integrator}-{letter}" for letter in "abc"]
     elsewhere = redis_server.url.removesuffix("0") + "1"
     urls = dict(zip(names, [redis_server.url, redis_server.url, elsewhere], strict=True))

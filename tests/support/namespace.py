@@ -17,7 +17,7 @@ from tests.tools import tool
 
 CLONE_NEWNET: Final = 0x40000000
 DNS_PORT: Final = 53
-RESOLVER: Final = "nameserver 127.0.0.1\noptions timeout:10 attempts:2\nsearch .\n"
+RESOLVER: Final = "nameserver 127.0.0.1\noptions timeout:10 attempts:2\n"
 """Each look-up waits 20 s for a name server that never answers."""
 
 

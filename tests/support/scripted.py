@@ -103,7 +103,7 @@ class ScriptedReceiver:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         where = {"sock": self._listening} if self._listening else {"host": "127.0.0.1", "port": 0}
-        self._server = await loop.create_server(self._connection, backlog=BACKLOG, **where)  # type: ignore[arg-type]
+        self._server = await loop.create_server(self._connection, backlog=BACKLOG, **where)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

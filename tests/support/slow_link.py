@@ -1,9 +1,10 @@
-"""A link to Redis that carries only so many bytes per second each way, whoever shares it."""
+"""A link to Redis that is thin, shared by all connections, or long."""
 
 import asyncio
 import socket
 from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
+from math import inf
 from typing import Final, Self
 
 from tests.support.pace import clock, until
@@ -16,23 +17,32 @@ SOCKET_BUFFER: Final = 64 * 1024
 class Direction:
     """One way of the link; pieces pass in the order in which they came, from whatever connection."""
 
-    def __init__(self, bytes_per_second: float) -> None:
+    def __init__(self, bytes_per_second: float, seconds: float) -> None:
         self._rate = bytes_per_second
+        self._seconds = seconds
         self._free_at = 0.0
 
-    async def carry(self, number: int) -> None:
-        """Return when this many bytes have passed."""
-        self._free_at = max(self._free_at, clock()) + number / self._rate
-        await until(self._free_at)
+    async def carry(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Pass on all that comes, until either side hangs up."""
+        with suppress(OSError):
+            while piece := await reader.read(PIECE):
+                self._free_at = max(self._free_at, clock()) + len(piece) / self._rate
+                await until(self._free_at)
+                asyncio.get_running_loop().call_later(self._seconds, writer.write, piece)
+                await writer.drain()
+        asyncio.get_running_loop().call_later(self._seconds, writer.close)
 
 
 class SlowLink:
-    """Listens on loopback, and passes all on to a Redis server there."""
+    """Listens on loopback, and passes all on to a Redis server there.
 
-    def __init__(self, redis_port: int, bytes_per_second: float) -> None:
+    `bytes_per_second` is for each way; `seconds` is how long a byte is on its way, so that a round trip takes twice that.
+    """
+
+    def __init__(self, redis_port: int, *, bytes_per_second: float = inf, seconds: float = 0.0) -> None:
         self._redis_port = redis_port
-        self._up = Direction(bytes_per_second)
-        self._down = Direction(bytes_per_second)
+        self._up = Direction(bytes_per_second, seconds)
+        self._down = Direction(bytes_per_second, seconds)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server
         self.port = 0
@@ -69,17 +79,8 @@ class SlowLink:
             await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self._redis_port))
             redis_reader, redis_writer = await asyncio.open_connection(sock=connection, limit=PIECE)
             async with asyncio.TaskGroup() as ways:
-                ways.create_task(_carry(reader, redis_writer, self._up))
-                ways.create_task(_carry(redis_reader, writer, self._down))
-
-
-async def _carry(reader: StreamReader, writer: StreamWriter, way: Direction) -> None:
-    with suppress(OSError):
-        while piece := await reader.read(PIECE):
-            await way.carry(len(piece))
-            writer.write(piece)
-            await writer.drain()
-    writer.close()
+                ways.create_task(self._up.carry(reader, redis_writer))
+                ways.create_task(self._down.carry(redis_reader, writer))
 
 
 def _small(connection: socket.socket) -> socket.socket:
