@@ -200,7 +200,7 @@ async def test_sequence_numbers_that_change_at_run_time_make_nothing_spin(
     fields = await client.hkeys(f"{processing}:ops")
     assert fields
     await client.hset(f"{processing}:ops", items=[word for field in fields for word in (field, value)])
-    cdrs, changed_at = numbered("after", 20), clock()
+    cdrs, changed_at = numbered("after", 100), clock()
     await client.rpush(source, *cdrs)
     await all_arrive(scripted, cdrs, within=20)
     await until(changed_at + 15)

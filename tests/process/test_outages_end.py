@@ -52,12 +52,12 @@ async def test_all_that_waited_arrives_soon_after_the_first_2xx(
 async def test_a_few_cdrs_in_an_outage_arrive_within_a_minute_of_its_end(
     start_forwarder: StartForwarder, defaults: dict[str, str], scripted: ScriptedReceiver, client: Redis, source: str
 ) -> None:
-    """Three, too few for the breaker to open, in an outage of 45 s."""
-    scripted.script = down_for(45)
+    """Three, too few for the breaker to open, in an outage of 40 s."""
+    scripted.script = down_for(40)
     cdrs = numbered("cdr", 3)
     await start_forwarder(defaults)
     await client.rpush(source, *cdrs)
-    await eventually(lambda: scripted.seconds >= 45, deadline=50)
+    await eventually(lambda: scripted.seconds >= 40, deadline=45)
     await all_arrive(scripted, cdrs, within=60)
 
 

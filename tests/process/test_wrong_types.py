@@ -56,9 +56,9 @@ async def test_a_dead_letter_key_of_the_wrong_type_is_told_and_stops_nothing(
     processing: str,
     dead: str,
 ) -> None:
-    """40 CDRs that should become dead letters cannot: that is told, and others are delivered and acked."""
+    """Ten CDRs that should become dead letters cannot: that is told, and others are delivered and acked."""
     scripted.script = lambda question: REJECTED if b"bad-" in question.body else TAKEN
-    bad, good = numbered("bad", 40), numbered("good", 40)
+    bad, good = numbered("bad", 10), numbered("good", 10)
     await client.set(dead, "not a list")
     forwarder = await start_forwarder(defaults)
     await client.rpush(source, *(cdr for pair in zip(good, bad, strict=True) for cdr in pair))

@@ -36,7 +36,7 @@ class Direction:
 class SlowLink:
     """Listens on loopback, and passes all on to a Redis server there.
 
-    `bytes_per_second` is for each way; `seconds` is how long a byte is on its way, so that a round trip takes twice that.
+    `bytes_per_second` is for each way; `seconds` is how long a byte is on its way, half of a round trip.
     """
 
     def __init__(self, redis_port: int, *, bytes_per_second: float = inf, seconds: float = 0.0) -> None:
