@@ -1,0 +1,61 @@
+"""A rig for each test, users that lack rights, and what was said."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from app.demo.embedded import EmbeddedRedis
+from tests.redis.rig import Rig
+
+OpenRig = Callable[..., Awaitable[Rig]]
+Deny = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+async def open_rig(redis_server: EmbeddedRedis, integrator: str) -> AsyncIterator[OpenRig]:
+    """Open rigs of one integrator: each is a process of its own."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(url: str = redis_server.url, **options: object) -> Rig:
+            return await stack.enter_async_context(Rig(url, integrator, **options))  # type: ignore[arg-type]
+
+        yield opened
+
+
+@pytest.fixture
+async def rig(open_rig: OpenRig) -> Rig:
+    return await open_rig()
+
+
+@pytest.fixture
+async def limited(redis_server: EmbeddedRedis, client: Redis, integrator: str) -> AsyncIterator[str]:
+    """A user that may do everything, until `deny` takes a right away."""
+    await client.execute_command("ACL", "SETUSER", integrator, "on", ">secret", "~*", "&*", "+@all")
+    yield integrator
+    await client.execute_command("ACL", "DELUSER", integrator)
+
+
+@pytest.fixture
+def deny(client: Redis, limited: str) -> Deny:
+    """Take commands away from the limited user, at run time."""
+
+    async def denied(*commands: str) -> None:
+        await client.execute_command("ACL", "SETUSER", limited, *(f"-{command}" for command in commands))
+
+    return denied
+
+
+@pytest.fixture
+async def limited_rig(open_rig: OpenRig, limited: str) -> Rig:
+    return await open_rig(redis_username=limited, redis_password="secret")
+
+
+@pytest.fixture
+def said() -> Iterator[list[EventDict]]:
+    """Events, as they are told."""
+    with capture_logs() as events:
+        yield events
