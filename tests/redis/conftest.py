@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -10,6 +11,9 @@ from structlog.typing import EventDict
 
 from app.demo.embedded import EmbeddedRedis
 from tests.redis.rig import Rig
+from tests.servers import server_of
+
+LIMITED = "limited"
 
 OpenRig = Callable[..., Awaitable[Rig]]
 Deny = Callable[..., Awaitable[None]]
@@ -52,6 +56,19 @@ def deny(client: Redis, limited: str) -> Deny:
 @pytest.fixture
 async def limited_rig(open_rig: OpenRig, limited: str) -> Rig:
     return await open_rig(redis_username=limited, redis_password="secret")
+
+
+@pytest.fixture
+async def selective_rig(tmp_path: Path, integrator: str) -> AsyncIterator[Rig]:
+    """Three lanes on a server whose users may have a right on some keys only: Valkey, as Redis since 7.0."""
+    async with (
+        EmbeddedRedis(tmp_path, server=server_of("valkey"), appendonly=False) as server,
+        Redis.from_url(server.url) as client,
+    ):
+        await client.execute_command("ACL", "SETUSER", LIMITED, "on", ">secret", "~*", "&*", "+@all")
+        login = {"redis_username": LIMITED, "redis_password": "secret"}
+        async with Rig(server.url, integrator, endpoints=("a", "b", "c"), **login) as rig:
+            yield rig
 
 
 @pytest.fixture
