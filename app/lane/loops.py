@@ -111,14 +111,16 @@ class LaneLoops:
 
     async def run(self) -> None:
         """Forward CDRs until a stop is asked for and none is in flight."""
-        gate = self.lane.gate
+        gate, lease = self.lane.gate, self.lane.lease
         gate.listen(self._wake)
+        lease.listen(self._wake)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for run in self._runs:
                     tasks.create_task(run())
         finally:
             gate.forget(self._wake)
+            lease.forget(self._wake)
 
     @property
     def _runs(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
