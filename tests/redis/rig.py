@@ -84,7 +84,11 @@ class Rig:
         self._channel: Channel | None = None
 
     async def __aenter__(self) -> Self:
-        await self.lease.take()
+        try:
+            await self.lease.take()
+        except ForwarderError:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -180,7 +184,7 @@ class Rig:
 
 
 def _settings(url: str, integrator: str, endpoints: Sequence[str], variables: dict[str, str]) -> Settings:
-    given = environment(url, NOWHERE, integrator, **variables)
+    given = environment(url, variables.pop("webhook_url", NOWHERE), integrator, **variables)
     if endpoints:
         del given["CDR_WEBHOOK_URL"]
         given |= {f"CDR_ENDPOINTS__{name.upper()}__URL": f"{NOWHERE}{name}" for name in endpoints}
