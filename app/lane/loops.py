@@ -90,7 +90,7 @@ class LaneLoops:
         self.lane = lane = _lane(shared, endpoint, shared.queue(keys, slot, oldest, longest))
         arrivals, budget = Arrivals(), Budget(timings.exchange_bytes)
         self._sweeper = Sweeper(lane, arrivals, settings.sweep_interval)
-        supply = Supply(lane, self._sweeper, budget)
+        self._supply = supply = Supply(lane, self._sweeper, budget)
         self.claimer = Claimer(lane, supply, arrivals, self._sweeper, budget)
         self._waiting = WaitingClaim(lane, supply, arrivals, self._sweeper)
         rules = Rules(endpoint.settings.backoff, endpoint.settings.backoff_max, settings.give_up_after, timings)
@@ -137,8 +137,11 @@ class LaneLoops:
         self._wake()
 
     def _wake(self) -> None:
-        for wake in (self.claimer.wake, self.lane.inbox.wake, self._sweeper.wake, self.prober.wake):
-            wake()
+        self.claimer.wake()
+        self.lane.inbox.wake()
+        self._sweeper.wake()
+        self.prober.wake()
+        self._supply.changed.set()
 
 
 def _lane(shared: Shared, endpoint: Endpoint, queue: Queue) -> Lane:
