@@ -3,7 +3,7 @@
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -57,6 +57,8 @@ class EndpointSettings(BaseModel):
     ca_file: File | None = None
     tls_verify: bool = True
     proxy: Annotated[SecretStr, AfterValidator(http_url)] | None = None
+    keep_alive: bool = True
+    http_client: Literal["direct", "httpx"] = "direct"
     secret: Annotated[tuple[SecretStr, ...], BeforeValidator(words)] = ()
     headers: Annotated[dict[str, SecretStr], BeforeValidator(json_object)] = {}
     cert_file: File | None = None
