@@ -153,10 +153,14 @@ def _unread(stream: httpcore.AsyncNetworkStream) -> int:
 
 
 def _httpx_transport(endpoint: EndpointSettings, tls: ssl.SSLContext, idle: int) -> httpx.AsyncHTTPTransport:
-    proxy = endpoint.proxy.get_secret_value() if endpoint.proxy else None
     return httpx.AsyncHTTPTransport(
         verify=tls,
         trust_env=False,
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=idle, keepalive_expiry=KEEP_ALIVE),
-        proxy=httpx.Proxy(proxy, ssl_context=tls) if proxy else None,
+        proxy=_proxy(endpoint.proxy.get_secret_value(), tls) if endpoint.proxy else None,
     )
+
+
+def _proxy(proxy: str, tls: ssl.SSLContext) -> httpx.Proxy:
+    url = httpx.URL(proxy)
+    return httpx.Proxy(url, ssl_context=tls if url.scheme == "https" else None)
