@@ -49,7 +49,7 @@ def dial_failure(error: Exception) -> httpx.TransportError:
             return httpx.ConnectTimeout("not connected in time")
         case socket.gaierror():
             return NameResolutionError(reason(error))
-        case ssl.SSLError():
+        case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
             return TLSError(reason(error))
         case _:
             return httpx.ConnectError(reason(error))
@@ -62,12 +62,15 @@ def loss(error: Exception | None) -> httpx.TransportError:
     return ConnectionLostError(reason(error) if error else "closed by the other side")
 
 
+def cut_off() -> httpx.RemoteProtocolError:
+    """Say that what came is no answer, and quote nothing of it."""
+    return httpx.RemoteProtocolError("the answer is cut off, or not HTTP/1.x")
+
+
 def in_our_words(error: httpx.TransportError, *, is_proxied: bool) -> httpx.TransportError:
     """Turn an error of httpx's own transport into the one that ours raises at the same fault."""
     foreign = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
     match error:
-        case httpx.ConnectTimeout():
-            return dial_failure(TimeoutError())
         case httpx.ConnectError() | httpx.ProxyError() if is_proxied and not isinstance(foreign, ssl.SSLError):
             return httpx.ProxyError(_proxy_text(error, foreign))
         case httpx.ConnectError():
@@ -76,7 +79,9 @@ def in_our_words(error: httpx.TransportError, *, is_proxied: bool) -> httpx.Tran
             return loss(foreign)
         case httpx.RemoteProtocolError() if "without sending a response" in str(error):
             return loss(None)
-    return type(error)("not HTTP/1.x")
+        case httpx.RemoteProtocolError():
+            return cut_off()
+    return type(error)(type(error).__name__)
 
 
 def _proxy_text(error: httpx.TransportError, foreign: OSError | None) -> str:

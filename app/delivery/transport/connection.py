@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, cast
 
 import httpx
 
-from app.delivery.failures import ConnectionLostError, loss
+from app.delivery.failures import ConnectionLostError, cut_off, loss
 from app.delivery.transport.answer import Answer
 
 PIECE: Final = 64 * 1024
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
             return httpx.RemoteProtocolError("an answer before the request was written")
         error = loss(self._loss)
         if self.answer.has_begun and isinstance(error, ConnectionLostError):
-            return httpx.RemoteProtocolError("the answer is cut off, or not HTTP/1.x")
+            return cut_off()
         return error
 
     def close(self) -> None:

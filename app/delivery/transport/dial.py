@@ -65,3 +65,4 @@ class Dialer:
         if transport is None:  # it was closed meanwhile
             raise ConnectionResetError
         connection.connection_made(transport, beneath)
+        await asyncio.sleep(0)  # uvloop hands over only then what came together with the handshake

@@ -180,7 +180,7 @@ async def test_closes_a_connection_that_stays_idle() -> None:
     made = DirectTransport(endpoint(), tls_context(endpoint()), Resolver(), keep_alive=0.05)
     async with serve(answers(NO_CONTENT)) as server, made as over:
         for _ in range(2):
-            assert await asyncio.gather(post(over, server.url), post(over, server.url)) == [204, 204]
+            assert await asyncio.gather(*(post(over, server.url) for _ in range(2))) == [204, 204]
             await server.until(lambda server: server.open_connections == 0)
 
 
@@ -224,8 +224,8 @@ async def test_sends_again_only_once(client: Client) -> None:
     assert len(server.requests) == 5
 
 
-async def test_does_not_send_again_once_an_answer_has_begun(ours: Client) -> None:
-    """Whoever has sent half a status line has seen the request. (httpx does not tell it from none.)"""
+async def test_does_not_send_again_once_an_answer_has_begun(client: Client) -> None:
+    """Whoever has sent half a status line has seen the request."""
 
     async def behave(connection: Connection) -> None:
         await connection.request()
@@ -233,7 +233,7 @@ async def test_does_not_send_again_once_an_answer_has_begun(ours: Client) -> Non
         await connection.request()
         await connection.send(b"HTTP/1.1 20")
 
-    async with serve(behave) as server, ours.transport() as over:
+    async with serve(behave) as server, client.transport() as over:
         assert await post(over, server.url) == 204
         with pytest.raises(httpx.RemoteProtocolError):
             await post(over, server.url)
@@ -279,10 +279,12 @@ async def test_a_request_that_is_cancelled_takes_its_connection_with_it(client: 
 
 async def test_after_it_was_closed_it_raises_only_what_httpx_knows(client: Client) -> None:
     """A delivery that outlives the transport fails like any other, and leaves no connection behind."""
-    async with serve(answers(NO_CONTENT)) as server:
-        async with client.transport() as over:
+    async with (
+        serve(answers(NO_CONTENT)) as server,
+        client.transport() as over,
+    ):
+        await post(over, server.url)
+        await over.aclose()
+        with pytest.raises(httpx.TransportError):
             await post(over, server.url)
-            await over.aclose()
-            with pytest.raises(httpx.TransportError):
-                await post(over, server.url)
         await server.until(lambda server: server.open_connections == 0)
