@@ -310,7 +310,7 @@ async def test_an_answer_on_an_idle_connection(ours: Client, authority: Authorit
         assert await post(over, server.url) == 200
         await first[0].send(OK)
         if calm:
-            await asyncio.wait([asyncio.create_task(asyncio.sleep(0.01))])
+            await server.until(lambda server: server.open_connections == 0)
         error = await post_fails(over, server.url)
     assert failure_kind(error) == "connect"
     assert server.connections == 2
