@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import termios
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final, cast
@@ -17,8 +17,6 @@ from app.delivery.failures import FOREIGN_ERRORS, ConnectionLostError, cut_off, 
 from app.delivery.transport.answer import MOST_BODY, Answer
 from app.delivery.transport.body import PATIENCE, Cancelled
 
-Read = Callable[..., Awaitable[bytes]]
-
 
 class Exchange:
     """Learns what httpx does not tell: what is read, when it is connected, and when the request is written."""
@@ -30,7 +28,7 @@ class Exchange:
         self._is_proxied = is_proxied
         self._connecting: asyncio.Timeout
         self._stream: httpcore.AsyncNetworkStream | None = None
-        self._is_written = False
+        self._is_head_due = self._is_early = self._is_written = False
 
     async def make(self, transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
         request.extensions["trace"] = self._trace
@@ -53,7 +51,13 @@ class Exchange:
 
     @property
     def _is_answered(self) -> bool:
-        return self.answer.status > 0 and (self._is_written or not self.answer.is_success)
+        return self.answer.status > 0 and (not self.answer.is_success or (self._is_written and not self._is_early))
+
+    def wrote(self, stream: httpcore.AsyncNetworkStream) -> None:
+        """See whether an answer had come when no more than the head of the request was written."""
+        if self._is_head_due:
+            self._is_head_due = False
+            self._is_early = _has_unread(stream)
 
     async def _response(self, transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
         try:
@@ -88,7 +92,8 @@ class Exchange:
         """End the deadline of connecting; refuse a new connection on which an answer lies already."""
         self._connecting.reschedule(None)
         stream, self._stream = self._stream, None
-        if stream and stream.get_extra_info("ssl_object") is None and _unread(stream):
+        self._is_head_due = True
+        if stream and _has_unread(stream):
             raise httpx.RemoteProtocolError("an answer before the request was written")
 
     async def _hang_up(self) -> None:
@@ -136,21 +141,27 @@ _current: Final[ContextVar[Exchange]] = ContextVar("_current")
 
 
 def _watch(stream: httpcore.AsyncNetworkStream) -> None:
-    """Show what is read of a connection to the exchange under way; httpcore's trace leaves that out."""
-    read: Read = stream.read
+    """Show what is read and written to the exchange under way; httpcore's trace leaves that out."""
+    read, write = stream.read, stream.write
 
-    async def watched(*arguments: Any, **options: Any) -> bytes:
+    async def watched_read(*arguments: Any, **options: Any) -> bytes:
         data = await read(*arguments, **options)
         answer = _current.get().answer
         if data and not answer.has_ended:
             answer.feed(data)
         return data
 
-    stream.read = watched  # type: ignore[method-assign]
+    async def watched_write(*arguments: Any, **options: Any) -> None:
+        await write(*arguments, **options)
+        _current.get().wrote(stream)
+
+    stream.read, stream.write = watched_read, watched_write  # type: ignore[method-assign]
 
 
-def _unread(stream: httpcore.AsyncNetworkStream) -> int:
-    """Return how many bytes the kernel holds for us."""
+def _has_unread(stream: httpcore.AsyncNetworkStream) -> bool:
+    """Tell whether the kernel holds bytes for us. With TLS nobody can tell: they may be a session ticket."""
+    if stream.get_extra_info("ssl_object") is not None:
+        return False
     number = array("i", [0])
     fcntl.ioctl(stream.get_extra_info("socket").fileno(), termios.FIONREAD, number)
-    return number[0]
+    return number[0] > 0
