@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tests.benchmarks import distance, drain, idle, lanes, loss, memory, recover, replicas, sizes
+from tests.benchmarks import attempt, distance, drain, idle, lanes, loss, memory, recover, replicas, sizes
 from tests.benchmarks.errors import CannotRunError
 from tests.benchmarks.report import Report, circumstances
 from tests.benchmarks.scale import FULL, QUICK, Scale
 from tests.benchmarks.stage import stage
 
 BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
+    "attempt": attempt.run,
     "drain": drain.run,
     "loss": loss.run,
     "idle": idle.run,

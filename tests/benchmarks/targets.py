@@ -26,6 +26,7 @@ class Check:
         return {**vars(self.target), "measured": self.measured, "met": self.met}
 
 
+ATTEMPT_RATIO = Target("CPU per attempt, as a part of aiohttp's, concurrency 64, plain", "≤", 1 / 4, "")
 DRAIN_CPU = Target("CPU per CDR, draining, concurrency 64", "≤", 250, "µs")
 DRAIN_RATIO = Target("… as a part of the straightforward loop's", "≤", 1 / 8, "")
 DRAIN_OUTSIDE = Target("… outside the HTTP attempt", "≤", 80, "µs")

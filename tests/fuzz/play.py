@@ -58,7 +58,7 @@ def findings(results: Sequence[Result], client: Client) -> list[str]:
     """
     found = []
     for result in results:
-        is_delivered = 200 <= result.status <= 299  # noqa: PLR2004
+        is_delivered = 200 <= result.status <= 299
         written = result.written() + (result.written(HALF_ARRIVED) if client == "httpx" else [])
         if is_delivered and result.status not in written:
             found.append(f"delivered with {result.status}, but written: {written}")

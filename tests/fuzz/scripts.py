@@ -23,8 +23,24 @@ STATUS_LINES = st.builds(
     st.tuples(
         st.sampled_from([b"HTTP/1.1 ", b"HTTP/1.1 ", b"HTTP/1.1 ", b"HTTP/1.0 ", b"HTTP/1.9 ", b"HTTP/2.0 ", b"ICY "]),
         st.sampled_from(
-            [b"200", b"200", b"200", b"204", b"201", b"299", b"100", b"103", b"101", b"301", b"304", b"400", b"408"]
-            + [b"410", b"500", b"503", b"999", b"000", b"2000", b"20", b"2OO", b"-200", b"+200", b" 200", b""]
+            [
+                *(
+                    b"200",
+                    b"200",
+                    b"200",
+                    b"204",
+                    b"201",
+                    b"299",
+                    b"100",
+                    b"103",
+                    b"101",
+                    b"301",
+                    b"304",
+                    b"400",
+                    b"408",
+                ),
+                *(b"410", b"500", b"503", b"999", b"000", b"2000", b"20", b"2OO", b"-200", b"+200", b" 200", b""),
+            ]
         ),
         st.sampled_from([b" OK", b" OK", b"", b" ", b"  OK", b"\tOK", b" \xff", b" OK\r", b" 200 200", b"OK"]),
         st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"", b"\n\r"]),

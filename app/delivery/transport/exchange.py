@@ -160,8 +160,8 @@ def _watch(stream: httpcore.AsyncNetworkStream) -> None:
 
 def _has_unread(stream: httpcore.AsyncNetworkStream) -> bool:
     """Tell whether the kernel holds bytes for us. With TLS nobody can tell: they may be a session ticket."""
-    if stream.get_extra_info("ssl_object") is not None:
-        return False
     number = array("i", [0])
-    fcntl.ioctl(stream.get_extra_info("socket").fileno(), termios.FIONREAD, number)
+    with suppress(OSError, ValueError):  # it is closed
+        if stream.get_extra_info("ssl_object") is None:
+            fcntl.ioctl(stream.get_extra_info("socket").fileno(), termios.FIONREAD, number)
     return number[0] > 0
