@@ -1,8 +1,10 @@
 """The bytes of a request."""
 
+from typing import Final
+
 import httpx
 
-CLOSE = b"connection: close\r\n"
+CLOSE: Final = b"connection: close"
 
 
 def head_of(request: httpx.Request, *, keeps_alive: bool) -> bytes:
@@ -10,12 +12,14 @@ def head_of(request: httpx.Request, *, keeps_alive: bool) -> bytes:
 
     Raises LocalProtocolError where a line break would make one header into two.
     """
-    headers = request.headers.raw
+    lines = [name + b": " + value for name, value in request.headers.raw]
+    if not keeps_alive:
+        lines.append(CLOSE)
     start = b"%b %b HTTP/1.1\r\n" % (request.method.encode(), request.url.raw_path)
-    head = start + b"".join([b"%b: %b\r\n" % header for header in headers])
-    if head.count(b"\n") != len(headers) + 1 or head.count(b"\r") != len(headers) + 1:
+    head = start + b"\r\n".join(lines) + b"\r\n\r\n"
+    if not head.count(b"\n") == head.count(b"\r") == len(lines) + 2:
         raise httpx.LocalProtocolError("a header has a line break")
-    return head + b"\r\n" if keeps_alive else head + CLOSE + b"\r\n"
+    return head
 
 
 async def body_of(request: httpx.Request) -> bytes:

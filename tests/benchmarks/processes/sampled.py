@@ -22,7 +22,7 @@ LOOP = "event loop"
 # The innermost frame that is in one of these decides. asyncio's streams are only used by redis-py.
 PARTS = {
     "/app/delivery/endpoint.py": HTTP,
-    "/app/delivery/transport.py": HTTP,
+    "/app/delivery/transport/": HTTP,
     "/app/delivery/verdict.py": HTTP,
     "/site-packages/aiohttp/": HTTP,
     "/site-packages/httpx/": HTTP,
