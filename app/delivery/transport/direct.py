@@ -45,6 +45,9 @@ class DirectTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return once the status is known; the rest is in the stream. Raise nothing but httpx.TransportError.
 
+        A stream that is an httpx.ByteStream is whole: it need not be read or closed. All others must be both: an
+        answer that arrives together with a cancellation is returned, and its stream raises the cancellation.
+
         A receiver may close an idle connection just when we use it again. That says nothing about the request, so
         it is sent once more, at once.
         """

@@ -44,9 +44,9 @@ async def _ours(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Post]
             request = httpx.Request("POST", target, headers=headers, stream=httpx.ByteStream(body))
             async with asyncio.timeout(TIMEOUT):
                 response = await transport.handle_async_request(request)
-                async for _ in response.stream:  # type: ignore[union-attr]
-                    pass
-                await response.aclose()
+                if not isinstance(response.stream, httpx.ByteStream):  # else it is whole
+                    await response.aread()
+                    await response.aclose()
             return response.status_code
 
         yield post
