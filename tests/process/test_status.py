@@ -133,7 +133,7 @@ async def test_a_report_tells_no_secret_and_nothing_of_a_cdr(
     await client.rpush(source, b'{"number": "0825550142"}')
 
     async def reported() -> bytes | None:
-        value: bytes | None = await client.get(f"{integrator}:processing:cdr:report")
+        value: Any = await client.get(f"{integrator}:processing:cdr:report")
         return value if value and b"http_4xx" in value else None
 
     value = await eventually(reported)
