@@ -13,6 +13,7 @@ from app.delivery.verdict import Result
 from app.ops.letters_api import Letters
 from app.ops.observation import LaneView, Observation
 from app.ops.sampler import Lengths, Sample
+from app.telemetry import stderr
 from app.telemetry.metrics import BOUNDS, Durations, LaneMetrics, Origin
 
 PREFIX: Final = "cdr_forwarder"
@@ -53,6 +54,9 @@ class Exposition(Collector):
         yield _gauge("redis_memory_used_ratio", used, {} if ratio is None else {(): ratio})
         others = "Forwarders of other integrators that take from our source."
         yield _gauge("foreign_consumers", others, {(): observed.neighbours.foreign_consumers})
+        yield CounterMetricFamily(
+            f"{PREFIX}_log_lines_dropped", "Log lines that nobody read in time.", stderr.dropped()
+        )
         yield _gauge("build_info", "Always 1.", {(observed.identity.version,): 1}, ("version",))
 
 
