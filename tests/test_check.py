@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from app.lane.parking import FailingRecord
 from redis.asyncio import Redis
 
 from app.cli.check.redis import of_info
 from app.cli.check.settings import of_settings
 from app.config.values import redacted
 from app.demo.embedded import EmbeddedRedis
-from app.lane.parking import FailingRecord
 from tests.certificates import Authority
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, settings_from
