@@ -31,7 +31,7 @@ Run = Callable[[], Coroutine[Any, Any, None]]
 
 def sweeper_of(rig: Rig, arrivals: Arrivals | None = None) -> Sweeper:
     lane = rig.loops(Answers()).lane
-    return Sweeper(lane, arrivals or Arrivals(), 60)
+    return Sweeper(lane, Arrivals() if arrivals is None else arrivals, 60)
 
 
 def bodies(cdrs: list[Cdr]) -> list[bytes]:
