@@ -1,51 +1,122 @@
-"""Pushes, claims, deliveries, failures, crashes, sweeps and adoptions in any order, against a model."""
+"""Pushes, claims, deliveries, failures, crashes, sweeps and adoptions in any order, against a model.
+
+The real scripts, driven by `Queue`; one step at a time, and each ends.
+"""
 
 import asyncio
-import json
 from collections import Counter
+from itertools import count
 from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
-from app.lane.parking import Parking
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 from redis.asyncio import Redis
 
-from app.cdr import Cdr
+from app.cdr import NEVER_FAILED, Cdr, History, Origin
+from app.cli.reroute import Reroute
 from app.config.settings import Settings
 from app.dead_letters.letter import dead_letter
+from app.dead_letters.store import DeadStore, Letter
 from app.demo.embedded import EmbeddedRedis
-from app.errors import FencedError
+from app.errors import CommandError, FencedError
+from app.lane import exits
 from app.store.client import Link
-from app.store.keys import LaneKeys, Slot, all_slots, pending_of
-from app.store.lease import Ownership, has_lane
-from app.store.queue import HEAD, TAIL, Ack, Queue, Side
+from app.store.clock import RedisClock
+from app.store.keys import LaneKeys, Topology
+from app.store.lease import Lease, Owner, new_process_id
+from app.store.queue import Exchanged, Exit, Queue, Wanted
+from app.store.retry_set import Tokens, read_member
 from tests.harness import environment, settings_from
 
-PAYLOADS = [b"twin", b"one", b"\xff\x00", b""]
+PAYLOADS = [b"twin", b"one", b"\xff\x00", b"", b"cdr1 odd\nbody"]
 LANES = ["billing", "crm", "archive"]
 NOWHERE = "http://127.0.0.1:9/"
-SLOTS = 4
-MANY = 1000
+SLOTS = 16
+MANY = 10**6
+HOUR = 3600.0
 
 bodies = st.sampled_from(PAYLOADS)
 lanes = st.sampled_from(LANES)
-sides = st.sampled_from([HEAD, TAIL])
+modes = st.sampled_from(["passing", "probe", "shut"])
+
+
+class Lane:
+    """What one process knows of one lane: what it has in flight, as the service would."""
+
+    def __init__(self, queue: Queue, tokens: Tokens) -> None:
+        self.queue = queue
+        self.tokens = tokens
+        self.channel = queue.channel()
+        self.in_flight: list[Cdr] = []
+
+    async def exchange(self, leaving: list[Exit], wanted: Wanted) -> Exchanged:
+        done, _ = await self.queue.exchange(self.channel, leaving, wanted, HOUR)
+        assert done
+        self.in_flight += [Cdr(body) for body in done.claimed]
+        in_hand = {cdr.member for cdr in self.in_flight}
+        for member in done.handed_out:
+            if member not in in_hand:
+                history, body = read_member(member)
+                self.in_flight.append(Cdr(body, Origin.RETRY, history, member))
+        return done
+
+    @property
+    def in_processing(self) -> Counter[bytes]:
+        return Counter(cdr.body for cdr in self.in_flight if cdr.origin is not Origin.RETRY)
+
+
+class Process:
+    """One process: its slot, its lanes, and the short list that it distributes from."""
+
+    def __init__(self, link: Link, configured: Settings) -> None:
+        self.link = link
+        self.configured = configured
+        self.topology = Topology(configured)
+        self.lease = Lease(link, new_process_id(), configured)
+
+    async def start(self) -> "Process":
+        self.slot = await self.lease.take()
+        self._tokens = Tokens(self.lease.owner.id)
+        self.short = self._lane(self.topology.short)
+        self.lanes = {name: self._lane(keys) for name, keys in self.topology.lanes.items()}
+        return self
+
+    def _lane(self, keys: LaneKeys) -> Lane:
+        return Lane(
+            Queue(
+                link=self.link,
+                lease=self.lease,
+                clock=RedisClock(),
+                slot=keys.slot(self.slot.number),
+                keys=keys,
+                oldest="head",
+                horizon=HOUR,
+            ),
+            self._tokens,
+        )
+
+    async def holds(self) -> bool:
+        """Do what `Lease.keep` does: renew, or take the slot again, or lose it and forget everything."""
+        try:
+            if not await self.lease._renewed(self.slot):
+                await self.lease._retake(self.slot)
+        except FencedError:
+            return False
+        return True
 
 
 class Machine(RuleBasedStateMachine):
-    """Processes of one integrator on a Redis of their own keys; one step at a time, and each ends."""
+    """Processes of one integrator on a Redis of their own keys.
+
+    `owed`: for each lane what it was given and has neither acked nor lost to an operator's drop.
+    """
 
     server: ClassVar[EmbeddedRedis]
+    names: ClassVar[list[str]]
+    processes = Bundle("processes")
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,227 +125,97 @@ class Machine(RuleBasedStateMachine):
         self.client = Redis.from_url(self.server.url, protocol=2)
         self.links: list[Link] = []
         self.pushed: Counter[bytes] = Counter()
+        self.left_source: Counter[bytes] = Counter()
+        self.owed: dict[str, Counter[bytes]] = {name: Counter() for name in self.names}
+        self.delivered: dict[str, Counter[bytes]] = {name: Counter() for name in self.names}
+        self.acked: dict[str, Counter[bytes]] = {name: Counter() for name in self.names}
+        self.topology = Topology(self.configured(self.names))
+        self.numbers = count()
 
     def do(self, work: Any) -> Any:
         return self.runner.run(work)
 
-    def configured(self, *endpoints: str) -> Settings:
-        """Return the settings of a process with these endpoints; none is the one-lane case."""
-        urls = {f"endpoints__{name}__url": NOWHERE for name in endpoints}
-        single = "" if endpoints else NOWHERE
+    def configured(self, names: list[str]) -> Settings:
+        urls = {f"endpoints__{name}__url": NOWHERE for name in names if name != "webhook"}
+        single = "" if urls else NOWHERE
         return settings_from(environment(self.server.url, single, self.integrator, lease="600", **urls))
 
-    def owned(self, configured: Settings) -> tuple[Link, Ownership, Slot]:
-        """Start a process: it takes a slot."""
+    def begin(self, names: list[str]) -> Process:
+        configured = self.configured(names)
         link = Link(configured, uuid4().hex)
         self.links.append(link)
-        ownership = Ownership(link, uuid4().hex, configured)
-        return link, ownership, self.do(ownership.take())
-
-    def held(self, member: "Member | Process") -> bool:
-        """Do what `Ownership.keep` does: renew, or take the slot again, or lose it and forget everything."""
-        return bool(self.do(renewed(member.ownership, member.slot)))
-
-    async def elements(self, *keys: str) -> Counter[bytes]:
-        stored: list[Any] = [body for key in keys for body in await self.client.lrange(key, 0, -1)]
-        return Counter(stored)
-
-    def teardown(self) -> None:
-        for link in self.links:
-            self.do(link.aclose())
-        self.do(self.client.aclose())
-        self.runner.close()
-
-
-async def renewed(ownership: Ownership, slot: Slot) -> bool:
-    try:
-        if not await ownership._renewed(slot):
-            await ownership._retake(slot)
-    except FencedError:
-        return False
-    return True
-
-
-class Member:
-    """One process: its slot, and what it knows to be in flight."""
-
-    def __init__(self, link: Link, ownership: Ownership, slot: Slot, keys: LaneKeys) -> None:
-        self.ownership = ownership
-        self.slot = slot
-        self.queue = Queue(link, ownership, slot, keys, "head")
-        self.in_flight: list[bytes] = []
-
-
-class Forwarders(Machine):
-    """Several processes on the queue of one lane, each with what it knows to be in flight."""
-
-    members = Bundle("members")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys = self.configured().base_keys
-        self.delivered: Counter[bytes] = Counter()
-        self.acked: Counter[bytes] = Counter()
+        process: Process = self.do(Process(link, configured).start())
+        return process
 
     @rule(body=bodies, copies=st.integers(1, 3))
     def push(self, body: bytes, copies: int) -> None:
-        self.do(self.client.rpush(self.keys.pending, *[body] * copies))
+        self.do(self.client.rpush(self.topology.short.pending, *[body] * copies))
         self.pushed[body] += copies
 
-    @rule(target=members)
-    def start(self) -> Member:
-        return Member(*self.owned(self.configured()), self.keys)
+    # --- one lane of one process
 
-    @rule(member=members, claims=st.integers(1, 4))
-    def claim(self, member: Member, claims: int) -> None:
-        if self.held(member):
-            member.in_flight += self.do(member.queue.exchange([], claims, MANY)).claimed
+    def lane(self, process: Process, name: str) -> Lane | None:
+        """Return it while the process holds its lease."""
+        lane = process.lanes.get(name)
+        return lane if lane and self.do(process.holds()) else None
 
-    @rule(member=members)
-    def claim_and_lose_the_reply(self, member: Member) -> None:
-        if self.held(member):
-            self.do(member.queue.exchange([], 1, MANY))
+    def claim_in(self, process: Process, name: str, wanted: Wanted) -> None:
+        if lane := self.lane(process, name):
+            self.do(lane.exchange([], wanted))
 
-    @rule(member=members, side=sides, claims=st.integers(0, 2))
-    def deliver_and_ack(self, member: Member, side: Side, claims: int) -> None:
-        if not self.held(member) or not member.in_flight:
+    def lose_in(self, process: Process, name: str, wanted: Wanted) -> None:
+        """Claim, and have the reply lost: nobody knows what was brought."""
+        if lane := self.lane(process, name):
+            self.do(lane.queue.exchange(lane.channel, [], wanted, HOUR))
+
+    def settle_in(self, process: Process, name: str, way: str, number: int, delay: float, new: int) -> None:
+        lane = self.lane(process, name)
+        if not lane or not lane.in_flight:
             return
-        body = member.in_flight.pop(0)
-        self.delivered[body] += 1
-        done = self.do(member.queue.exchange([Ack(body, side, "")], claims, MANY))
-        self.acked[body] += done.acked
-        member.in_flight += done.claimed
+        cdr = lane.in_flight.pop(number % len(lane.in_flight))
+        self.delivered[name][cdr.body] += way == "ack"
+        done = self.do(lane.exchange([self.exit_of(lane, cdr, way, delay)], Wanted(new, 0, MANY)))
+        [found] = done.results
+        assert isinstance(found, bool | int)
+        if way == "ack" and found:
+            self.acked[name][cdr.body] += 1
+            self.owed[name][cdr.body] -= 1
 
-    @rule(member=members, side=sides)
-    def reject(self, member: Member, side: Side) -> None:
-        if self.held(member) and member.in_flight:
-            cdr = Cdr(member.in_flight.pop(0))
-            letter = dead_letter(cdr, "webhook", "rejected", 400)
-            self.do(member.queue.bury(cdr.body, side, cdr.webhook_id, letter))
+    def exit_of(self, lane: Lane, cdr: Cdr, way: str, delay: float) -> Exit:
+        history = History(cdr.history.attempts + 1, replayed=cdr.history.replayed)
+        letter = dead_letter(
+            cdr=cdr, endpoint="x", source="cdr", reason="rejected", status=400, answer=b"", history=history
+        )
+        return {
+            "ack": lambda: exits.ack(cdr),
+            "defer": lambda: exits.defer(cdr, history, delay, lane.tokens),
+            "dead letter": lambda: exits.dead_letter(cdr, letter),
+            "give back": lambda: exits.give_back(cdr),
+        }[way]()
 
-    @rule(member=members, side=sides)
-    def park(self, member: Member, side: Side) -> None:
-        if self.held(member) and member.in_flight:
-            cdr = Cdr(member.in_flight.pop(0))
-            failing = Parking(60, 0, 5).park(None, 1, None)
-            self.do(member.queue.park(cdr.body, side, cdr.webhook_id, failing))
+    def sweep_in(self, process: Process, name: str) -> None:
+        if lane := self.lane(process, name):
+            read: Any = self.client.lrange(lane.queue.slot.processing, 0, -1)
+            strays = Counter(self.do(read)) - lane.in_processing
+            lane.in_flight += [Cdr(body, Origin.STRAY, NEVER_FAILED) for body in strays.elements()]
 
-    @rule(member=members)
-    def sweep(self, member: Member) -> None:
-        if self.held(member):
-            page = Counter(self.do(member.queue.page(0, MANY, MANY)))
-            member.in_flight += (page - Counter(member.in_flight)).elements()
+    def expire_in(self, name: str) -> None:
+        """Time passes: what was handed out is visible to others again, and what was deferred is due."""
+        keys = self.topology.lane(name)
+        for key in (keys.retry, keys.retrying):
+            members: Any = self.do(self.client.zrange(key, 0, -1))
+            if members:
+                self.do(self.client.zadd(key, dict.fromkeys(members, 1)))
 
-    @rule(member=members, number=st.integers(1, SLOTS), most=st.integers(1, 3))
-    def adopt(self, member: Member, number: int, most: int) -> None:
-        if self.held(member) and number != member.slot.number:
-            self.do(member.queue.adopt(Slot(self.integrator, number), b"", most))
+    def replay_in(self, name: str, number: int) -> None:
+        keys = self.topology.lane(name)
+        letters: Any = self.do(self.client.lrange(keys.dead, 0, -1))
+        if letters:
+            link = Link(self.configured(self.names), "operator")
+            self.links.append(link)
+            assert self.do(DeadStore(link, keys).replay(Letter.read(letters[number % len(letters)])))
 
-    @rule(member=members)
-    def lease_ends(self, member: Member) -> None:
-        self.do(self.client.delete(member.slot.owner))
-
-    @rule(member=consumes(members))
-    def crash(self, member: Member) -> None:
-        self.do(self.client.delete(member.slot.owner))
-
-    @invariant()
-    def nothing_is_lost(self) -> None:
-        """Every CDR is in exactly one list, or was acked; and no ack goes without a completed delivery."""
-        assert self.pushed - self.acked == self.do(self.where())
-        assert not self.acked - self.delivered
-
-    async def where(self) -> Counter[bytes]:
-        lists = [self.keys.pending, *(slot.processing for slot in all_slots(self.integrator)[: SLOTS * 4])]
-        letters = await self.client.lrange(self.keys.dead, 0, -1)
-        return await self.elements(*lists) + Counter(_cdr(letter) for letter in letters)
-
-
-def _cdr(letter: Any) -> bytes:
-    stored: dict[str, str] = json.loads(letter)
-    return stored["cdr"].encode() if "cdr" in stored else b"\xff\x00"
-
-
-class Process:
-    """One process that distributes, and what it knows to be in flight on each of its lanes."""
-
-    def __init__(self, link: Link, ownership: Ownership, slot: Slot, configured: Settings) -> None:
-        self.ownership = ownership
-        self.slot = slot
-        self.source = Queue(link, ownership, slot, configured.base_keys, "head")
-        self.lanes = {
-            one.name: Queue(
-                link, ownership, configured.slots(one.name)[slot.number - 1], configured.lane_keys(one.name), "head"
-            )
-            for one in configured.endpoints
-        }
-        self.pendings = [configured.lane_keys(name).pending for name in self.lanes]
-        self.in_flight: dict[str, list[bytes]] = {name: [] for name in self.lanes}
-
-
-class Distributors(Machine):
-    """Several processes that distribute to lanes, not all with the same endpoints: a rolling change."""
-
-    processes = Bundle("processes")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.source = self.configured(*LANES).base_keys
-        self.given: dict[str, Counter[bytes]] = {name: Counter() for name in LANES}
-        self.acked: dict[str, Counter[bytes]] = {name: Counter() for name in LANES}
-        self.left_source: Counter[bytes] = Counter()
-
-    @rule(body=bodies, copies=st.integers(1, 3))
-    def push(self, body: bytes, copies: int) -> None:
-        self.do(self.client.rpush(self.source.pending, *[body] * copies))
-        self.pushed[body] += copies
-
-    @rule(target=processes, endpoints=st.sets(st.sampled_from(LANES), min_size=1).map(sorted))
-    def start(self, endpoints: list[str]) -> Process:
-        configured = self.configured(*endpoints)
-        return Process(*self.owned(configured), configured)
-
-    @rule(process=processes, most=st.integers(1, 4), most_pending=st.integers(1, 6), taking=st.sets(lanes))
-    def distribute(self, process: Process, most: int, most_pending: int, taking: set[str]) -> None:
-        if not self.held(process):
-            return
-        before = self.do(self.undistributed())
-        takes = [name in taking for name in process.lanes]
-        done = self.do(process.source.distribute(process.pendings, takes, most, MANY, most_pending))
-        gone = before - self.do(self.undistributed())
-        assert done.given == gone.total()
-        self.left_source += gone
-        for name in process.lanes:
-            self.given[name] += gone
-
-    @rule(process=processes)
-    def claim_from_the_source_and_lose_the_reply(self, process: Process) -> None:
-        if self.held(process):
-            move = self.client.lmove(self.source.pending, process.slot.processing, "LEFT", "RIGHT")
-            self.do(move)
-
-    @rule(process=processes, name=lanes, claims=st.integers(1, 4))
-    def claim(self, process: Process, name: str, claims: int) -> None:
-        if name in process.lanes and self.held(process):
-            process.in_flight[name] += self.do(process.lanes[name].exchange([], claims, MANY)).claimed
-
-    @rule(process=processes, name=lanes, side=sides)
-    def deliver_and_ack(self, process: Process, name: str, side: Side) -> None:
-        if process.in_flight.get(name) and self.held(process):
-            body = process.in_flight[name].pop(0)
-            done = self.do(process.lanes[name].exchange([Ack(body, side, "")], 0, MANY))
-            self.acked[name][body] += done.acked
-
-    @rule(process=processes, number=st.integers(1, SLOTS), name=st.none() | lanes)
-    def adopt(self, process: Process, number: int, name: str | None) -> None:
-        """As `Adoption` does: from the list of a slot whose owner is gone, or has no such lane."""
-        queue = process.source if name is None else process.lanes.get(name)
-        if queue is None or number == process.slot.number or not self.held(process):
-            return
-        orphan = Slot(self.integrator, number, name)
-        owner = self.do(self.client.get(orphan.owner)) or b""
-        if not has_lane(owner, name):
-            self.do(queue.adopt(orphan, owner, 2))
+    # --- a process
 
     @rule(process=processes)
     def lease_ends(self, process: Process) -> None:
@@ -284,20 +225,211 @@ class Distributors(Machine):
     def crash(self, process: Process) -> None:
         self.do(self.client.delete(process.slot.owner))
 
-    @invariant()
-    def nothing_is_lost(self) -> None:
-        """What was not distributed is in one list; what was is with every lane of the process that did it."""
-        assert self.pushed - self.left_source == self.do(self.undistributed())
-        for name in LANES:
-            assert self.given[name] - self.acked[name] == self.do(self.in_lane(name))
+    def adopt_in(self, process: Process, number: int, lane: Lane | None, most: int) -> None:
+        """As `Adopter` does: from the list of a slot whose owner is gone, or has no such lane."""
+        if lane is None or number == process.slot.number or not self.do(process.holds()):
+            return
+        orphan = lane.queue.keys.slot(number)
+        owner = self.do(self.client.get(orphan.owner)) or b""
+        if not Owner.read(owner).has_lane(orphan.endpoint):
+            self.do(lane.queue.adopt(lane.channel, orphan, owner, most, MANY))
 
-    async def undistributed(self) -> Counter[bytes]:
-        slots = all_slots(self.integrator)[: SLOTS * 4]
-        return await self.elements(self.source.pending, *(slot.processing for slot in slots))
+    # --- where everything is
+
+    async def elements(self, *keys: str) -> Counter[bytes]:
+        async with self.client.pipeline(transaction=False) as together:
+            for key in keys:
+                together.lrange(key, 0, -1)
+            lists = await together.execute()
+        return Counter(body for one in lists for body in one)
 
     async def in_lane(self, name: str) -> Counter[bytes]:
-        slots = all_slots(self.integrator, name)[: SLOTS * 4]
-        return await self.elements(pending_of(self.integrator, name), *(slot.processing for slot in slots))
+        keys = self.topology.lane(name)
+        lists = await self.elements(keys.pending, *_processing(keys))
+        for key in (keys.retry, keys.retrying):
+            lists.update(read_member(member)[1] for member in await self.client.zrange(key, 0, -1))
+        letters: list[Any] = await self.client.lrange(keys.dead, 0, -1)
+        lists.update(Letter.read(letter).cdr for letter in letters)
+        return lists
+
+    async def no_member_is_in_both_sets(self, name: str) -> bool:
+        keys = self.topology.lane(name)
+        retry, retrying = [set(await self.client.zrange(key, 0, -1)) for key in (keys.retry, keys.retrying)]
+        return not retry & retrying
+
+    def check_lanes(self) -> None:
+        """Each lane has exactly what it was given and has not acked; no ack goes without its own delivery."""
+        for name in self.names:
+            assert +self.owed[name] == self.do(self.in_lane(name)), name
+            assert not self.acked[name] - self.delivered[name]
+            assert self.do(self.no_member_is_in_both_sets(name))
+
+    def teardown(self) -> None:
+        for link in self.links:
+            self.do(link.aclose())
+        self.do(self.client.aclose())
+        self.runner.close()
+
+
+def _processing(keys: LaneKeys) -> list[str]:
+    return [slot.processing for slot in keys.slots()[:SLOTS]]
+
+
+ways = st.sampled_from(["ack", "defer", "dead letter", "give back"])
+delays = st.sampled_from([-1.0, HOUR])
+
+
+class Forwarders(Machine):
+    """Several processes on the queue of one lane; pending is the source."""
+
+    names: ClassVar = ["webhook"]
+
+    @rule(body=bodies, copies=st.integers(1, 3))
+    def push(self, body: bytes, copies: int) -> None:
+        super().push(body, copies)
+        self.owed["webhook"][body] += copies
+
+    @rule(target=Machine.processes)
+    def start(self) -> Process:
+        return self.begin(self.names)
+
+    @rule(process=Machine.processes, new=st.integers(0, 4), deferred=st.integers(0, 3))
+    def claim(self, process: Process, new: int, deferred: int) -> None:
+        self.claim_in(process, "webhook", Wanted(new, deferred, MANY))
+
+    @rule(process=Machine.processes, sha=st.just("0" * 40))
+    def probe(self, process: Process, sha: str) -> None:
+        self.claim_in(process, "webhook", Wanted(0, 1, MANY, early=sha))
+
+    @rule(process=Machine.processes, new=st.integers(0, 2), deferred=st.integers(0, 2))
+    def claim_and_lose_the_reply(self, process: Process, new: int, deferred: int) -> None:
+        self.lose_in(process, "webhook", Wanted(new, deferred, MANY))
+
+    @rule(process=Machine.processes, way=ways, number=st.integers(0, 9), delay=delays, new=st.integers(0, 2))
+    def settle(self, process: Process, way: str, number: int, delay: float, new: int) -> None:
+        self.settle_in(process, "webhook", way, number, delay, new)
+
+    @rule(process=Machine.processes)
+    def sweep(self, process: Process) -> None:
+        self.sweep_in(process, "webhook")
+
+    @rule()
+    def expire(self) -> None:
+        self.expire_in("webhook")
+
+    @rule(number=st.integers(0, 9))
+    def replay(self, number: int) -> None:
+        self.replay_in("webhook", number)
+
+    @rule(process=Machine.processes, number=st.integers(1, 4), most=st.integers(1, 3))
+    def adopt(self, process: Process, number: int, most: int) -> None:
+        self.adopt_in(process, number, process.lanes["webhook"], most)
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        self.check_lanes()
+
+
+class Distributors(Machine):
+    """Several processes that distribute to lanes, not all with the same endpoints: a rolling change."""
+
+    names: ClassVar = LANES
+
+    @rule(target=Machine.processes, names=st.sets(lanes, min_size=1).map(sorted))
+    def start(self, names: list[str]) -> Process:
+        return self.begin(names)
+
+    @rule(
+        process=Machine.processes,
+        most=st.integers(1, 4),
+        most_pending=st.integers(1, 6),
+        chosen=st.lists(modes, min_size=3, max_size=3),
+    )
+    def distribute(self, process: Process, most: int, most_pending: int, chosen: list[str]) -> None:
+        if not self.do(process.holds()):
+            return
+        before = self.do(self.undistributed())
+        named = list(zip(process.topology.lanes.values(), chosen, strict=False))
+        short = process.short
+        done = self.do(short.queue.distribute(short.channel, named, most, MANY, most_pending))
+        gone = before - self.do(self.undistributed())
+        assert done.given == gone.total()
+        self.left_source += gone
+        for name in process.lanes:
+            self.owed[name] += gone
+
+    @rule(process=Machine.processes)
+    def claim_from_the_source_and_lose_the_reply(self, process: Process) -> None:
+        if self.do(process.holds()):
+            self.do(self.client.lmove(self.topology.short.pending, process.slot.processing, "LEFT", "RIGHT"))
+
+    @rule(body=bodies, due=st.booleans())
+    def defer_under_a_former_configuration(self, body: bytes, due: bool) -> None:  # noqa: FBT001 - drawn
+        """One endpoint was configured: what it had deferred is distributed, and what it had in hand."""
+        key = self.topology.short.retry if due else self.topology.short.retrying
+        member = f"cdr1 former-{next(self.numbers)} 1 0 1 0 1 - 0 0\n".encode() + body
+        self.do(self.client.zadd(key, {member: 1}))
+        self.pushed[body] += 1
+
+    @rule(process=Machine.processes, name=lanes, new=st.integers(0, 4), deferred=st.integers(0, 3))
+    def claim(self, process: Process, name: str, new: int, deferred: int) -> None:
+        self.claim_in(process, name, Wanted(new, deferred, MANY))
+
+    @rule(process=Machine.processes, name=lanes, new=st.integers(0, 2), deferred=st.integers(0, 2))
+    def claim_and_lose_the_reply(self, process: Process, name: str, new: int, deferred: int) -> None:
+        self.lose_in(process, name, Wanted(new, deferred, MANY))
+
+    @rule(process=Machine.processes, name=lanes, way=ways, number=st.integers(0, 9), delay=delays)
+    def settle(self, process: Process, name: str, way: str, number: int, delay: float) -> None:
+        self.settle_in(process, name, way, number, delay, 0)
+
+    @rule(process=Machine.processes, name=lanes)
+    def sweep(self, process: Process, name: str) -> None:
+        self.sweep_in(process, name)
+
+    @rule(name=lanes)
+    def expire(self, name: str) -> None:
+        self.expire_in(name)
+
+    @rule(name=lanes, number=st.integers(0, 9))
+    def replay(self, name: str, number: int) -> None:
+        self.replay_in(name, number)
+
+    @rule(process=Machine.processes, number=st.integers(1, 4), name=st.none() | lanes)
+    def adopt(self, process: Process, number: int, name: str | None) -> None:
+        self.adopt_in(process, number, process.short if name is None else process.lanes.get(name), 2)
+
+    @rule(old=lanes, new=lanes)
+    def reroute(self, old: str, new: str) -> None:
+        """An operator moves what waits for an endpoint that is no longer configured; a live one is refused."""
+        if old == new:
+            return
+        configured = self.configured([name for name in LANES if name != old])
+        link = Link(configured, "operator")
+        self.links.append(link)
+        owners: list[Any] = [self.do(self.client.get(slot.owner)) for slot in self.topology.short.slots()[:SLOTS]]
+        is_live = any(old in Owner.read(owner).names for owner in owners if owner)
+        try:
+            self.do(Reroute(link, configured, old, new).run())
+            assert not is_live
+        except CommandError:
+            assert is_live
+        else:
+            self.owed[new] += +self.owed[old]
+            self.owed[old] = Counter()
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        """What was not distributed is in one key; what was is with every lane of the process that did it."""
+        assert self.pushed - self.left_source == self.do(self.undistributed())
+        self.check_lanes()
+
+    async def undistributed(self) -> Counter[bytes]:
+        short = self.topology.short
+        found = await self.elements(short.pending, *_processing(short))
+        for key in (short.retry, short.retrying):
+            found.update(read_member(member)[1] for member in await self.client.zrange(key, 0, -1))
+        return found
 
 
 @pytest.mark.timeout(180)
