@@ -243,11 +243,15 @@ class Machine(RuleBasedStateMachine):
             lists = await together.execute()
         return Counter(body for one in lists for body in one)
 
+    async def deferred(self, key: str) -> list[bytes]:
+        members: list[Any] = await self.client.zrange(key, 0, -1)
+        return [read_member(member)[1] for member in members]
+
     async def in_lane(self, name: str) -> Counter[bytes]:
         keys = self.topology.lane(name)
         lists = await self.elements(keys.pending, *_processing(keys))
         for key in (keys.retry, keys.retrying):
-            lists.update(read_member(member)[1] for member in await self.client.zrange(key, 0, -1))
+            lists.update(await self.deferred(key))
         letters: list[Any] = await self.client.lrange(keys.dead, 0, -1)
         lists.update(Letter.read(letter).cdr for letter in letters)
         return lists
@@ -428,7 +432,7 @@ class Distributors(Machine):
         short = self.topology.short
         found = await self.elements(short.pending, *_processing(short))
         for key in (short.retry, short.retrying):
-            found.update(read_member(member)[1] for member in await self.client.zrange(key, 0, -1))
+            found.update(await self.deferred(key))
         return found
 
 
