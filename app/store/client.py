@@ -130,6 +130,8 @@ class Link:
         """Send it until it is answered: only for what may be applied twice. tenacity drives the pauses."""
         try:
             return await self.call(command, send)
+        except OperatorRedisError:
+            await asyncio.sleep(self.timings.operator_pause)
         except RETRIED:
             pass  # made plain, since tenacity costs more than all else in a command that works
         return await AsyncRetrying(

@@ -12,6 +12,7 @@ from redis.exceptions import OutOfMemoryError
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, running, settings_from
@@ -48,7 +49,7 @@ def said() -> Iterator[list[EventDict]]:
 @pytest.fixture
 def full(redis: EmbeddedRedis, receiver: Receiver, integrator: str) -> dict[str, str]:
     """CDR_* variables of a forwarder on the Redis that is full."""
-    return environment(redis.url, receiver.url, integrator, webhook_attempts="1", sweep_interval="0.2")
+    return environment(redis.url, receiver.url, integrator, sweep_interval="0.2")
 
 
 async def fill(client: Redis, key: str, cdrs: Counter[bytes], limit: str = "") -> None:
@@ -61,7 +62,7 @@ async def fill(client: Redis, key: str, cdrs: Counter[bytes], limit: str = "") -
 
 
 def moody(receiver: Receiver) -> None:
-    """Reject what is poison, and take what is flaky at the second attempt."""
+    """Reject what is poison, and accept what is flaky at the second attempt."""
     refusals = +FLAKY
 
     def judge(body: bytes) -> int:
@@ -71,6 +72,10 @@ def moody(receiver: Receiver) -> None:
         return 503 if refusals[body] >= 0 else 204
 
     receiver.judge = judge
+
+
+def in_retry(integrator: str) -> list[str]:
+    return [f"{integrator}:retry:cdr", f"{integrator}:retrying:cdr"]
 
 
 async def dead_letters(client: Redis, key: str) -> Counter[bytes]:
@@ -88,13 +93,18 @@ async def test_a_full_redis_drains(
     processing: str,
     dead: str,
 ) -> None:
-    """From the start: the slot is taken; claims, acks, parks and dead letters go on until nothing is left."""
+    """From the start: the slot is taken; claims, acks, defers and dead letters go on until nothing is left."""
     moody(receiver)
     await fill(admin, source, ALL, limit)
-    async with running(settings_from(full)):
-        await eventually(lambda: gone(admin, source, processing, f"{integrator}:failing:cdr"))
-    assert receiver.bodies == BACKLOG + FLAKY
-    assert receiver.refusals == POISON + FLAKY
+    async with running(settings_from(full), Timings(patience=0.2)):
+        await eventually(lambda: gone(admin, source, processing))
+        # when: others are accepted, so that a rejection is the fault of what is rejected
+        await admin.config_set("maxmemory", "0")
+        await admin.rpush(source, "later")
+        await admin.config_set("maxmemory", NEVER_ENOUGH)
+        await eventually(lambda: gone(admin, source, processing, *in_retry(integrator)))
+    assert receiver.bodies == BACKLOG + FLAKY + Counter([b"later"])
+    assert POISON + POISON + FLAKY - receiver.refusals == Counter()
     assert await dead_letters(admin, dead) == POISON
 
 

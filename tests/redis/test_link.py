@@ -18,8 +18,10 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis, free_port
 from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.store.channel import Channel
 from app.store.client import Link, meaning
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.proxy import RedisProxy, nth
@@ -43,8 +45,8 @@ async def a_link() -> AsyncIterator[MakeLink]:
     """Make a link to a URL; all are closed at the end."""
     links: list[Link] = []
 
-    def make(url: str, name: str = "test", **variables: str) -> Link:
-        links.append(Link(settings_from(environment(url, NOWHERE, "test", **variables)), name))
+    def make(url: str, name: str = "test", timings: Timings | None = None, **variables: str) -> Link:
+        links.append(Link(settings_from(environment(url, NOWHERE, "test", **variables)), name, timings))
         return links[-1]
 
     yield make
@@ -223,7 +225,7 @@ async def _busy(link: Link) -> ForwarderError | None:
 
 async def test_a_claim_that_is_unblocked_with_an_error_will_pass(link: Link, own_client: Redis) -> None:
     """UNBLOCKED: what a demotion says to those that wait."""
-    waiting = asyncio.create_task(error_of(link, lambda: link.blocking.blmove("a", "b", 5, "LEFT", "RIGHT")))
+    waiting = asyncio.create_task(error_of(link, lambda: blmove(link)))
     blocked = await eventually(lambda: _blocked(own_client))
     await own_client.client_unblock(blocked, error=True)
     assert_known(await waiting)
@@ -269,12 +271,9 @@ async def test_a_redis_that_is_gone_is_away(link: Link, own_redis: EmbeddedRedis
     assert said[1]["after"] > 0
 
 
-async def test_a_redis_that_is_silent_is_away(
-    a_link: MakeLink, own_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_redis_that_is_silent_is_away(a_link: MakeLink, own_redis: EmbeddedRedis) -> None:
     """No reply within the deadline: it may have been applied."""
-    monkeypatch.setattr("app.store.client.REPLY_DEADLINE", 0.1)
-    link = a_link(own_redis.url)
+    link = a_link(own_redis.url, timings=Timings(reply_patience=0.1))
     await link.call("test", link.commands.ping)
     own_redis.process.send_signal(signal.SIGSTOP)
     error = await error_of(link, link.commands.ping)
@@ -297,10 +296,10 @@ async def test_an_error_is_told_once_and_its_end_too(link: Link, said: list[Even
 
 
 async def test_what_may_be_applied_twice_is_sent_until_it_is_answered(
-    link: Link, own_client: Redis, monkeypatch: pytest.MonkeyPatch
+    a_link: MakeLink, own_redis: EmbeddedRedis, own_client: Redis
 ) -> None:
     """A refusal, whoever has to cure it, is never the end."""
-    monkeypatch.setattr("app.store.client.OPERATOR_PAUSE", 0.02)
+    link = a_link(own_redis.url, timings=Timings(operator_pause=0.02))
     await own_client.set("key", "a string")
     work = asyncio.create_task(link.persist("test", lambda: link.commands.llen("key")))
     await eventually(lambda: "test" in link.refused)
@@ -311,11 +310,16 @@ async def test_what_may_be_applied_twice_is_sent_until_it_is_answered(
 # --- redis-py never sends anything twice
 
 
+async def blmove(link: Link) -> Any:
+    return await Channel(link, 9.0, link.claim_role).ask("BLMOVE", "source", "ours", "LEFT", "RIGHT", 4)
+
+
 RESENDABLE: dict[str, Callable[[Link], Awaitable[Any]]] = {
-    "BLMOVE": lambda link: link.blocking.blmove("source", "ours", 4, "LEFT", "RIGHT"),
+    "BLMOVE": blmove,
     "LMOVE": lambda link: link.commands.lmove("source", "ours", "LEFT", "RIGHT"),
     "LREM": lambda link: link.commands.lrem("source", 1, "twin"),
 }
+"""On a channel, and on the pool."""
 
 
 @pytest.mark.parametrize("command", RESENDABLE)
@@ -410,16 +414,14 @@ async def test_a_wrong_password_is_waited_for_slowly(
     integrator: str,
     source: str,
     said: list[EventDict],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An error event, one try for each pause, and all goes on when somebody has cured it."""
     pause = 0.3
-    monkeypatch.setattr("app.store.client.OPERATOR_PAUSE", pause)
     await own_client.config_set("requirepass", "right")
     await own_client.rpush(source, "cdr")
     async with RedisProxy(own_redis) as proxy:
         variables = environment(proxy.url, receiver.url, integrator, redis_password="new")
-        async with running(settings_from(variables)):
+        async with running(settings_from(variables), Timings(operator_pause=pause)):
             # given: refused logins
             await eventually(lambda: proxy.seen["AUTH"] == 1)
             first = time.monotonic()

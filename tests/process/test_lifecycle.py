@@ -1,9 +1,12 @@
 """How a forwarder starts, stops and dies: real processes, real signals."""
 
+import json
 import signal
+from collections import Counter
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -102,22 +105,81 @@ async def test_an_attempt_that_is_cut_off_is_not_lost(
     assert receiver.bodies[b"slow"] >= 1
 
 
-async def test_what_waits_between_attempts_is_left_at_once(
-    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
+async def test_what_waits_for_another_try_is_left_at_once(
+    start_child: StartChild,
+    variables: dict[str, str],
+    client: Redis,
+    receiver: Receiver,
+    source: str,
+    processing: str,
+    integrator: str,
 ) -> None:
     """A stop does not wait for a backoff; the next process goes on counting its attempts."""
+    retry, retrying = f"{integrator}:retry:cdr", f"{integrator}:retrying:cdr"
     receiver.status = 503
     await client.rpush(source, "unlucky")
     forwarder = await start_child(variables | FAILING, "run")
-    await eventually(lambda: receiver.refused)
+    await eventually(lambda: client.exists(retry))
     forwarder.signal(signal.SIGTERM)
     assert await forwarder.ended(deadline=5) == 0
-    assert await client.lrange(processing, 0, -1) == [b"unlucky"]
+    assert await gone(client, processing, retrying)
+    assert await client.zcard(retry) == 1
     assert not await client.exists(f"{processing}:owner")
     receiver.status = 204
+    members: Any = await client.zrange(retry, 0, -1)
+    await client.zadd(retry, dict.fromkeys(members, 0))
     await start_child(variables, "run")
-    await eventually(lambda: gone(client, processing))
-    assert [arrival.attempt for arrival in receiver.arrivals] == [1, 2]
+    await eventually(lambda: gone(client, retry, retrying))
+    assert [arrival.attempt for arrival in receiver.arrivals][-2:] == [
+        len(receiver.arrivals) - 1,
+        len(receiver.arrivals),
+    ]
+
+
+async def test_a_stop_gives_back_what_was_claimed_and_not_attempted_in_order(
+    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
+) -> None:
+    """It is pending again, the oldest first, before the attempts on the wire have ended."""
+    pushed = [b"cdr %d" % number for number in range(40)]
+    receiver.gate.clear()
+    await client.rpush(source, *pushed)
+    forwarder = await start_child(variables | {"CDR_WEBHOOK_CONCURRENCY": "8"}, "run")
+    await eventually(lambda: receiver.at_the_gate == 8)
+    await eventually(lambda: is_long(client, processing, 9))
+    forwarder.signal(signal.SIGTERM)
+    await eventually(lambda: holds_only(client, source, pushed[8:]))
+    assert await client.llen(processing) == 8
+    receiver.gate.set()
+    assert await forwarder.ended() == 0
+    assert receiver.bodies == Counter(pushed[:8])
+
+
+async def test_a_stop_gives_back_what_the_retry_set_had_handed_out(
+    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, integrator: str
+) -> None:
+    """Due at once, so that others need not wait for the end of its visibility; no attempt is made at a stop."""
+    retry, retrying = f"{integrator}:retry:cdr", f"{integrator}:retrying:cdr"
+    await client.zadd(retry, {f"cdr1 token-{number} 1 0 1 0 1 - 0 0\ncdr {number}": 1 for number in range(8)})
+    receiver.gate.clear()
+    forwarder = await start_child(variables | {"CDR_WEBHOOK_CONCURRENCY": "4"}, "run")
+    await eventually(lambda: receiver.at_the_gate == 4)
+    in_hand = await client.zcard(retrying)
+    forwarder.signal(signal.SIGTERM)
+    await eventually(lambda: forwarder.events("service.stopping"))
+    receiver.gate.set()
+    assert await forwarder.ended() == 0
+    assert in_hand >= 4
+    assert await gone(client, retrying)
+    assert (receiver.bodies.total(), await client.zcard(retry)) == (4, 4)
+
+
+async def is_long(client: Redis, key: str, length: int) -> bool:
+    """Tell whether a list has so many elements, or more."""
+    return bool(await client.llen(key) >= length)
+
+
+async def holds_only(client: Redis, key: str, wanted: list[bytes]) -> bool:
+    return bool(await client.lrange(key, 0, -1) == wanted)
 
 
 async def test_a_killed_forwarder_loses_nothing(
@@ -134,6 +196,35 @@ async def test_a_killed_forwarder_loses_nothing(
     await eventually(lambda: gone(client, source, processing, f"{processing}:2"))
     assert receiver.bodies[b"a"] >= 1
     assert receiver.bodies[b"b"] >= 2
+
+
+async def test_a_forwarder_frozen_past_its_lease_leaves_alone_what_is_anothers(
+    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
+) -> None:
+    """Thawed behind the end of its lease it acks nothing that its slot's new owner has, and takes another slot."""
+    receiver.gate.clear()
+    await client.rpush(source, "twin")
+    frozen = await start_child(variables | {"CDR_SWEEP_INTERVAL": "3600"}, "run")
+    await eventually(lambda: receiver.at_the_gate == 1)
+    frozen.signal(signal.SIGSTOP)
+    await eventually(lambda: gone(client, f"{processing}:owner"))
+    # given: another process in its slot, with a twin of what it is delivering
+    await client.set(f"{processing}:owner", somebody(source), px=60_000)
+    await client.hset(f"{processing}:ops", mapping={"owner": somebody(source)})
+    # when: it is thawed and its endpoint answers
+    frozen.signal(signal.SIGCONT)
+    receiver.gate.set()
+    await eventually(lambda: [event["slot"] for event in frozen.events("slot.taken")] == [1, 2])
+    await client.rpush(source, "new")
+    await eventually(lambda: receiver.bodies[b"new"])
+    # then: the list and the lease are as their owner left them
+    assert await client.lrange(processing, 0, -1) == [b"twin"]
+    assert await client.get(f"{processing}:owner") == somebody(source).encode()
+    assert frozen.events("slot.lost")
+
+
+def somebody(source: str) -> str:
+    return json.dumps({"id": "somebody", "host": "elsewhere", "source": source, "endpoints": {"webhook": ""}})
 
 
 async def test_a_forwarder_frozen_past_its_lease_loses_nothing(
@@ -218,9 +309,9 @@ async def test_a_crash_is_told_and_loses_nothing(
 def with_fault(directory: Path) -> dict[str, str]:
     """Return variables with which every Python process is started with a bug in it."""
     bug = "raise RuntimeError('out of cheese')"
-    code = f"import app.delivery.attempt\nasync def post(*_):\n    {bug}\napp.delivery.attempt.Attempt.post = post\n"
+    code = f"from app.delivery.attempt import Attempt\nasync def post(*_):\n    {bug}\nAttempt.post = post\n"
     (directory / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": f"{directory}:{Path(__file__).parent.parent}"}
+    return {"PYTHONPATH": f"{directory}:{Path(__file__).parent.parent.parent}"}
 
 
 async def test_another_installation_on_the_same_name_is_refused(

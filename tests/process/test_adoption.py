@@ -1,5 +1,6 @@
 """CDRs of processes that are gone are delivered by those that are left; those of the living are let be."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -13,10 +14,12 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.demo.embedded import EmbeddedRedis
-from app.lane.adoption import PAGE, Adoption
+from app.lane.adopter import Adopter
+from app.lane.arrivals import Arrivals
 from app.store.client import Link
-from app.store.keys import LaneKeys, Slot, all_slots
-from app.store.lease import Ownership
+from app.store.clock import RedisClock
+from app.store.keys import Slot, Topology
+from app.store.lease import Lease
 from app.store.queue import Queue
 from tests.conftest import StartChild
 from tests.harness import Child, eventually, gone, running, settings_from
@@ -24,21 +27,26 @@ from tests.proxy import RedisProxy, nth
 from tests.receiver import Receiver
 
 LEASE = 0.6
+PAGE = 256
+OWNER = '{"id": "somebody"}'
 
 
 @dataclass
 class Neighbour:
     """A process that looks for lists without owner; slot 7 is the other's."""
 
-    adoption: Adoption
+    adopter: Adopter
     own: Slot
     other: Slot
     redis: Redis
+    adopted: list[int]
 
     async def look(self) -> int:
-        """Look as soon as it is time to."""
-        await eventually(lambda: self.adoption.due)
-        return await self.adoption.look()
+        """Look once more, half a lease after the look before."""
+        again = time.monotonic() + LEASE / 2
+        found = await self.adopter.look()
+        await eventually(lambda: time.monotonic() >= again)
+        return found
 
     async def own_list(self) -> list[bytes]:
         elements: Any = await self.redis.lrange(self.own.processing, 0, -1)
@@ -48,17 +56,29 @@ class Neighbour:
 @pytest.fixture
 async def neighbour(variables: dict[str, str], client: Redis) -> AsyncIterator[Neighbour]:
     settings = settings_from(variables | {"CDR_LEASE": "600"})
-    link = Link(settings, "neighbour")
-    ownership = Ownership(link, "neighbour", settings)
-    own = await ownership.take()
-    queue = Queue(link, ownership, own, LaneKeys(settings.integrator, settings.source_key), "head")
-    yield Neighbour(Adoption(link, queue, own, "webhook", LEASE), own, Slot(settings.integrator, 7), client)
+    link, keys = Link(settings, "neighbour"), Topology(settings).short
+    lease = Lease(link, "neighbour", settings)
+    own = await lease.take()
+    lease.seconds = LEASE
+    queue = Queue(link=link, lease=lease, clock=RedisClock(), slot=own, keys=keys, oldest="head", horizon=600)
+    adopted: list[int] = []
+    adopter = Adopter(
+        link=link,
+        lease=lease,
+        queue=queue,
+        keys=keys,
+        arrivals=Arrivals(),
+        may_adopt=lambda: True,
+        adopted=adopted.append,
+        stopping=asyncio.Event(),
+    )
+    yield Neighbour(adopter, own, keys.slot(7), client, adopted)
     await link.aclose()
 
 
 @pytest.fixture
-def slots(integrator: str) -> list[Slot]:
-    return all_slots(integrator)
+def slots(variables: dict[str, str]) -> list[Slot]:
+    return Topology(settings_from(variables)).short.slots()
 
 
 @pytest.fixture
@@ -71,8 +91,8 @@ async def test_a_list_is_adopted_when_it_was_seen_twice_without_owner(neighbour:
     """Half a lease apart, and not before: its owner may be about to come back."""
     await neighbour.redis.rpush(neighbour.other.processing, "a", "b")
     first_look = time.monotonic()
-    assert await neighbour.look() == 0
-    assert await neighbour.adoption.look() == 0
+    assert await neighbour.adopter.look() == 0
+    assert await neighbour.adopter.look() == 0
     adopted = await eventually(neighbour.look)
     assert time.monotonic() - first_look >= LEASE / 2
     assert adopted == 2
@@ -82,7 +102,7 @@ async def test_a_list_is_adopted_when_it_was_seen_twice_without_owner(neighbour:
 async def test_a_list_with_a_live_owner_is_never_adopted(neighbour: Neighbour) -> None:
     """However often it is looked at."""
     await neighbour.redis.rpush(neighbour.other.processing, "theirs")
-    await neighbour.redis.set(neighbour.other.owner, "somebody")
+    await neighbour.redis.set(neighbour.other.owner, OWNER, px=60_000)
     assert [await neighbour.look() for _ in range(4)] == [0, 0, 0, 0]
     assert await neighbour.redis.lrange(neighbour.other.processing, 0, -1) == [b"theirs"]
 
@@ -91,7 +111,7 @@ async def test_an_owner_that_comes_back_is_let_be(neighbour: Neighbour) -> None:
     """Between two looks: the count begins anew."""
     await neighbour.redis.rpush(neighbour.other.processing, "theirs")
     assert await neighbour.look() == 0
-    await neighbour.redis.set(neighbour.other.owner, "somebody")
+    await neighbour.redis.set(neighbour.other.owner, OWNER, px=60_000)
     assert await neighbour.look() == 0
     await neighbour.redis.delete(neighbour.other.owner)
     assert await neighbour.look() == 0
@@ -99,10 +119,11 @@ async def test_an_owner_that_comes_back_is_let_be(neighbour: Neighbour) -> None:
 
 
 async def test_a_long_list_is_adopted_page_by_page(neighbour: Neighbour, said: list[EventDict]) -> None:
-    """One page after the other without a pause; an event for each."""
+    """One page after the other; an event for each, and the sweep is told."""
     await neighbour.redis.rpush(neighbour.other.processing, *range(2 * PAGE + 3))
     await eventually(neighbour.look)
-    assert [await neighbour.adoption.look() for _ in range(2) if neighbour.adoption.due] == [PAGE, 3]
+    assert [await neighbour.adopter.look() for _ in range(2)] == [PAGE, 3]
+    assert neighbour.adopted == [PAGE, PAGE, 3]
     assert await neighbour.own_list() == [str(number).encode() for number in range(2 * PAGE + 3)]
     adopted = [(event["from_slot"], event["adopted"]) for event in said if event["event"] == "cdrs.adopted"]
     assert adopted == [(7, PAGE), (7, PAGE), (7, 3)]

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from app.cdr import History
+from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
+from app.store.retry_set import member_of
 from tests.conftest import StartChild
 from tests.harness import Child, environment, eventually, gone, running, settings_from
 from tests.proxy import RedisProxy, nth
@@ -193,13 +196,11 @@ async def test_commands_that_arrive_late_are_applied_once(
     receiver: Receiver,
     source: str,
     processing: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The network falls silent several times, and hands over afterwards what was sent and given up meanwhile."""
-    monkeypatch.setattr("app.store.client.REPLY_DEADLINE", 0.2)
-    monkeypatch.setattr("app.store.queue.WAIT", 0.2)
+    impatient = Timings(reply_patience=0.2, claim_wait=0.2)
     await own_client.rpush(source, *TWINS.elements())
-    async with running(settings_from(away | {"CDR_REDIS_URL": proxy.url})):
+    async with running(settings_from(away | {"CDR_REDIS_URL": proxy.url}), impatient):
         for delivered in (100, 400, 700):
             await many_delivered(receiver, delivered)
             proxy.freeze()
@@ -226,7 +227,7 @@ async def test_a_redis_that_cannot_be_reached_is_tried_again(
     assert TWINS - receiver.bodies == Counter()
 
 
-@pytest.mark.parametrize("command", ["CLIENT SETNAME", "CLIENT SETINFO", "take", "exchange in vain"])
+@pytest.mark.parametrize("command", ["CLIENT SETNAME", "take", "settle_and_claim"])
 async def test_a_connection_that_is_reset_behind_a_reply_is_an_outage_like_others(
     command: str,
     own_client: Redis,
@@ -351,3 +352,64 @@ async def test_a_stop_that_cannot_ack_ends_with_the_grace(
     await start_child(away, "run")
     await eventually(lambda: gone(own_client, source, processing))
     assert FEW - receiver.bodies == Counter()
+
+
+# --- what was deferred during an outage of the endpoint
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+async def test_what_failed_in_an_outage_is_due_within_a_minute_of_its_end(
+    away: dict[str, str], own_client: Redis, receiver: Receiver, source: str, processing: str, integrator: str
+) -> None:
+    """Default pauses, and a backoff that may grow to an hour: twenty failures of an outage cost no more than one."""
+    failed = member_of(
+        "token-1", History(attempts=20, first_failed_at=1, last_failed_at=1, last_result="http_5xx"), b"a"
+    )
+    retry = f"{integrator}:retry:cdr"
+    receiver.status = 503
+    await own_client.zadd(retry, {failed: 0})
+    hour = {"CDR_WEBHOOK_BACKOFF": "1", "CDR_WEBHOOK_BACKOFF_MAX": "3600"}
+    async with running(settings_from(away | hour)):
+        await eventually(lambda: receiver.refusals[b"a"])
+        receiver.status = 204
+        await eventually(lambda: gone(own_client, retry, f"{integrator}:retrying:cdr"), deadline=70)
+    assert receiver.bodies == {b"a": 1}
+
+
+async def test_an_outage_that_the_breaker_never_saw_ends_for_what_was_deferred(
+    away: dict[str, str], own_client: Redis, receiver: Receiver, source: str, integrator: str
+) -> None:
+    """Three CDRs, fewer than open it: their pauses stay at the longest one of an outage, here half a second."""
+    receiver.status = 503
+    await own_client.rpush(source, "a", "b", "c")
+    hour = {"CDR_WEBHOOK_BACKOFF": "0.01", "CDR_WEBHOOK_BACKOFF_MAX": "3600"}
+    async with running(settings_from(away | hour), Timings(patience=0.5)):
+        await eventually(lambda: all(receiver.refusals[body] >= 12 for body in (b"a", b"b", b"c")), deadline=40)
+        receiver.status = 204
+        await eventually(lambda: receiver.bodies == {b"a": 1, b"b": 1, b"c": 1}, deadline=3)
+
+
+async def test_what_was_pending_at_the_end_of_an_outage_comes_oldest_first(
+    away: dict[str, str], own_client: Redis, receiver: Receiver, source: str, processing: str
+) -> None:
+    """Of either end of the list: what was claimed ahead and given back stands again where it stood."""
+    pushed = [b"cdr %d" % number for number in range(60)]
+    quick = Timings(first_probe=0.05, longest_probe=0.1, claim_wait=0.1, channels=1)
+    for oldest, newest_last in (("head", own_client.rpush), ("tail", own_client.lpush)):
+        receiver.arrivals.clear()
+        receiver.status = 503
+        await newest_last(source, *pushed)
+        one = away | {
+            "CDR_WEBHOOK_CONCURRENCY": "1",
+            "CDR_WEBHOOK_BREAKER_THRESHOLD": "2",
+            "CDR_SOURCE_OLDEST": oldest,
+        }
+        async with running(settings_from(one), quick) as service:
+            await eventually(lambda: service._lanes and service._lanes[0].lane.is_shut)
+            await eventually(lambda: len(receiver.arrivals) >= 5)
+            receiver.status = 204
+            await eventually(lambda: gone(own_client, source, processing))
+            await eventually(lambda: receiver.bodies == Counter(pushed))
+        first = [one.body for one in receiver.arrivals if one.attempt == 1]
+        assert first == pushed

@@ -14,6 +14,8 @@ from typing import Any, Final
 import pytest
 from redis.asyncio import Redis
 
+from app.cdr import History
+from app.store.retry_set import member_of
 from tests.conftest import StartChild
 from tests.harness import Child, eventually, gone
 from tests.receiver import Receiver
@@ -93,22 +95,37 @@ class Run:
         return {line["event"] for line in lines_of(self.child)}
 
 
+OLD: Final = History(
+    attempts=20,
+    strikes=5,
+    first_failed_at=1,
+    first_strike_at=1,
+    last_failed_at=1,
+    last_result="http_4xx",
+    first_rejected_at=1,
+)
+"""Of a CDR that is a dead letter when it fails once more, if others were accepted."""
+
+
 @pytest.fixture
 async def eventful(
     start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, integrator: str, source: str
 ) -> AsyncIterator[Run]:
     receiver.judge = judged
-    often = {"CDR_SWEEP_INTERVAL": "0.2", "CDR_WEBHOOK_BREAKER_THRESHOLD": "3"}
+    retry = f"{integrator}:retry:cdr"
+    chosen = {"CDR_SWEEP_INTERVAL": "0.2", "CDR_GIVE_UP_AFTER": "0.1", "CDR_WEBHOOK_BREAKER_THRESHOLD": "5"}
     async with user_of(client, integrator):
         await client.rpush(source, *BODIES.values())
-        child = await start_child(with_secrets(variables, integrator) | often, "run")
+        child = await start_child(with_secrets(variables, integrator) | chosen, "run")
         await eventually(lambda: len(child.events("cdr.deferred")) >= 4)
-        await client.rpush(source, b"after these " + MARK)
-        await eventually(lambda: len(child.events("cdr.delivered")) >= 5)
+        await eventually(lambda: len(child.events("cdr.delivered")) >= 4)
+        refused = [body for body in BODIES.values() if judged(body) != 204]
+        await client.zadd(retry, {member_of(f"old-{number}", OLD, body): 0 for number, body in enumerate(refused)})
+        await eventually(lambda: len(child.events("cdr.dead_lettered")) >= 4)
         await eventually(lambda: gone(client, source, f"{integrator}:processing:cdr"))
         receiver.status = 503
         receiver.judge = lambda _: receiver.status
-        await client.rpush(source, *(b"down %d " % number + MARK for number in range(3)))
+        await client.rpush(source, *(b"down %d " % number + MARK for number in range(8)))
         await eventually(lambda: child.events("endpoint.lost"))
         await stopped(child)
         yield Run(child)
@@ -116,7 +133,7 @@ async def eventful(
 
 async def test_no_line_holds_anything_of_a_cdr(eventful: Run) -> None:
     """Not at debug, not of one that fails, not in base64: they hold phone numbers."""
-    assert {"cdr.delivered", "cdr.deferred", "attempt.failed", "endpoint.lost"} <= eventful.names
+    assert {"cdr.delivered", "cdr.deferred", "cdr.dead_lettered", "attempt.failed", "endpoint.lost"} <= eventful.names
     assert MARK.decode() not in eventful.text
     for name, body in BODIES.items():
         assert base64.b64encode(body).decode() not in eventful.text, name
@@ -173,14 +190,14 @@ async def crashed(
 ) -> Child:
     """A forwarder with a bug in it, which meets a CDR."""
     code = (
-        "import app.delivery.attempt\n"
+        "from app.delivery.attempt import Attempt\n"
         "async def post(self, webhook_id, body, attempt):\n"
         "    copied = bytes(body)\n"
         "    raise RuntimeError('out of cheese')\n"
-        "app.delivery.attempt.Attempt.post = post\n"
+        "Attempt.post = post\n"
     )
     (tmp_path / "sitecustomize.py").write_text(code)
-    faulty = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent}", "CDR_LOG_FORMAT": request.param}
+    faulty = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent.parent}", "CDR_LOG_FORMAT": request.param}
     await client.rpush(source, BODIES["good"])
     child = await start_child(variables | faulty, "run")
     assert await child.ended() == 1
