@@ -78,7 +78,7 @@ class Letters:
         return found
 
     async def replay(self, asked: Asked) -> dict[str, Any]:
-        """Put CDRs back, as the newest that are pending."""
+        """Put CDRs into the retry set, to be delivered now."""
 
         async def one(store: DeadStore, letter: Letter) -> bool:
             if letter.damaged:
