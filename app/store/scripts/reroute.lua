@@ -22,7 +22,8 @@ end
 local function move(number)
   if ARGV[5] == 'letters' then
     local letter = redis.pcall('LMOVE', from, to, 'LEFT', 'RIGHT')
-    return failed(letter) and letter or (not letter and false) or nil
+    if not letter then return false end
+    return failed(letter) and letter or nil
   end
   local element = kind == 'zset' and redis.call('ZRANGE', from, 0, 0)[1] or kind == 'list' and redis.call('LINDEX', from, 0)
   if not element then return false end
