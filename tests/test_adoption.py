@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from app.lane.adoption import PAGE, Adoption
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.demo.embedded import EmbeddedRedis
-from app.lane.adoption import PAGE, Adoption
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot, all_slots
 from app.store.lease import Ownership

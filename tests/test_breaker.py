@@ -6,12 +6,12 @@ from collections import Counter
 from typing import Final
 
 import pytest
+from app.lane.parking import FailingRecord, now
 from redis.asyncio import Redis
 
 from app.cdr import Cdr
 from app.delivery.breaker import FIRST_PAUSE, GONE_PAUSE, LONGEST_PAUSE, Breaker
 from app.delivery.verdict import Kind, Verdict
-from app.lane.parking import FailingRecord, now
 from app.service import Service
 from tests.conftest import StartChild
 from tests.harness import eventually, gone, running, settings_from

@@ -6,15 +6,15 @@ from typing import Any, Final
 import httpx
 import pytest
 import respx
+from app.delivery.delivery import Delivery, Outcome
+from app.delivery.endpoint import Endpoint
+from app.lane.parking import FailingRecord, now
 from pydantic import SecretStr
 
 from app.cdr import Cdr
 from app.config.endpoint import EndpointSettings
 from app.delivery.breaker import Breaker
-from app.delivery.delivery import Delivery, Outcome
-from app.delivery.endpoint import Endpoint
 from app.delivery.verdict import Kind, Verdict
-from app.lane.parking import FailingRecord, now
 from app.telemetry.metrics import LaneMetrics
 from tests.harness import eventually
 

@@ -12,12 +12,12 @@ from typing import Any, Final
 import httpx
 import pytest
 import respx
+from app.delivery.endpoint import MOST_ANSWER_BYTES, Endpoint
 from pydantic import SecretStr, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.cdr import webhook_id
 from app.config.endpoint import EndpointSettings
-from app.delivery.endpoint import MOST_ANSWER_BYTES, Endpoint
 from app.delivery.verdict import Kind, Verdict
 from tests.http_faults import (
     NO_CONTENT,

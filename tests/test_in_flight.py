@@ -1,10 +1,10 @@
 """What is being delivered, counted."""
 
 import pytest
+from app.lane.parking import FailingRecord, now
 
 from app.cdr import Cdr
 from app.lane.in_flight import MOST_BYTES, InFlight
-from app.lane.parking import FailingRecord, now
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import Any, Final
 
 import pytest
+from app.lane.parking import FailingRecord
 from redis.asyncio import Redis
 
 from app.cdr import webhook_id
 from app.demo.embedded import EmbeddedRedis
-from app.lane.parking import FailingRecord
 from tests.harness import environment, eventually, gone, running, settings_from
 from tests.http_faults import NO_CONTENT, Behaviour, Connection, serve
 from tests.receiver import Receiver

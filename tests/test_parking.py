@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 import pytest
+from app.lane.parking import FailingRecord, Parking
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-from app.lane.parking import FailingRecord, Parking
 
 NOW: Final = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 HOUR: Final = timedelta(hours=1)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
+from app.lane.parking import Parking
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -24,7 +25,6 @@ from app.config.settings import Settings
 from app.dead_letters.letter import dead_letter
 from app.demo.embedded import EmbeddedRedis
 from app.errors import FencedError
-from app.lane.parking import Parking
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot, all_slots, pending_of
 from app.store.lease import Ownership, has_lane

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.lane.parking import FailingRecord
+from app.cdr import History
+from app.store.retry_set import member_of
 from tests.conftest import StartChild
 from tests.harness import eventually
 from tests.receiver import Receiver
@@ -36,8 +38,8 @@ async def seen(run: Run) -> dict[str, Any]:
     return found
 
 
-def failing(first: timedelta, following: timedelta) -> bytes:
-    return FailingRecord(NOW - first, 5, NOW + following).to_json()
+def deferred(number: int) -> bytes:
+    return member_of(f"t-{number}", History(attempts=3), b"cdr %d" % number)
 
 
 async def test_it_counts_what_is_in_each_list(run: Run, client: Redis, integrator: str, source: str) -> None:
@@ -53,29 +55,35 @@ async def test_it_counts_what_is_in_each_list(run: Run, client: Redis, integrato
     assert lane["processing"] == {"1": 2, "64": 3}
 
 
-async def test_it_tells_since_when_something_fails(run: Run, client: Redis, integrator: str) -> None:
-    """The oldest first failure, and the next try; a record that is damaged hides no other."""
-    key = f"{integrator}:failing:cdr"
-    await client.hset(key, "a", failing(timedelta(days=2), timedelta(minutes=30)))
-    await client.hset(key, "b", failing(timedelta(days=3), timedelta(minutes=50)))
-    await client.hset(key, "c", failing(timedelta(hours=1), timedelta(minutes=10)))
+async def test_it_tells_what_is_deferred_and_when_the_next_is_due(run: Run, client: Redis, integrator: str) -> None:
+    """Those that are handed out are among them; a member that no forwarder has written hides no other."""
+    due = {deferred(1): NOW + timedelta(minutes=30), deferred(2): NOW + timedelta(minutes=10)}
+    await client.zadd(f"{integrator}:retry:cdr", {member: when.timestamp() * 1000 for member, when in due.items()})
+    await client.zadd(f"{integrator}:retrying:cdr", {deferred(3): (NOW + timedelta(minutes=1)).timestamp() * 1000})
     [lane] = (await seen(run))["lanes"]
-    assert lane["failing"]["number"] == 3
-    assert datetime.fromisoformat(lane["failing"]["oldest_first_failed_at"]) == NOW - timedelta(days=3)
-    assert datetime.fromisoformat(lane["failing"]["next_try"]) == NOW + timedelta(minutes=10)
-    await client.hset(key, "d", "damaged")
+    assert (lane["deferred"]["number"], lane["deferred"]["handed_out"]) == (3, 1)
+    assert datetime.fromisoformat(lane["deferred"]["next_due"]) == NOW + timedelta(minutes=10)
+    await client.zadd(f"{integrator}:retry:cdr", {"put there by hand": "inf"})
     [lane] = (await seen(run))["lanes"]
-    assert lane["failing"]["number"] == lane["failing"]["looked_at"] == 4
+    assert lane["deferred"]["number"] == 4
 
 
-async def test_of_very_many_failures_it_looks_at_a_part(run: Run, client: Redis, integrator: str) -> None:
-    """And says so: a status must not be what blocks Redis."""
-    records: dict[Any, Any] = {str(number): failing(timedelta(days=1), timedelta(hours=1)) for number in range(15_000)}
-    await client.hset(f"{integrator}:failing:cdr", mapping=records)
+async def test_a_score_that_is_no_time_is_no_error(run: Run, client: Redis, integrator: str) -> None:
+    """Whatever somebody has put there."""
+    await client.zadd(f"{integrator}:retry:cdr", {"a": "inf"})
     [lane] = (await seen(run))["lanes"]
-    assert lane["failing"]["number"] == 15_000
-    assert 10_000 <= lane["failing"]["looked_at"] < 13_000
-    assert "looked at" in (await run())[1]
+    assert (lane["deferred"]["number"], lane["deferred"]["next_due"]) == (1, None)
+    await client.zadd(f"{integrator}:retry:cdr", {"b": "-inf"})
+    [lane] = (await seen(run))["lanes"]
+    assert (lane["deferred"]["number"], lane["deferred"]["next_due"]) == (2, None)
+
+
+async def test_very_many_deferred_ones_are_only_counted(run: Run, client: Redis, integrator: str) -> None:
+    """A status must not be what blocks Redis."""
+    later = (NOW + timedelta(hours=1)).timestamp() * 1000
+    await client.zadd(f"{integrator}:retry:cdr", {deferred(number): later for number in range(15_000)})
+    [lane] = (await seen(run))["lanes"]
+    assert lane["deferred"]["number"] == 15_000
 
 
 async def test_it_names_the_live_owners(
@@ -87,7 +95,8 @@ async def test_it_names_the_live_owners(
         await eventually(lambda child=forwarder: child.events("slot.taken"))  # type: ignore[misc]
     owners = (await seen(run))["owners"]
     assert [owner["slot"] for owner in owners] == [1, 2]
-    assert {int(owner["process"].split(":")[0]) for owner in owners} == {child.process.pid for child in forwarders}
+    assert {owner["host"] for owner in owners} == {socket.gethostname()}
+    assert len({owner["process"] for owner in owners}) == 2
     assert all(0 < owner["lease"] <= 2 and owner["source"] == source for owner in owners)
     assert all(owner["endpoints"] == ["webhook"] for owner in owners)
 
@@ -120,7 +129,9 @@ async def test_people_get_a_table(run: Run, client: Redis, source: str) -> None:
 
 async def test_what_somebody_wrote_as_owner_steers_no_terminal(run: Run, client: Redis, integrator: str) -> None:
     """It is shown, without its control characters."""
-    await client.set(f"{integrator}:processing:cdr:owner", json.dumps({"id": "\x1b[31mred:1", "endpoints": [1]}))
+    await client.set(
+        f"{integrator}:processing:cdr:owner", json.dumps({"id": "\x1b[31mred:1", "endpoints": {"\x1b[31mred": 1}})
+    )
     for arguments in [], ["--json"]:
         assert "\x1b[31mred" not in (await run(*arguments))[1]
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Literal
 
 import pytest
+from app.lane.parking import FailingRecord, now
+from app.lane.sweep import Sweep
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -16,8 +18,6 @@ from structlog.typing import EventDict
 
 from app.cdr import webhook_id
 from app.demo.embedded import EmbeddedRedis
-from app.lane.parking import FailingRecord, now
-from app.lane.sweep import Sweep
 from tests.harness import eventually, gone, running, settings_from
 from tests.proxy import RedisProxy
 from tests.receiver import Receiver
