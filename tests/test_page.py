@@ -17,7 +17,7 @@ from selenium.webdriver.support.select import Select
 from app.config.timings import Timings
 from app.demo.embedded import free_port
 from app.service import Service
-from tests.harness import eventually, running, settings_from
+from tests.harness import eventually, gone, running, settings_from
 from tests.receiver import Receiver
 
 TOKEN = "token-of-sixteen-characters"
@@ -101,13 +101,14 @@ async def some_dead(client: Redis, receiver: Receiver, service: Service, source:
     receiver.judge = lambda body: 400 if body.startswith(b"poison") else 204
     await client.rpush(source, *[b'poison {"number": "0825550142", "n": %d}' % each for each in range(number)])
     await eventually(lambda: len(receiver.refusals) == number)
-    await client.rpush(source, b"accepted")
-    await eventually(partial(are_dead, client, service._topology.short.dead, number))
+
+    async def are_dead() -> bool:
+        await client.rpush(source, b"accepted")  # between two rejections of each
+        return int(await client.llen(service._topology.short.dead)) == number
+
+    await eventually(are_dead)
+    await eventually(partial(gone, client, source))
     receiver.arrivals.clear()
-
-
-async def are_dead(client: Redis, dead: str, number: int) -> bool:
-    return int(await client.llen(dead)) == number
 
 
 async def test_it_says_that_all_is_well(page: Page, client: Redis, receiver: Receiver, source: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
-"""Seconds: upper bounds of the buckets. Before the last is also what was parked, and taken in the end."""
+"""Seconds: upper bounds of the buckets."""
 
 Origin = Literal["own", "orphan"]
 """Of a CDR that was found in processing: our own list, or that of a process that is gone."""
