@@ -218,7 +218,7 @@ async def test_a_crash_is_told_and_loses_nothing(
 def with_fault(directory: Path) -> dict[str, str]:
     """Return variables with which every Python process is started with a bug in it."""
     bug = "raise RuntimeError('out of cheese')"
-    code = f"import app.endpoint\nasync def post(*_):\n    {bug}\napp.endpoint.Endpoint.post = post\n"
+    code = f"import app.delivery.attempt\nasync def post(*_):\n    {bug}\napp.delivery.attempt.Attempt.post = post\n"
     (directory / "sitecustomize.py").write_text(code)
     return {"PYTHONPATH": f"{directory}:{Path(__file__).parent.parent}"}
 

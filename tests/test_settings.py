@@ -12,6 +12,7 @@ from app.config.environment import load_settings, log_format_of, variable_names
 from app.config.settings import Settings
 from app.config.values import redacted
 from app.errors import ConfigurationError
+from app.store.keys import Topology
 
 URL = {"CDR_WEBHOOK_URL": "http://127.0.0.1:9000/cdr"}
 IN_CLUSTER = {"CDR_REDIS_URL": "redis+cluster://a,b"}
@@ -381,13 +382,12 @@ def two(**variables: str) -> dict[str, EndpointSettings]:
 
 def test_each_endpoint_has_its_own_keys_and_one_alone_has_the_short_ones() -> None:
     """What was built on the short keys goes on to work for one endpoint."""
-    several = load_settings(TWO | {"CDR_INTEGRATOR": "acme"}, dotenv=None)
-    assert several.lane_keys("crm").pending == "acme:crm:pending:cdr"
-    assert several.slots("crm")[1].processing == "acme:crm:processing:cdr:2"
-    assert several.slots()[1].processing == "acme:processing:cdr:2"
-    alone = load(CDR_INTEGRATOR="acme")
-    assert alone.lane_keys("webhook") == alone.base_keys
-    assert alone.slots("webhook") == alone.slots()
+    several = Topology(load_settings(TWO | {"CDR_INTEGRATOR": "acme"}, dotenv=None))
+    assert several.lane("crm").pending == "acme:crm:pending:cdr"
+    assert several.lane("crm").slot(2).processing == "acme:crm:processing:cdr:2"
+    assert several.short.slot(2).processing == "acme:processing:cdr:2"
+    alone = Topology(load(CDR_INTEGRATOR="acme"))
+    assert alone.lane("webhook") == alone.short
 
 
 def test_endpoints_share_defaults_and_may_differ() -> None:
@@ -502,5 +502,5 @@ def test_the_log_format_is_known_before_the_settings_are(variables: dict[str, st
 def test_in_a_cluster_all_keys_share_the_slot_of_the_source(source: str, namespace: str) -> None:
     """Scripts move between them, and a source with a hash tag lends us that tag."""
     settings = load(CDR_REDIS_URL="redis+cluster://a,b:7001", CDR_INTEGRATOR="acme", CDR_SOURCE_KEY=source)
-    assert settings.slots()[0].processing == f"{namespace}:processing:cdr"
+    assert Topology(settings).short.slot(1).processing == f"{namespace}:processing:cdr"
     assert settings.redis_place.seeds == (("a", 6379), ("b", 7001))

@@ -59,7 +59,6 @@ class EndpointSettings(BaseModel):
     url: Annotated[SecretStr, AfterValidator(http_url)]
     timeout: Seconds = 15
     connect_timeout: Seconds = 5
-    attempts: Annotated[int, Field(ge=1)] = 5
     backoff: Seconds = 0.5
     backoff_max: Seconds = 3600
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 32
