@@ -35,7 +35,10 @@ class Settler:
             lane.metrics.was_delivered()
             self._outage.end()
         else:
+            was_held = lane.gate.held_for
             lane.gate.record_failure(cdr, began, verdict, strike=strike)
+            if lane.gate.held_for and not was_held:
+                events.endpoint_held(lane.endpoint, lane.gate.held_for)
             self._outage.note(verdict, down=not lane.gate.breaker.is_closed)
             events.attempt_failed(
                 lane.endpoint, cdr.webhook_id, settlement.history.attempts, verdict.result, verdict.status
