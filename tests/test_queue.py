@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import pytest
+from app.lane.parking import FailingRecord, now
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -18,7 +19,6 @@ from app.config.settings import Settings
 from app.dead_letters.letter import dead_letter
 from app.demo.embedded import EmbeddedRedis
 from app.errors import OperatorRedisError
-from app.lane.parking import FailingRecord, now
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot
 from app.store.lease import Ownership

@@ -72,7 +72,8 @@ class Channel:
         try:
             return await self.ask("EVALSHA", script.sha, *words, weight=weight)
         except refusals.NoScriptError:
-            return await self.ask("EVAL", script.text, *words, weight=weight)
+            await self.ask("SCRIPT", "LOAD", script.text)
+            return await self.ask("EVALSHA", script.sha, *words, weight=weight)
 
     async def ask(self, *words: Word, weight: int = 0) -> Any:
         """Send one command and return its reply. Raises what redis-py raises, and TimeoutError."""

@@ -8,10 +8,10 @@ import resource
 import sys
 
 import uvloop
+from app.delivery.endpoint import Endpoint
 
 from app.cdr import Cdr
 from app.config.environment import load_settings
-from app.delivery.endpoint import Endpoint
 from app.delivery.verdict import Kind
 from tests.benchmarks.cdrs import cdrs
 
