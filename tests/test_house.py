@@ -33,7 +33,9 @@ ANYBODYS: Final = {"cdr", "errors"}
 
 KNOWS: Final = {
     "httpx": {"delivery"},
-    "aiohttp": {"delivery", "ops"},
+    "aiohttp": {"ops"},
+    "httptools": {"delivery"},
+    "httpcore": {"delivery"},
     "prometheus_client": {"ops"},
     "redis": {"store", "demo"},
     "structlog": {"telemetry"},

@@ -72,7 +72,7 @@ class Attempt:
         ]
         if self._keys:
             headers.append((b"webhook-signature", signature(self._keys, webhook_id, timestamp, body)))
-        return httpx.Request("POST", self._url, headers=headers, content=body)
+        return httpx.Request("POST", self._url, headers=headers, stream=httpx.ByteStream(body))
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -26,6 +26,7 @@ LOST: Final = (refusals.ConnectionError, refusals.TimeoutError, OSError)
 """What redis-py raises where no answer came."""
 
 Place = Literal["", "retry", "dead", "pending"]
+PUTTING: Final = {"": "ack", "retry": "defer", "dead": "dead-letter", "pending": "give back"}
 Held = Literal["processing", "retry", "hand"]
 
 
@@ -159,7 +160,9 @@ class Queue:
             return None, True
         if not lost:
             self._clock.note(sent, time.monotonic(), reply[0])
-        return self._exchanged(reply), lost
+        done = self._exchanged(reply)
+        self._tell_of_refusals(exits, done.results)
+        return done, lost
 
     def _exchanged(self, reply: list[Any]) -> Exchanged:
         _, next_due, claim_refusal, hand_refusal, results, claimed, handed_out, pending, deferred = reply
@@ -174,6 +177,13 @@ class Queue:
             deferred=deferred,
             refused=bool(claim_refusal),
         )
+
+    def _tell_of_refusals(self, exits: Sequence[Exit], results: Sequence[bool | str]) -> None:
+        refusals: dict[str, str] = {}
+        for one, result in zip(exits, results, strict=True):
+            refusals[one.place] = result if isinstance(result, str) else refusals.get(one.place, "")
+        for place, refusal in refusals.items():
+            self._link.note_refusal(f"{PUTTING[place]} {self.keys.endpoint or ''}".strip(), refusal)
 
     async def page(self, channel: Channel, most: int, budget: Budget) -> list[bytes]:
         """Return the first elements of our processing list; at least one where there is one."""

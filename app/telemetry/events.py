@@ -4,13 +4,14 @@ info is normal, warning will recover by itself, error needs a person. No CDR con
 """
 
 import logging
-import sys
 import time
 from collections import deque
 from typing import Any, Final, Literal
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from app.telemetry import stderr
 
 Level = Literal["warning", "error"]
 
@@ -26,11 +27,17 @@ recent: Final[deque[dict[str, Any]]] = deque(maxlen=50)
 
 
 def configure(level: str, form: Literal["json", "console"]) -> None:
-    """Write events of `level` and above to standard error, one line each."""
+    """Write events of `level` and above to standard error, one line each.
+
+    From then on, nothing that is written there can block or end the process: lines pass through a bounded queue.
+    """
+    stream = stderr.queued(lines_dropped)
     renderers: dict[str, list[Processor]] = {
         "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
         # Not the pretty traceback: it shows local variables, and those hold CDRs.
-        "console": [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)],
+        "console": [
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ],
     }
     structlog.configure(
         processors=[
@@ -40,9 +47,17 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
             *renderers[form],
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Library(logging.WARNING)], force=True)
+
+
+class _Library(logging.Handler):
+    """Makes events of what libraries log, so that each line is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        library_reported(record)
 
 
 def _remember(_: object, method: str, event: EventDict) -> EventDict:
@@ -58,6 +73,47 @@ def keep_silent() -> None:
 
 def service_started(version: str, integrator: str, source: str, endpoints: dict[str, str]) -> None:
     log.info("service.started", version=version, integrator=integrator, source=source, endpoints=endpoints)
+
+
+def lines_dropped(number: int) -> None:
+    log.warning("log.dropped", number=number, advice="whoever reads standard error was too slow, or away")
+
+
+def library_reported(record: logging.LogRecord) -> None:
+    told = log.error if record.levelno >= logging.ERROR else log.warning
+    told("library.reported", library=record.name, message=record.getMessage(), exc_info=record.exc_info)
+
+
+def configuration_refused(problem: str) -> None:
+    log.error("configuration.refused", problem=problem)
+
+
+def redis_unusable(error: str) -> None:
+    log.error("redis.unusable", error=error)
+
+
+def redis_unverified() -> None:
+    log.warning(
+        "redis.unverified",
+        advice="CDR_REDIS_URL has ssl_cert_reqs=none or ssl_check_hostname=false: others could take the place of Redis",
+    )
+
+
+def operator_token_unencrypted(address: str) -> None:
+    log.warning(
+        "operator_token.unencrypted",
+        address=address,
+        advice="the operator server has no TLS: others on the network may read CDR_OPS_TOKEN; "
+        "set CDR_OPS_HOST to 127.0.0.1, or encrypt what is in front of it",
+    )
+
+
+def operator_server_unavailable(address: str, error: str, advice: str) -> None:
+    log.error("operator_server.unavailable", address=address, error=error, advice=advice)
+
+
+def operator_server_listening(address: str) -> None:
+    log.info("operator_server.listening", address=address)
 
 
 def endpoint_unverified(endpoint: str) -> None:
@@ -188,6 +244,14 @@ def cdr_dead_lettered(endpoint: str, webhook_id: str, reason: str, status: int |
 
 def endpoint_gone(endpoint: str) -> None:
     log.error("endpoint.gone", endpoint=endpoint, advice="it answers 410: is the URL still right? tried every hour")
+
+
+def bytes_unasked(endpoint: str) -> None:
+    log.error(
+        "endpoint.bytes_unasked",
+        endpoint=endpoint,
+        advice="it sent bytes that answer no request; set KEEP_ALIVE=false, so that they cannot be taken for an answer",
+    )
 
 
 def dead_letters_expired(endpoint: str, number: int) -> None:

@@ -46,6 +46,6 @@ end
 local function refused_on(scratch, commands)
   for _, command in ipairs(commands) do
     local reply = redis.pcall(unpack(command, 1, #command))
-    if failed(reply) then return reply.err end
+    if failed(reply) then return command[1] .. ': ' .. reply.err end -- 6.2 does not name it
   end
 end
