@@ -13,6 +13,10 @@ FOREIGN_ERRORS: Final = (OSError, RuntimeError)
 """What event loops raise of a connection. uvloop raises RuntimeError where a transport closed under it."""
 
 
+WORDS: Final[dict[type[Exception], str]] = {ConnectionRefusedError: "refused", ConnectionResetError: "reset"}
+"""The usual word, where the system says more than anybody needs."""
+
+
 class NameResolutionError(httpx.ConnectError):
     """The name of the endpoint, or of its proxy, has no address."""
 
@@ -98,5 +102,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def reason(error: Exception) -> str:
     """Say what happened in the words of the system or of TLS, which quote no secret."""
+    for kind, word in WORDS.items():
+        if isinstance(error, kind):
+            return word
     text = getattr(error, "verify_message", None) or getattr(error, "reason", None)
     return str(text or getattr(error, "strerror", None) or type(error).__name__)
