@@ -49,7 +49,8 @@ def retry(integrator: str) -> str:
 
 async def waiting(client: Redis, retry: str) -> list[bytes]:
     """Return the CDRs in a retry set."""
-    return [read_member(member)[1] for member in await client.zrange(retry, 0, -1)]
+    members: list[Any] = await client.zrange(retry, 0, -1)
+    return [read_member(member)[1] for member in members]
 
 
 @pytest.fixture
@@ -238,8 +239,8 @@ async def test_what_dies_again_meanwhile_is_not_replayed_again(run: Any, client:
 
 async def reject(client: Redis, retry: str, dead: str) -> None:
     while True:
-        _, member, _ = await client.bzpopmin(retry, 0)
-        await client.rpush(dead, letter(read_member(member)[1]))
+        popped: Any = await client.bzpopmin(retry, 0)
+        await client.rpush(dead, letter(read_member(popped[1])[1]))
 
 
 async def number_of(client: Redis, key: str, number: int) -> bool:

@@ -47,7 +47,7 @@ def cdr_in(raw: bytes | str) -> bytes:
 
 async def replayed(client: Redis, keys: LaneKeys) -> list[bytes]:
     """Return the CDRs in the retry set; each is marked as replayed, without a history, and due."""
-    members = await client.zrangebyscore(keys.retry, "-inf", await now_ms(client))
+    members: list[Any] = await client.zrangebyscore(keys.retry, "-inf", await now_ms(client))
     assert len(members) == await client.zcard(keys.retry)
     read = [read_member(member) for member in members]
     assert {history for history, _ in read} <= {History(replayed=True)}

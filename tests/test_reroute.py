@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -53,7 +54,7 @@ async def leave_behind(client: Redis, integrator: str, number: int = 3) -> list[
 async def in_retry_set(client: Redis, key: str) -> list[bytes]:
     """Return the CDRs in a retry set; each of them is due, and marked as replayed."""
     seconds, microseconds = await client.time()
-    members = await client.zrangebyscore(key, "-inf", seconds * 1000 + microseconds // 1000)
+    members: list[Any] = await client.zrangebyscore(key, "-inf", seconds * 1000 + microseconds // 1000)
     assert len(members) == await client.zcard(key)
     read = [read_member(member) for member in members]
     assert all(history.replayed for history, _ in read)
@@ -83,7 +84,8 @@ async def test_what_was_deferred_keeps_its_history(run: Run, client: Redis, inte
     await client.zadd(f"{integrator}:crm:retrying:cdr", {member_of("a-2", history, b"handed out"): 10**15})
     await client.zadd(f"{integrator}:crm:retry:cdr", {b"put there by hand": 5})
     assert await run("crm", "bi") == (0, "3 CDRs and 0 dead letters moved from crm to bi\n")
-    found = [read_member(member) for member in await client.zrange(f"{integrator}:bi:retry:cdr", 0, -1)]
+    members: list[Any] = await client.zrange(f"{integrator}:bi:retry:cdr", 0, -1)
+    found = [read_member(member) for member in members]
     moved = replace(history, replayed=True)
     assert {body: kept for kept, body in found} == {
         b"deferred\n\xff": moved,
