@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from app.lane.adoption import PAGE
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
