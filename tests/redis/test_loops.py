@@ -22,7 +22,7 @@ from app.store.keys import LaneKeys
 from app.store.retry_set import member_of
 from tests.harness import eventually
 from tests.redis.conftest import Deny, OpenRig
-from tests.redis.rig import Answers, Rig
+from tests.redis.rig import Answers, Rig, acl
 
 FAILED = History(attempts=1, first_failed_at=1, last_failed_at=1)
 REFUSED = Verdict(Kind.TRANSIENT, "connect")
@@ -255,7 +255,7 @@ async def test_a_refused_settlement_stays_in_flight_and_is_repeated(limited_rig:
         loops._sweeper.soon()
         await eventually(lambda: loops.lane.outbox._refused and loops.lane.outbox._refused[0][2].tries > 1)
         assert loops.lane.in_flight.number == 1
-        await rig.redis.execute_command("ACL", "SETUSER", rig.settings.integrator, "+lrem")
+        await acl(rig.redis, "SETUSER", rig.settings.integrator, "+lrem")
         await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
         await eventually(lambda: not loops.lane.in_flight.number)
     assert answers.bodies == [b"acked"]

@@ -13,7 +13,7 @@ for i = FIRST, #KEYS, 2 do refused = refused or wrong_type(KEYS[i], 'list') or w
 if refused then return refused end
 -- Without these a refusal half-way could not be undone.
 local missing = refused_on(scratch, {{'LPOP', scratch}, {'RPOP', scratch}, {'ZREM', scratch, ''}})
-if false then return redis.error_reply(missing) end
+if missing then return redis.error_reply(missing) end
 local now = now_ms()
 begin()
 
