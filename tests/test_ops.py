@@ -23,6 +23,7 @@ from tests.harness import environment, eventually, gone, running, settings_from
 from tests.receiver import Receiver
 
 TOKEN: Final = "token-of-sixteen-characters"
+GOOD_CDR: Final = b"accepted"
 SECRET_CDR: Final = b'{"number": "0825550142"}'
 NAMES: Final = {
     *("claimed_total", "delivered_total", "attempts_total", "attempt_duration_seconds"),
@@ -88,7 +89,7 @@ async def metrics_of(ask: Ask) -> dict[tuple[str, ...], float]:
 
 @pytest.fixture
 async def dead(client: Redis, receiver: Receiver, service: Service, source: str) -> list[bytes]:
-    """Three CDRs that the endpoint has rejected, and takes from now on."""
+    """Three CDRs that the endpoint has rejected twice, while it accepted another; it accepts them from now on."""
     bodies = [SECRET_CDR, b"two", b"\xff three"]
     await become_dead(bodies, client, receiver, service, source)
     receiver.judge = lambda _: 204
@@ -237,7 +238,7 @@ async def test_what_is_in_flight_is_seen(
 ) -> None:
     """With those of it that wait for a worker."""
     receiver.gate.clear()
-    await client.rpush(source, *[b"cdr %d" % number for number in range(40)])
+    await client.rpush(source, *[b"cdr %d" % number for number in range(100)])
     await eventually(lambda: receiver.at_the_gate == 32)
     lane = "webhook", "cdr"
     found = await metrics_when(ask, lambda found: found["processing_length", *lane] == found["in_flight", *lane] > 0)
@@ -327,9 +328,9 @@ async def test_an_endpoint_that_asks_for_time_is_put_into_words(service: Service
 
 
 async def test_an_endpoint_that_fails_some_is_put_into_words(
-    client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
+    client: Redis, receiver: Receiver, watched: dict[str, str], source: str, ask: Ask
 ) -> None:
-    """Parked CDRs, and no outage."""
+    """Deferred CDRs, and a breaker that is closed."""
     receiver.judge = lambda body: 503 if body == b"hopeless" else 204
     await client.rpush(source, b"hopeless")
 

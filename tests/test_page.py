@@ -64,6 +64,10 @@ class Page:
     async def open(self) -> None:
         await asyncio.to_thread(self.browser.get, self.url)
 
+    async def leave(self) -> None:
+        """Ask nothing more of a service that is about to stop."""
+        await asyncio.to_thread(self.browser.get, "about:blank")
+
     async def text(self, selector: str = "body") -> str:
         """Return what an element shows, read in one step: the page replaces its elements at each refresh."""
         script = "return document.querySelector(arguments[0])?.innerText ?? ''"
@@ -87,9 +91,11 @@ class Page:
 @pytest.fixture
 async def page(browser: webdriver.Chrome, service: Service) -> AsyncIterator[Page]:
     page = Page(browser, service)
+    await page.complaints()  # of a former test
     await page.open()
     yield page
     assert await page.complaints() == []
+    await page.leave()
 
 
 async def some_dead(client: Redis, receiver: Receiver, service: Service, source: str, number: int) -> None:

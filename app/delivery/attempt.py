@@ -77,12 +77,13 @@ class Attempt:
 
 async def _read(response: httpx.Response) -> bytes:
     """Read a little of the answer, so that its connection can be used again; return its first bytes."""
+    if isinstance(response.stream, httpx.ByteStream):  # it is whole, and its connection is free
+        return b"".join(response.stream)[:KEPT_ANSWER_BYTES]
     kept, read = b"", 0
     try:
         async for chunk in cast("httpx.AsyncByteStream", response.stream):
             read += len(chunk)
-            if len(kept) < KEPT_ANSWER_BYTES:
-                kept = (kept + chunk)[:KEPT_ANSWER_BYTES]
+            kept = (kept + chunk)[:KEPT_ANSWER_BYTES]
             if read > MOST_ANSWER_BYTES:
                 break
     finally:

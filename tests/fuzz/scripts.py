@@ -126,4 +126,11 @@ def connections(draw: st.DrawFn) -> Script:
     return (*steps, draw(ENDS))
 
 
-SCENES = st.lists(connections(), min_size=1, max_size=4).map(tuple)
+@st.composite
+def late_answers(draw: st.DrawFn) -> Script:
+    """Answer well, and then again without having been asked, at about the time of the next request."""
+    steps = [READ, Step("send", draw(PLAIN)), *[Step("turn")] * draw(st.integers(0, 12)), Step("send", draw(BYTES))]
+    return (*steps, *[READ] * draw(st.integers(0, 1)), draw(ENDS))
+
+
+SCENES = st.lists(st.one_of(connections(), late_answers()), min_size=1, max_size=4).map(tuple)

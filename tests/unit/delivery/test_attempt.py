@@ -12,12 +12,12 @@ from typing import Any, Final
 import httpx
 import pytest
 import respx
-from app.delivery.endpoint import MOST_ANSWER_BYTES, Endpoint
 from pydantic import SecretStr, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.cdr import webhook_id
 from app.config.endpoint import EndpointSettings
+from app.delivery.attempt import MOST_ANSWER_BYTES, Attempt
 from app.delivery.verdict import Kind, Verdict
 from tests.http_faults import (
     NO_CONTENT,
@@ -46,9 +46,9 @@ def settings(url: str = URL, **overrides: Any) -> EndpointSettings:
 
 
 @asynccontextmanager
-async def endpoint(url: str, **overrides: Any) -> AsyncIterator[Endpoint]:
+async def endpoint(url: str, **overrides: Any) -> AsyncIterator[Attempt]:
     """An endpoint over real sockets."""
-    made = Endpoint(settings(url, **overrides))
+    made = Attempt(settings(url, **overrides))
     try:
         yield made
     finally:
@@ -59,7 +59,7 @@ async def sent(url: str = URL, *, body: bytes = BODY, attempt: int = 1, **overri
     """Return the one request that an attempt makes."""
     router = respx.Router()
     route = router.post(url__regex=".*").respond(stream=httpx.ByteStream(b""), status_code=204)
-    one = Endpoint(settings(url, **overrides), httpx.MockTransport(router.async_handler))
+    one = Attempt(settings(url, **overrides), httpx.MockTransport(router.async_handler))
     await one.post(webhook_id(body), body, attempt)
     assert route.call_count == 1
     request: httpx.Request = route.calls.last.request
