@@ -368,6 +368,37 @@ async def _has_blocked(client: Redis, number: int) -> bool:
     return bool((await client.info("clients"))["blocked_clients"] == number)
 
 
+# --- the master changes
+
+
+WAITING: dict[str, Callable[[Link], Awaitable[Any]]] = {
+    "a channel": RESENDABLE["BLMOVE"],
+    "the pool": lambda link: link.commands.blmove("source", "ours", 4, "LEFT", "RIGHT"),
+}
+
+
+@pytest.mark.parametrize("where", WAITING)
+async def test_connections_in_use_leave_a_master_that_was_replaced(
+    where: str, a_link: MakeLink, own_redis: EmbeddedRedis, own_client: Redis
+) -> None:
+    """It goes on taking what they send for a while, and forgets it: what waits there is given up at once."""
+    link = a_link(own_redis.url, timings=Timings(master_look=0.02))
+    masters = iter([("first", 1), ("first", 1)])
+
+    async def locate() -> tuple[str, int]:
+        return next(masters, ("second", 2))
+
+    link._locate = locate
+    waiting = asyncio.create_task(error_of(link, lambda: WAITING[where](link)))
+    await eventually(lambda: _has_blocked(own_client, 1))
+    watching = asyncio.create_task(link.watch_master())
+    async with asyncio.timeout(2):
+        error = await waiting
+    watching.cancel()
+    assert isinstance(error, TransientRedisError)
+    assert error.away
+
+
 # --- how it is reached
 
 
