@@ -310,7 +310,7 @@ async def test_rehearsal(rig: Rig) -> None:
             "lindex",
             "llen",
         ),
-        *("rpop", "lpop", "lrem", "hset", "hget", "hgetall", "hdel", "zadd", "zscore", "zcard", "zrange"),
+        *("rpop", "lpop", "lrem", "hset", "hget", "hgetall", "hlen", "hdel", "zadd", "zscore", "zcard", "zrange"),
         *("zrangebyscore", "zrevrangebyscore", "zrem", "del", "blmove"),
     ],
 )
