@@ -46,13 +46,13 @@ def test_reject_statuses_are_those_of_the_endpoint() -> None:
 @pytest.mark.parametrize("status", [301, 401, 404, 408, 425, 429, 500, 503])
 def test_any_transient_answer_may_ask_to_be_left_alone(status: int) -> None:
     """Retry-After is heard wherever the CDR is to be tried again."""
-    assert verdict_of(status, REJECTS, "7").hold == 7
+    assert verdict_of(status, REJECTS, "7").retry_after == 7
 
 
 @pytest.mark.parametrize("status", [204, 400])
 def test_what_is_final_holds_nothing(status: int) -> None:
     """Retry-After of an answer after which this CDR is not sent again means nothing."""
-    assert verdict_of(status, REJECTS, "7").hold is None
+    assert verdict_of(status, REJECTS, "7").retry_after is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 LONGEST_HOLD: Final = 600.0
 HOLDING: Final = frozenset({429, 503})
-"""The statuses whose Retry-After asks for time."""
+"""The statuses whose Retry-After holds the endpoint; that of others concerns the CDR alone."""
 
 GONE: Final = 410
 ABOUT_THE_ENDPOINT: Final = frozenset({401, 403, 404, GONE, 429})
@@ -29,16 +29,21 @@ class Kind(StrEnum):
 class Verdict:
     """What came of one attempt.
 
-    `hold`: seconds for which the endpoint asks for time. `answer`: the first bytes of an answer that is not 2xx.
+    `retry_after`: seconds for which the endpoint asks for time. `answer`: the first bytes of an answer that is not 2xx.
     `detail`: what failed where there was no answer.
     """
 
     kind: Kind
     result: Result
     status: int | None = None
-    hold: float | None = None
+    retry_after: float | None = None
     answer: bytes = b""
     detail: str = ""
+
+    @property
+    def hold(self) -> float:
+        """Seconds for which nothing at all may be attempted; 0: what it says concerns this CDR alone."""
+        return self.retry_after or 0.0 if self.status in HOLDING else 0.0
 
     @property
     def is_about_the_cdr(self) -> bool:
@@ -58,8 +63,7 @@ def verdict_of(status: int, reject_statuses: frozenset[int], retry_after: str | 
         return Verdict(Kind.DELIVERED, "success", status)
     if status in reject_statuses:
         return Verdict(Kind.REJECTED, _result(status), status, answer=answer)
-    hold = hold_of(retry_after) if status in HOLDING else None
-    return Verdict(Kind.TRANSIENT, _result(status), status, hold, answer)
+    return Verdict(Kind.TRANSIENT, _result(status), status, hold_of(retry_after), answer)
 
 
 def _result(status: int) -> Result:

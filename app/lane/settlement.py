@@ -46,7 +46,7 @@ class Rules:
             case Kind.REJECTED:
                 return Settlement("defer", history, max(self._backoff(history), self._until_final(history, now)))
             case Kind.TRANSIENT:
-                return Settlement("defer", history, max(self._backoff(history), verdict.hold or 0.0))
+                return Settlement("defer", history, max(self._backoff(history), verdict.retry_after or 0.0))
             case _:
                 assert_never(verdict.kind)
 

@@ -240,7 +240,7 @@ async def drips_after_500(connection: Connection) -> None:
 
 async def test_an_error_whose_body_drips_for_ever_is_that_error() -> None:
     """The status decides, and not the timeout that came after it; Retry-After is heard too."""
-    assert await verdict_on(drips_after_500, timeout=0.5) == Verdict(Kind.TRANSIENT, "http_5xx", 500)
+    assert await verdict_on(drips_after_500, timeout=0.5) == Verdict(Kind.TRANSIENT, "http_5xx", 500, 7)
 
 
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200", b"HTTP/1.1 100 Continue\r\n\r\n"])

@@ -11,7 +11,7 @@ from app.delivery.verdict import Kind, Verdict
 from tests.harness import eventually
 
 REFUSED = Verdict(Kind.TRANSIENT, "connect")
-HELD = Verdict(Kind.TRANSIENT, "http_4xx", 429, hold=30)
+HELD = Verdict(Kind.TRANSIENT, "http_4xx", 429, 30)
 FAILED_AT_5 = History(attempts=1, last_failed_at=5)
 
 

@@ -81,7 +81,7 @@ def test_waits_for_the_rest_of_the_minute() -> None:
 
 def test_retry_after_is_the_least() -> None:
     """However short the backoff."""
-    held = Verdict(Kind.TRANSIENT, "http_4xx", 429, hold=90)
+    held = Verdict(Kind.TRANSIENT, "http_4xx", 429, 90)
     assert RULES.settle(Cdr(b"cdr"), held, NOW, strike=False).delay >= 90
 
 
