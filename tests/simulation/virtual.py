@@ -1,0 +1,102 @@
+"""Replaces clocks and chance of the interpreter while a simulation runs, and puts them back."""
+
+import contextlib
+import datetime
+import os
+import random
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from itertools import count
+from random import Random
+from typing import Any, Final
+from unittest.mock import patch
+
+from tests.simulation.loop import SimulatedLoop
+from tests.simulation.process import PROCESS
+
+EPOCH: Final = 1_750_000_000.0
+"""Unix time at which every simulation begins."""
+
+OURS: Final = ("app",)
+
+EACH_PROCESS: Final[dict[str, Callable[[], Any]]] = {"app.store.queue:operation_numbers": lambda: count(1)}
+"""Module-level state that a real process has for itself."""
+
+
+class _ForEachProcess:
+    """Stands for a module-level iterator: each process has one of its own."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: dict[object, Any] = {}
+
+    def __next__(self) -> Any:
+        process = PROCESS.get()
+        if process not in self._made:
+            self._made[process] = self._make()
+        return next(self._made[process])
+
+
+@contextlib.contextmanager
+def virtual(loop: SimulatedLoop, seed: int) -> Iterator[None]:
+    """Let `time`, `datetime`, `random`, `uuid`, `secrets` and `os.urandom` follow the loop and the seed."""
+    chance = Random(f"urandom {seed}")
+    state = random.getstate()
+    random.seed(f"random {seed}")
+
+    def wall_clock() -> float:
+        process = PROCESS.get()
+        return EPOCH + loop.time() + (process.skew if process else 0.0)
+
+    def nanoseconds(clock: Callable[[], float]) -> Callable[[], int]:
+        return lambda: int(clock() * 1e9)
+
+    replaced: list[tuple[Any, str, Any]] = [
+        *((time, name, loop.time) for name in ("monotonic", "perf_counter")),
+        *((time, f"{name}_ns", nanoseconds(loop.time)) for name in ("monotonic", "perf_counter")),
+        (time, "time", wall_clock),
+        (time, "time_ns", nanoseconds(wall_clock)),
+        *((module, name, chance.randbytes) for module, name in ((os, "urandom"), (random, "_urandom"))),
+        (socket, "gethostname", _host_name),
+        (os, "getpid", lambda: 1),
+        *_datetimes(_datetime_class(wall_clock)),
+        *_for_each_process(),
+    ]
+    with contextlib.ExitStack() as stack:
+        stack.callback(random.setstate, state)
+        for where, name, what in replaced:
+            stack.enter_context(patch.object(where, name, what))
+        yield
+
+
+def _host_name() -> str:
+    process = PROCESS.get()
+    return f"host-{process.name}" if process else "host"
+
+
+def _datetime_class(clock: Callable[[], float]) -> type[datetime.datetime]:
+    class VirtualDatetime(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> "VirtualDatetime":
+            return cls.fromtimestamp(clock(), tz)
+
+    return VirtualDatetime
+
+
+def _datetimes(virtual_class: type[datetime.datetime]) -> Iterator[tuple[Any, str, Any]]:
+    """Yield each module of ours that has imported the class: its `now` cannot be replaced."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in OURS and getattr(module, "datetime", None) is datetime.datetime:
+            yield module, "datetime", virtual_class
+
+
+def _for_each_process() -> Iterator[tuple[Any, str, Any]]:
+    for place, make in EACH_PROCESS.items():
+        module_name, _, name = place.partition(":")
+        with contextlib.suppress(ImportError):
+            module = import_module(module_name)
+            if hasattr(module, name):
+                yield module, name, _ForEachProcess(make)
