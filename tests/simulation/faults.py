@@ -107,7 +107,18 @@ def _redis_freeze(world: World, fault: Fault) -> None:
 def _full(world: World, fault: Fault) -> None:
     _matters(world, fault, when=_is_busy(world))
     world.redis.engine.full = True
-    world.after(fault.lasts, setattr, world.redis.engine, "full", False)
+    world.after(fault.lasts, _has_room, world)
+
+
+def _has_room(world: World) -> None:
+    world.redis.engine.full = world.swamped
+
+
+def _swamp(world: World, fault: Fault) -> None:
+    """What waits fills the memory: there is room only when all of it has been delivered."""
+    if _is_busy(world):
+        _matters(world, fault)
+        world.swamped = world.redis.engine.full = True
 
 
 def _failover(world: World, fault: Fault) -> None:
@@ -212,6 +223,7 @@ BEGIN: Final[dict[str, Callable[[World, Fault], None]]] = {
     "redis restart": _redis_restart,
     "redis freeze": _redis_freeze,
     "full": _full,
+    "swamp": _swamp,
     "failover": _failover,
     "clock": _clock,
     "right": _right,
@@ -230,7 +242,8 @@ def end_all(world: World) -> None:
         world.restart_redis(0)
     _thaw(world, world.redis.process)
     engine = world.redis.engine
-    engine.full = engine.read_only = False
+    engine.read_only = False
+    _has_room(world)
     engine.denied.clear()
     for key in engine.keys():
         _remove_wrong(world, key)

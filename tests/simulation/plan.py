@@ -24,6 +24,9 @@ RIGHTS: Final = ("lrem", "rpush", "lmove", "blmove", "lpop", "rpop", "hset", "hd
 
 PACKETS: Final = ("cut", "hole", "late", "split")
 
+PROMPT: Final = 45.0
+"""Seconds in which a mild run is over: less than the pause between two sweeps."""
+
 GOOD, TWIN, POISON, EMPTY, LARGE, BINARY = "good", "twin", "poison", "empty", "large", "binary"
 
 
@@ -85,6 +88,8 @@ class Plan:
     packets: dict[str, float] = field(default_factory=dict)
     """How often a write to the network suffers: cut, hole, late, split."""
     mood: str = "good"
+    patience: float = 7200.0
+    """Seconds within which everything must have drained after the faults have ended."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -111,6 +116,10 @@ def plan_of(seed: int) -> Plan:
         settings["WEBHOOK_RATE_LIMIT"] = str(chance.choice((1, 5, 20)))
     if chance.random() < 0.2:
         settings["WEBHOOK_BREAKER_THRESHOLD"] = str(chance.choice((1, 2, 5)))
+    faults = tuple(_faults(chance, duration, services, endpoints))
+    mood = chance.choice(("good", "good", "varied", "sloppy", "flaky"))
+    packets = _packets(chance)
+    pushes = tuple(_pushes(chance, duration))
     return Plan(
         seed=seed,
         services=services,
@@ -122,11 +131,21 @@ def plan_of(seed: int) -> Plan:
         redis_latency=chance.choice((0.0002, 0.0002, 0.002, 0.03, 0.2)),
         bandwidth=chance.choice((1e8, 1e8, 1e8, 1e6)),
         duration=duration,
-        pushes=tuple(_pushes(chance, duration)),
-        faults=tuple(_faults(chance, duration, services, endpoints)),
-        packets=_packets(chance),
-        mood=chance.choice(("good", "good", "varied", "sloppy", "flaky")),
+        pushes=pushes,
+        faults=faults,
+        packets=packets,
+        mood=mood,
+        patience=PROMPT if _is_mild(faults, packets, mood) and not _has_odd(pushes) else 7200.0,
     )
+
+
+def _is_mild(faults: tuple[Fault, ...], packets: dict[str, float], mood: str) -> bool:
+    """Tell whether nothing happens that anybody has to wait for: only single replies are lost."""
+    return not faults and mood != "flaky" and packets.keys() <= {"cut", "split"} and packets.get("cut", 0) <= 0.01
+
+
+def _has_odd(pushes: tuple[Push, ...]) -> bool:
+    return any(push.kind == POISON for push in pushes)
 
 
 def _pushes(chance: Random, duration: float) -> list[Push]:
@@ -155,7 +174,7 @@ def _packets(chance: Random) -> dict[str, float]:
 
 def _faults(chance: Random, duration: float, services: int, endpoints: int) -> list[Fault]:
     makers = (
-        *(_kill, _kill, _freeze, _freeze, _stop, _partition, _redis_restart, _redis_freeze, _full),
+        *(_kill, _kill, _freeze, _freeze, _stop, _partition, _redis_restart, _redis_freeze, _full, _swamp),
         *(_failover, _clock, _right, _type, _flush, _kick, _mood, _mood, _mood, _unplug, _operator),
     )
     some = chance.sample(makers, chance.choice((0, 1, 2, 3, 5)))
@@ -198,6 +217,10 @@ def _redis_freeze(chance: Random, at: float, *_: int) -> Fault:
 
 def _full(chance: Random, at: float, *_: int) -> Fault:
     return Fault(at, "full", _lasting(chance))
+
+
+def _swamp(_: Random, at: float, *__: int) -> Fault:
+    return Fault(at, "swamp")
 
 
 def _failover(chance: Random, at: float, *_: int) -> Fault:

@@ -35,8 +35,6 @@ INTEGRATOR: Final = "cdr-forwarder"
 SOURCE: Final = "enigma:notifications:cdr"
 REDIS_HOST: Final = "10.0.0.1"
 
-PATIENCE: Final = 7200.0
-"""Virtual seconds within which everything must have drained after the faults have ended."""
 TRICKLE: Final = 15.0
 """Seconds between two good CDRs while something still waits: a rejection counts only if others are taken."""
 LOOK: Final = 1.0
@@ -91,6 +89,7 @@ class World:
         self.loop = SimulatedLoop(Random(f"order {plan.seed}"), self.network, plan.disorder)
         self.loop.on_error = self._on_error
         self.peaceful = False
+        self.swamped = False
         self.error: BaseException | None = None
         self.settings = load_settings(_variables(plan), dotenv=None)
         names = [one.name for one in self.settings.endpoints]
@@ -154,17 +153,19 @@ class World:
         self.peaceful = True
         self.note("all faults end")
         end_all(self)
-        self._ends_at = self.loop.time() + PATIENCE
+        self._ends_at = self.loop.time() + self.plan.patience
         self.after(LOOK, self._look, 0)
 
     def _look(self, looks: int) -> None:
         """Look whether all is done; while something waits, a good CDR now and then goes by."""
         waiting = self.ledger.waiting()
+        if self.swamped and not waiting:
+            self.swamped = self.redis.engine.full = False
         if not waiting and not self._to_push:
             self._stop_all()
         elif self.loop.time() > self._ends_at:
             told = ", ".join(f"{counter.total()} in {place}" for place, counter in waiting.items())
-            raise LawBrokenError("stuck", f"{PATIENCE:.0f} s after the last fault there are still {told}")
+            raise LawBrokenError("stuck", f"{self.plan.patience:.0f} s after the last fault there are still {told}")
         else:
             if looks % int(TRICKLE / LOOK) == int(TRICKLE / LOOK) - 1:
                 self._trickled += 1
