@@ -41,7 +41,7 @@ def _kill(world: World, fault: Fault) -> None:
 
 
 def _restart(world: World, replica: Replica) -> None:
-    if replica.process is None:
+    if replica.process is None and not world.stopping:
         world.start(replica)
 
 

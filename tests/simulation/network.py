@@ -75,6 +75,8 @@ class Transport(asyncio.Transport):
         self.context = context
         self.peername = peername
         self.peer: Transport
+        self.whole = False
+        """Set by whoever writes: what is written next arrives in one piece."""
         self.matters = False
         """Set by whoever writes: what is written next says something about CDRs."""
         self.lost = False
@@ -357,15 +359,16 @@ class Network:
 
     def send(self, sender: Transport, data: bytes, receipt: Callable[[], None] | None, at: int) -> None:
         fate = self.weather.fate(sender, data)
-        sender.matters = False
+        pieces = 1 if sender.whole else fate.pieces
+        sender.matters = sender.whole = False
         if fate.cut:
             self.cut(sender)
         elif fate.hole or sender.in_a_hole:
             sender.in_a_hole = sender.peer.in_a_hole = True
-        elif fate.pieces == 1 or len(data) < fate.pieces:
+        elif len(data) <= pieces or pieces == 1:
             self._send(sender, Segment(data, receipt), fate.late)
         else:
-            cuts = sorted(self.chance.sample(range(1, len(data)), fate.pieces - 1))
+            cuts = sorted(self.chance.sample(range(1, len(data)), pieces - 1))
             for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
                 self._send(sender, Segment(data[begin:end], receipt if begin <= at < end else None), fate.late)
 

@@ -36,7 +36,7 @@ SOURCE: Final = "enigma:notifications:cdr"
 REDIS_HOST: Final = "10.0.0.1"
 
 TRICKLE: Final = 15.0
-"""Seconds between two good CDRs while something still waits: a rejection counts only if others are taken."""
+"""Seconds between two looks at which good CDRs are pushed while something still waits: a rejection counts only if others are taken."""
 LOOK: Final = 1.0
 FAREWELL: Final = 60.0
 
@@ -90,6 +90,7 @@ class World:
         self.loop.on_error = self._on_error
         self.peaceful = False
         self.swamped = False
+        self.stopping = False
         self.error: BaseException | None = None
         self.settings = load_settings(_variables(plan), dotenv=None)
         names = [one.name for one in self.settings.endpoints]
@@ -157,7 +158,7 @@ class World:
         self.after(LOOK, self._look, 0)
 
     def _look(self, looks: int) -> None:
-        """Look whether all is done; while something waits, a good CDR now and then goes by."""
+        """Look whether all is done; while something waits, some good CDRs now and then go by."""
         waiting = self.ledger.waiting()
         if self.swamped and not waiting:
             self.swamped = self.redis.engine.full = False
@@ -168,12 +169,14 @@ class World:
             raise LawBrokenError("stuck", f"{self.plan.patience:.0f} s after the last fault there are still {told}")
         else:
             if looks % int(TRICKLE / LOOK) == int(TRICKLE / LOOK) - 1:
-                self._trickled += 1
-                self._to_push += 1
-                self.push(Push(0.0, 1_000_000 + self._trickled))
+                for _ in range(2 * len(self.replicas)):
+                    self._trickled += 1
+                    self._to_push += 1
+                    self.push(Push(0.0, 1_000_000 + self._trickled))
             self.after(LOOK, self._look, looks + 1)
 
     def _stop_all(self) -> None:
+        self.stopping = True
         for replica in self.replicas:
             if replica.process:
                 replica.process.signal(signal.SIGTERM)
@@ -257,6 +260,8 @@ class World:
         self.loop.kill(process)
         if replica.process is process:
             replica.process = None
+            if self.peaceful and not self.stopping:
+                self.start(replica)
 
     def kill(self, replica: Replica, *, vanishes: bool) -> None:
         if replica.process is not None:

@@ -61,7 +61,9 @@ def lrange(engine: Engine, args: list[bytes]) -> Reply:
 
 @command("lindex", 3)
 def lindex(engine: Engine, args: list[bytes]) -> Reply:
-    elements = engine.get(args[1], list) or []
+    elements = engine.get(args[1], list)
+    if elements is None:
+        return None
     index = integer(args[2])
     return elements[index] if -len(elements) <= index < len(elements) else None
 
@@ -145,7 +147,7 @@ def rpoplpush(engine: Engine, args: list[bytes]) -> Reply:
     return lmove(engine, [*args, b"RIGHT", b"LEFT"])
 
 
-@command("blmove", 6, "wm")
+@command("blmove", 6, "wms")
 def blmove(engine: Engine, args: list[bytes]) -> Reply:
-    """Move without waiting, as in a script: the server waits."""
+    """Move without waiting: it is the server that waits."""
     return lmove(engine, args[:5])

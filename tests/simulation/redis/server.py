@@ -11,13 +11,12 @@ import hiredis
 
 from tests.simulation.network import Network, Transport
 from tests.simulation.process import Process
-from tests.simulation.redis import hashes, lists, lua, sorted_sets, strings
 from tests.simulation.redis.arguments import SYNTAX, at_left
-from tests.simulation.redis.engine import Changes, Engine
+from tests.simulation.redis.build import build_engine
+from tests.simulation.redis.engine import Changes
 from tests.simulation.redis.values import OK, RedisError, Reply, encode
 
 PORT: Final = 6379
-MODULES: Final = (strings, lists, hashes, sorted_sets)
 
 UNBLOCKED: Final = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 DEMOTED: Final = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
@@ -110,8 +109,7 @@ class RedisServer:
     maxmemory: int = 0
 
     def __post_init__(self) -> None:
-        self.engine = Engine(lambda: int((self.wall_clock() + self.offset) * 1e6), self.version)
-        self.engine.run_script = lua.run_script
+        self.engine = build_engine(lambda: int((self.wall_clock() + self.offset) * 1e6), self.version)
         self._numbers = 0
         self.waiting: dict[Client, None] = {}
         """Who is blocked, in the order in which they came."""

@@ -8,6 +8,8 @@ from tests.simulation.redis.values import RedisError, Reply, SortedSet, number_t
 
 EMPTY = SortedSet()
 
+Limit = tuple[float, bool]
+
 
 def _read(engine: Engine, key: bytes) -> SortedSet:
     return engine.get(key, SortedSet) or EMPTY
@@ -30,6 +32,8 @@ def zadd(engine: Engine, args: list[bytes]) -> Reply:
     for number, member in wanted:
         there = members.scores.get(member)
         new = number + (there or 0.0) if b"incr" in flags else number
+        if new != new:  # noqa: PLR0124 - not a number
+            raise RedisError("ERR resulting score is not a number (NaN)")
         refused = (
             (there is not None and b"nx" in flags)
             or (there is None and b"xx" in flags)
@@ -85,11 +89,12 @@ def zrank(engine: Engine, args: list[bytes]) -> Reply:
 
 @command("zcount", 4)
 def zcount(engine: Engine, args: list[bytes]) -> Reply:
-    return sum(1 for _ in _between(_read(engine, args[1]), args[2], args[3]))
+    limits = bound(args[2]), bound(args[3])
+    return sum(1 for _ in _between(_read(engine, args[1]), *limits))
 
 
-def _between(members: SortedSet, low: bytes, high: bytes) -> Iterator[tuple[float, bytes]]:
-    (least, not_least), (most, not_most) = bound(low), bound(high)
+def _between(members: SortedSet, low: Limit, high: Limit) -> Iterator[tuple[float, bytes]]:
+    (least, not_least), (most, not_most) = low, high
     for number, member in members.order:
         if (number > least if not_least else number >= least) and (number < most if not_most else number <= most):
             yield number, member
@@ -112,15 +117,16 @@ def zrange(engine: Engine, args: list[bytes]) -> Reply:
                 offset, most = integer(next(options, b"")), integer(next(options, b""))
             case _:
                 raise RedisError(SYNTAX)
-    members = _read(engine, args[1])
     if by_score:
-        low, high = (args[3], args[2]) if backwards else (args[2], args[3])
-        found = list(_between(members, low, high))
+        low, high = map(bound, (args[3], args[2]) if backwards else (args[2], args[3]))
+        found = list(_between(_read(engine, args[1]), low, high))
         found = found[::-1] if backwards else found
         found = found[offset:] if most < 0 else found[offset : offset + most]
     else:
+        start, stop = integer(args[2]), integer(args[3])
+        members = _read(engine, args[1])
         order = members.order[::-1] if backwards else members.order
-        indexes = span(len(order), integer(args[2]), integer(args[3]))
+        indexes = span(len(order), start, stop)
         found = order[indexes.start : indexes.stop]
     return _shown(found, with_scores=with_scores)
 
@@ -155,8 +161,9 @@ def zpopmin(engine: Engine, args: list[bytes]) -> Reply:
 
 @command("zremrangebyscore", 4, "w")
 def zremrangebyscore(engine: Engine, args: list[bytes]) -> Reply:
+    limits = bound(args[2]), bound(args[3])
     members = engine.get(args[1], SortedSet)
-    doomed = list(_between(members or EMPTY, args[2], args[3]))
+    doomed = list(_between(members or EMPTY, *limits))
     if members is not None:
         engine.touch(args[1])
         for _, member in doomed:

@@ -85,7 +85,8 @@ def incrby(engine: Engine, args: list[bytes]) -> Reply:
 
 
 def _increase(engine: Engine, key: bytes, by: int) -> int:
-    number = integer(engine.get(key, bytes) or b"0") + by
+    value = engine.get(key, bytes)
+    number = (0 if value is None else integer(value)) + by
     engine.put(key, b"%d" % number, engine.expires.get(key))
     return number
 

@@ -86,8 +86,8 @@ def encode(reply: Reply) -> bytes:
 
 def number_text(number: float) -> bytes:
     """Write a score as Redis does: the shortest text that reads back as the same number."""
-    if number == int(number) and abs(number) < 1e17:
-        return b"%d" % int(number)
     if number in (float("inf"), float("-inf")):
         return b"inf" if number > 0 else b"-inf"
+    if number == int(number) and abs(number) < 1e17:
+        return b"%d" % int(number)
     return repr(number).encode()
