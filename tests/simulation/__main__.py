@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
     parser.add_argument("--first", type=int, help="the first seed to explore; else one that was never used")
     parser.add_argument("--seed", type=int, help="replay this one, print its trace, and make it smaller if it fails")
+    parser.add_argument("--theme", default="", help="what its run concentrates on; else the seed decides")
     parser.add_argument("--plan", type=Path, help="replay a plan, as --seed prints one")
     parser.add_argument("--whole", action="store_true", help="do not make a failing one smaller")
     parser.add_argument("--without", help="take this safeguard away first; `list` names them, `each` tries all")
@@ -35,7 +36,7 @@ def main() -> int:
         ablation = next(one for one in ABLATIONS if one.name == asked.without)
         apply(ablation)
         if asked.seed is None and asked.plan is None:
-            return _until_found(ablation.name, asked.seeds or ablation.seeds)
+            return _until_found(ablation.name, asked.theme or ablation.theme, asked.seeds or ablation.seeds)
     if asked.seed is not None or asked.plan is not None:
         return _replay(asked)
     return _explore(asked)
@@ -56,7 +57,7 @@ def _replay(asked: argparse.Namespace) -> int:
     from tests.simulation.plan import Plan, plan_of
     from tests.simulation.shrink import shrunk
 
-    plan = Plan.from_json(asked.plan.read_text()) if asked.plan else plan_of(asked.seed)
+    plan = Plan.from_json(asked.plan.read_text()) if asked.plan else plan_of(asked.seed, asked.theme)
     result = run_guarded(plan)
     if result.law and not asked.whole:
         print(f"{result.law}: made smaller …", file=sys.stderr)
@@ -69,21 +70,21 @@ def _replay(asked: argparse.Namespace) -> int:
     return 1 if result.law else 0
 
 
-def _until_found(name: str, seeds: int) -> int:
+def _until_found(name: str, theme: str, seeds: int) -> int:
     from tests.simulation.explore import run_seeds
 
     for seed in range(seeds):
-        findings = run_seeds([seed]).findings
-        if findings and _is_sound(seed):
-            print(f"without {name}: found by seed {seed}, {findings[0][2]}", flush=True)
+        findings = run_seeds([seed], theme).findings
+        if findings and _is_sound(seed, theme):
+            print(f"without {name}: found by seed {seed} {theme}, {findings[0][2]}", flush=True)
             return 0
     print(f"without {name}: nothing was found in {seeds} seeds")
     return 1
 
 
-def _is_sound(seed: int) -> bool:
+def _is_sound(seed: int, theme: str) -> bool:
     """Tell whether that seed finds nothing as long as nothing is taken away."""
-    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--whole"]
+    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--theme", theme, "--whole"]
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 

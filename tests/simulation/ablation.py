@@ -26,11 +26,12 @@ class Edit:
 
 @dataclass(frozen=True)
 class Ablation:
-    """`seeds`: within so many, from 0 on, a law must be broken."""
+    """`seeds`: within so many, from 0 on, a law must be broken. `theme`: what those runs concentrate on."""
 
     name: str
     without: str
     edits: tuple[Edit, ...]
+    theme: str = ""
     seeds: int = 300
 
 

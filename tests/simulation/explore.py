@@ -93,12 +93,12 @@ def run_guarded(plan: Plan) -> Result:
         signal.signal(signal.SIGALRM, before)
 
 
-def run_seeds(seeds: Iterable[int]) -> Summary:
+def run_seeds(seeds: Iterable[int], theme: str = "") -> Summary:
     summary = Summary()
     began = time.process_time()
     gc.freeze()  # what is imported is there for good: only what a run has made is looked through after it
     for seed in seeds:
-        summary.add(run_guarded(plan_of(seed)))
+        summary.add(run_guarded(plan_of(seed, theme)))
     summary.cpu_seconds = time.process_time() - began
     return summary
 

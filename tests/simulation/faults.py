@@ -8,6 +8,8 @@ from tests.simulation.plan import Fault, Push
 from tests.simulation.process import Process
 from tests.simulation.world import INTEGRATOR, REDIS_HOST, SOURCE, Replica, World
 
+MOST_REPLICAS: Final = 5
+
 WRONG: Final = b"not what belongs here"
 
 
@@ -58,6 +60,23 @@ def _thaw(world: World, process: Process) -> None:
     if process.frozen:
         world.note(f"{process.name} goes on")
         world.loop.thaw(process)
+
+
+def _replace(world: World, fault: Fault) -> None:
+    """It is taken for dead, another one takes its place and, with it, its slot; then it comes back."""
+    process = world.replicas[fault.target].process
+    if process is None or process.frozen or len(world.replicas) >= MOST_REPLICAS:
+        return
+    _matters(world, fault, when=_is_busy(world))
+    _excuse(world, fault)
+    if fault.detail == "freeze":
+        world.loop.freeze(process)
+        world.after(fault.lasts, _thaw, world, process)
+    else:
+        pair = frozenset((process.host, REDIS_HOST))
+        world.network.apart.add(pair)
+        world.after(fault.lasts, _heal, world, pair)
+    world.after(world.settings.lease + 0.5, world.add_replica)
 
 
 def _stop(world: World, fault: Fault) -> None:
@@ -218,6 +237,7 @@ def _operator(world: World, fault: Fault) -> None:
 BEGIN: Final[dict[str, Callable[[World, Fault], None]]] = {
     "kill": _kill,
     "freeze": _freeze,
+    "replace": _replace,
     "stop": _stop,
     "partition": _partition,
     "redis restart": _redis_restart,

@@ -105,28 +105,24 @@ class Plan:
         return replace(self, **changes)
 
 
-def plan_of(seed: int) -> Plan:
+def plan_of(seed: int, theme: str = "") -> Plan:
     """Make up a run. Each has only some kinds of faults, since many at once hide each other."""
     chance = Random(f"plan {seed}")
+    theme = theme or chance.choice(("any", "any", "any", *THEMES))
     services = chance.choice((1, 2, 2, 2, 3))
     endpoints = chance.choice((1, 1, 3))
     duration = chance.choice((5.0, 20.0, 40.0, 70.0))
-    settings = {"WEBHOOK_CONCURRENCY": str(chance.choice((1, 2, 4, 32)))}
-    if chance.random() < 0.15:
-        settings["WEBHOOK_RATE_LIMIT"] = str(chance.choice((1, 5, 20)))
-    if chance.random() < 0.2:
-        settings["WEBHOOK_BREAKER_THRESHOLD"] = str(chance.choice((1, 2, 5)))
-    faults = tuple(_faults(chance, duration, services, endpoints))
-    mood = chance.choice(("good", "good", "varied", "sloppy", "flaky"))
-    packets = _packets(chance)
     pushes = tuple(_pushes(chance, duration))
+    faults = tuple(_faults(chance, theme, duration, services, endpoints, pushes))
+    packets = _packets(chance, theme)
+    mood = chance.choice(("good", "good", "varied", "sloppy", "flaky"))
     return Plan(
         seed=seed,
         services=services,
         endpoints=endpoints,
         oldest=chance.choice(("head", "head", "tail")),
         redis=chance.choice(("6.2", "7.0", "7.2", "8.0")),
-        settings=settings,
+        settings=_settings(chance),
         disorder=chance.choice((0.0, 0.1, 0.5)),
         redis_latency=chance.choice((0.0002, 0.0002, 0.002, 0.03, 0.2)),
         bandwidth=chance.choice((1e8, 1e8, 1e8, 1e6)),
@@ -137,6 +133,15 @@ def plan_of(seed: int) -> Plan:
         mood=mood,
         patience=PROMPT if _is_mild(faults, packets, mood) and not _has_odd(pushes) else 7200.0,
     )
+
+
+def _settings(chance: Random) -> dict[str, str]:
+    settings = {"WEBHOOK_CONCURRENCY": str(chance.choice((1, 2, 4, 32)))}
+    if chance.random() < 0.15:
+        settings["WEBHOOK_RATE_LIMIT"] = str(chance.choice((1, 5, 20)))
+    if chance.random() < 0.2:
+        settings["WEBHOOK_BREAKER_THRESHOLD"] = str(chance.choice((1, 2, 5)))
+    return settings
 
 
 def _is_mild(faults: tuple[Fault, ...], packets: dict[str, float], mood: str) -> bool:
@@ -165,23 +170,26 @@ def _pushes(chance: Random, duration: float) -> list[Push]:
     return sorted(pushes, key=lambda push: push.at)
 
 
-def _packets(chance: Random) -> dict[str, float]:
+def _packets(chance: Random, theme: str) -> dict[str, float]:
+    rates = {"cut": (0.002, 0.01, 0.05), "hole": (0.0005, 0.002), "late": (0.005, 0.02), "split": (0.05, 0.3)}
+    if theme == "replies":
+        return {"cut": chance.choice((0.02, 0.05, 0.1))}
     if chance.random() < 0.4:
         return {}
-    rates = {"cut": (0.002, 0.01, 0.05), "hole": (0.0005, 0.002), "late": (0.005, 0.02), "split": (0.05, 0.3)}
     return {kind: chance.choice(choices) for kind, choices in rates.items() if chance.random() < 0.5}
 
 
-def _faults(chance: Random, duration: float, services: int, endpoints: int) -> list[Fault]:
-    makers = (
-        *(_kill, _kill, _freeze, _freeze, _stop, _partition, _redis_restart, _redis_freeze, _full, _swamp),
-        *(_failover, _clock, _right, _type, _flush, _kick, _mood, _mood, _mood, _unplug, _operator),
-    )
-    some = chance.sample(makers, chance.choice((0, 1, 2, 3, 5)))
+def _faults(
+    chance: Random, theme: str, duration: float, services: int, endpoints: int, pushes: tuple[Push, ...]
+) -> list[Fault]:
+    makers = THEMES.get(theme, EVERYTHING)
+    some = chance.sample(makers, min(len(makers), chance.choice((0, 1, 2, 3, 5)) if theme == "any" else 3))
     faults = []
     for _ in range(chance.choice((1, 2, 4, 8)) if some else 0):
-        at = round(chance.uniform(0, duration), 3)
-        faults.append(chance.choice(some)(chance, at, services, endpoints))
+        at = chance.uniform(0, duration)
+        if chance.random() < 0.6:  # while something is on its way
+            at = min(duration, chance.choice(pushes).at + chance.expovariate(1 / chance.choice((0.03, 0.3, 3.0))))
+        faults.append(chance.choice(some)(chance, round(at, 4), services, endpoints))
     return sorted(faults, key=lambda fault: fault.at)
 
 
@@ -196,6 +204,11 @@ def _kill(chance: Random, at: float, services: int, _: int) -> Fault:
 
 def _freeze(chance: Random, at: float, services: int, _: int) -> Fault:
     return Fault(at, "freeze", _lasting(chance), chance.randrange(services))
+
+
+def _replace(chance: Random, at: float, services: int, _: int) -> Fault:
+    """It is taken for dead, and another one is started in its place; then it comes back."""
+    return Fault(at, "replace", round(chance.uniform(20, 60), 3), chance.randrange(services), chance.choice(("freeze", "apart")))
 
 
 def _stop(chance: Random, at: float, services: int, _: int) -> Fault:
@@ -259,3 +272,18 @@ def _unplug(chance: Random, at: float, _: int, endpoints: int) -> Fault:
 
 def _operator(chance: Random, at: float, *_: int) -> Fault:
     return Fault(at, "operator", detail=chance.choice(("replay", "replay", "drop", "inject")))
+
+
+EVERYTHING: Final = (
+    *(_kill, _kill, _freeze, _freeze, _replace, _stop, _partition, _redis_restart, _redis_freeze, _full, _swamp),
+    *(_failover, _clock, _right, _type, _flush, _kick, _mood, _mood, _mood, _unplug, _operator),
+)
+
+THEMES: Final = {
+    "owners": (_kill, _freeze, _replace, _replace, _stop, _partition),
+    "replies": (_kick, _partition, _redis_restart, _kill),
+    "refusals": (_right, _right, _type, _full, _swamp, _operator),
+    "endpoints": (_mood, _mood, _mood, _unplug, _operator, _stop),
+    "redis": (_redis_restart, _redis_freeze, _failover, _clock, _flush, _kick),
+}
+"""What a run may concentrate on."""

@@ -236,9 +236,14 @@ class World:
 
     # Services.
 
+    def add_replica(self) -> None:
+        if not self.stopping:
+            self.replicas.append(Replica(len(self.replicas)))
+            self.start(self.replicas[-1])
+
     def start(self, replica: Replica) -> None:
         replica.incarnations += 1
-        name = "ABC"[replica.number] + "'" * (replica.incarnations - 1)
+        name = "ABCDEFGH"[replica.number] + "'" * (replica.incarnations - 1)
         process = replica.process = Process(name, f"10.0.1.{replica.number + 1}")
         settings = self.settings
         self.ledger.members[process] = Member(
