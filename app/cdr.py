@@ -1,11 +1,11 @@
-"""What is known of one CDR while it is with us."""
+"""Describe one CDR while this process holds it."""
 
 import hashlib
+import math
 import time
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
-
-from app.lane.parking import FailingRecord
 
 
 def webhook_id(body: bytes) -> str:
@@ -13,16 +13,53 @@ def webhook_id(body: bytes) -> str:
     return f"cdr_{hashlib.sha256(body).hexdigest()[:32]}"
 
 
+class Origin(Enum):
+    """Where a CDR was taken from, which decides how it leaves."""
+
+    PENDING = "pending"
+    """Claimed from pending and never attempted: it may be given back."""
+    STRAY = "stray"
+    """Found in our processing list: it may have been attempted."""
+    RETRY = "retry"
+    """Handed out by the retry set: it is not in a processing list."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Record what is known of a CDR's failures. Times are milliseconds of Redis' clock; 0 means never."""
+
+    attempts: int = 0
+    strikes: int = 0
+    first_failed_at: int = 0
+    first_strike_at: int = 0
+    last_failed_at: int = 0
+    last_result: str = "-"
+    first_rejected_at: int = 0
+    replayed: bool = False
+
+
+NEVER_FAILED = History()
+
+
 @dataclass(eq=False)
 class Cdr:
-    """One list element. Its bytes are the POST body and the ack token: never decoded, never rewritten."""
+    """One list element. Its bytes are the POST body and the ack token: never decoded, never rewritten.
+
+    `member` is the exact element of the retry set where the CDR came from there; `visible_until` (monotonic
+    seconds) is when another process may be handed the same member.
+    """
 
     body: bytes
-    recovered: bool = False
-    failing: FailingRecord | None = None
-    attempts: int = 0
+    origin: Origin = Origin.PENDING
+    history: History = NEVER_FAILED
+    member: bytes = b""
+    visible_until: float = math.inf
     claimed_at: float = field(default_factory=time.monotonic)
 
     @cached_property
     def webhook_id(self) -> str:
         return webhook_id(self.body)
+
+    @property
+    def size(self) -> int:
+        return len(self.body)

@@ -1,36 +1,39 @@
-"""How the parts are put together, started and stopped."""
+"""Put the parts together, start and stop them."""
 
 import asyncio
 import signal
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from app.config.endpoint import EndpointSettings
 from app.config.settings import Settings
+from app.config.timings import Timings
 from app.config.values import redacted
 from app.dead_letters.retention import drop_expired
+from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
-from app.delivery.delivery import Delivery
-from app.delivery.endpoint import Endpoint
+from app.delivery.gate import Gate
+from app.delivery.outage import Outage
 from app.errors import FencedError, ForwarderError
-from app.lane.adoption import Adoption
-from app.lane.fanout import Fanout
-from app.lane.in_flight import InFlight
-from app.lane.intake import Intake
-from app.lane.lane import Lane
-from app.lane.parking import Parking
-from app.lane.sweep import Sweep
+from app.lane.adopter import Adopter
+from app.lane.arrivals import Arrivals
+from app.lane.distribution import Distribution, Taker
+from app.lane.loops import Endpoint, LaneLoops, Shared
 from app.ops.letters_api import Letters
 from app.ops.observation import Observation
 from app.ops.sampler import Sample, Sampler
 from app.ops.server import Ops
 from app.store.client import FOREIGN_ERRORS, Link
-from app.store.keys import Slot
-from app.store.lease import Ownership, new_process_id
+from app.store.clock import RedisClock
+from app.store.keys import Slot, Topology
+from app.store.lease import Lease, new_process_id
 from app.store.leftovers import report
+from app.store.neighbours import Neighbours
 from app.store.preflight import preflight
-from app.store.queue import Queue
+from app.store.retry_set import Tokens
 from app.telemetry import events
 from app.telemetry.metrics import LaneMetrics
 
@@ -38,7 +41,7 @@ STOPPED_AS_ASKED: Final = 0
 CUT_OFF: Final = 3
 
 EVERYBODY: Final = "all"
-"""What stands in place of an endpoint where a CDR is not distributed yet."""
+"""Stands in place of an endpoint where a CDR is not distributed yet."""
 
 FAREWELL: Final = 1.0
 """Seconds that giving the lease back may take."""
@@ -47,19 +50,31 @@ FAREWELL: Final = 1.0
 class Service:
     """One process: its link to Redis, its slot, and its lanes."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timings: Timings | None = None) -> None:
         self._settings = settings
+        self._topology = Topology(settings)
+        self._timings = timings or Timings()
         self._stopping = asyncio.Event()
         self._deadline: asyncio.Timeout = asyncio.timeout(None)
         self._process_id = new_process_id()
-        self._link = Link(settings, self._process_id)
-        self._endpoints = {one.name: Endpoint(one) for one in settings.endpoints}
-        self._ownership = Ownership(self._link, self._process_id, settings)
-        self._lanes: list[Lane] = []
-        self._fanouts: list[Fanout] = []
-        self._is_holding = False
+        self._link = Link(settings, timings=self._timings)
+        self._lease = Lease(self._link, self._process_id, settings)
         self._metrics = {one.name: LaneMetrics(one.name) for one in settings.endpoints}
         self._sampler = Sampler(self._link, self._samples())
+        self._endpoints = [self._endpoint(one) for one in settings.endpoints]
+        self._neighbours = Neighbours(self._link, self._lease)
+        self._shared = Shared(
+            settings,
+            self._link,
+            self._lease,
+            RedisClock(),
+            Tokens(self._process_id),
+            self._timings,
+            self._stopping,
+        )
+        self._lanes: list[LaneLoops] = []
+        self._distributions: list[Distribution] = []
+        self._is_holding = False
 
     async def run(self) -> int:
         """Forward until a signal; return the exit status."""
@@ -96,31 +111,32 @@ class Service:
             self._deadline.reschedule(asyncio.get_running_loop().time() + grace)
 
     async def _forward(self) -> None:
-        await preflight(self._link, f"{self._settings.scratch}:{self._process_id}")
-        await report(self._link, self._settings)
+        await preflight(self._link, f"{self._topology.scratch}:{self._process_id}")
+        await report(self._link, self._topology)
         while not self._stopping.is_set():
-            slot = await self._ownership.take()
+            slot = await self._lease.take()
             await self._hold(slot)
 
     async def _hold(self, slot: Slot) -> None:
         """Run the lanes until a stop, or while the slot is ours."""
-        self._lanes = [self._lane(slot, endpoint) for endpoint in self._settings.endpoints]
-        self._fanouts = [self._fanout(slot)] if self._settings.fans_out else []
+        self._lanes = [self._lane(endpoint, slot) for endpoint in self._endpoints]
+        forwarding = [lane.run() for lane in self._lanes]
+        if self._settings.fans_out:
+            forwarding += self._distribute(slot)
         self._is_holding = True
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._unblock_at_stop())
                 beside = [
-                    tasks.create_task(self._ownership.keep()),
+                    tasks.create_task(self._lease.keep()),
                     tasks.create_task(self._link.watch_master()),
-                    tasks.create_task(self._sampler.run(self._slots_of(slot))),
+                    tasks.create_task(self._neighbours.run()),
+                    tasks.create_task(self._sampler.run(slot.number)),
                     tasks.create_task(drop_expired(self._link, self._settings)),
                 ]
                 async with asyncio.TaskGroup() as lanes:
-                    for lane in self._lanes:
-                        lanes.create_task(lane.run())
-                    for fanout in self._fanouts:
-                        lanes.create_task(fanout.run())
+                    for work in forwarding:
+                        lanes.create_task(work)
                 for task in beside:
                     task.cancel()
         except* FencedError:
@@ -136,51 +152,61 @@ class Service:
     async def _close(self) -> None:
         with suppress(ForwarderError, TimeoutError):
             async with asyncio.timeout(FAREWELL):
-                await self._ownership.release()
-        for endpoint in self._endpoints.values():
-            await endpoint.aclose()
+                await self._lease.release()
+        for endpoint in self._endpoints:
+            await endpoint.attempt.aclose()
         await self._link.aclose()
 
     def _exit_status(self) -> int:
-        cut_off = sum(lane.in_flight.number for lane in self._lanes)
+        cut_off = sum(loops.lane.in_flight.number for loops in self._lanes)
         if cut_off:
             events.grace_exceeded(cut_off)
         return CUT_OFF if cut_off else STOPPED_AS_ASKED
 
-    def _fanout(self, slot: Slot) -> Fanout:
-        settings = self._settings
-        queue = Queue(self._link, self._ownership, slot, settings.base_keys, settings.source_oldest)
-        adoption = Adoption(self._link, queue, slot, EVERYBODY, settings.lease)
-        metrics = self._sampler.samples[EVERYBODY].metrics
-        lanes = {settings.lane_keys(lane.endpoint).pending: lane.takes for lane in self._lanes}
-        return Fanout(queue, self._ownership, adoption, metrics, lanes, self._stopping)
+    def _endpoint(self, settings: EndpointSettings) -> Endpoint:
+        timings, sample = self._timings, self._sampler.samples[settings.name]
+        gate = Gate(Breaker(settings.breaker_threshold, timings), settings.rate_limit, timings)
+        url = urlsplit(settings.url.get_secret_value())
+        place = f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}"
+        outage = Outage(settings.name, place, timings.failing, lambda: sample.lengths.waiting)
+        return Endpoint(settings, Attempt(settings), gate, outage, sample.metrics)
 
-    def _lane(self, slot: Slot, endpoint: EndpointSettings) -> Lane:
-        settings, name = self._settings, endpoint.name
-        slot = settings.slots(name)[slot.number - 1]
-        queue = Queue(self._link, self._ownership, slot, settings.lane_keys(name), settings.pending_oldest)
-        in_flight = InFlight(endpoint.concurrency)
-        adoption = Adoption(self._link, queue, slot, name, settings.lease)
-        sweep, breaker = Sweep(settings.sweep_interval), Breaker(name, endpoint.breaker_threshold)
-        metrics = self._metrics[name]
-        intake = Intake(name, in_flight, queue, self._ownership, adoption, sweep, breaker, metrics, self._stopping)
-        parking = Parking(settings.sweep_interval, settings.give_up_after, endpoint.attempts)
-        delivery = Delivery(self._endpoints[name], endpoint, breaker, metrics, self._stopping)
-        return Lane(name, in_flight, intake, delivery, breaker, queue, parking, metrics, self._stopping)
+    def _lane(self, endpoint: Endpoint, slot: Slot) -> LaneLoops:
+        keys = self._topology.lane(endpoint.name)
+        return LaneLoops(self._shared, endpoint, keys, slot.number, self._topology.pending_oldest)
+
+    def _distribute(self, slot: Slot) -> list[Coroutine[Any, Any, None]]:
+        """Return the loops that fill the pending lists of all lanes."""
+        topology, shared = self._topology, self._shared
+        queue = shared.queue(topology.short, slot.number, topology.source_oldest)
+        takers = [_taker(lane) for lane in self._lanes]
+        distribution = Distribution(queue, self._lease, takers, self._timings, self._stopping)
+        self._distributions = [distribution]
+        adopter = Adopter(
+            link=self._link,
+            lease=self._lease,
+            queue=queue,
+            keys=topology.short,
+            arrivals=Arrivals(),
+            may_adopt=lambda: True,
+            adopted=self._count_orphans,
+            stopping=self._stopping,
+        )
+        return [distribution.run(), adopter.run()]
+
+    def _count_orphans(self, number: int) -> None:
+        self._sampler.samples[EVERYBODY].metrics.recovered["orphan"] += number
 
     def _samples(self) -> dict[str, Sample]:
-        """Return what is looked at in Redis: the lists of each lane, and what waits for distribution."""
-        settings = self._settings
-        oldest = settings.pending_oldest
-        samples = {name: Sample(settings.lane_keys(name), oldest, one) for name, one in self._metrics.items()}
-        if settings.fans_out:
-            everybodys = Sample(settings.base_keys, settings.source_oldest, LaneMetrics(EVERYBODY))
+        """Return what is looked at in Redis: the keys of each lane, and what waits for distribution."""
+        topology = self._topology
+        samples = {
+            name: Sample(topology.lane(name), topology.pending_oldest, one) for name, one in self._metrics.items()
+        }
+        if topology.fans_out:
+            everybodys = Sample(topology.short, topology.source_oldest, LaneMetrics(EVERYBODY))
             samples = {EVERYBODY: everybodys} | samples
         return samples
-
-    def _slots_of(self, slot: Slot) -> dict[str, Slot]:
-        names = {name: None if name == EVERYBODY else name for name in self._sampler.samples}
-        return {key: self._settings.slots(name)[slot.number - 1] for key, name in names.items()}
 
     def _ops(self) -> AbstractAsyncContextManager[object]:
         settings = self._settings
@@ -189,7 +215,7 @@ class Service:
         observation = Observation(
             settings,
             self._link,
-            self._ownership,
+            self._lease,
             self._sampler.samples,
             lambda: self._lanes,
             self._pulses,
@@ -198,9 +224,14 @@ class Service:
         return Ops(settings, observation, Letters(self._link, settings))
 
     def _pulses(self) -> list[float]:
-        """Return when each loop last stamped itself. Distribution waits for Redis as long as Redis wants."""
+        """Return when each loop last gave its heartbeat. Distribution waits for Redis as long as Redis wants."""
         if not self._is_holding:
             return []
         waits_for_redis = self._link.outage.lasts or self._link.refused
-        fanouts = [] if waits_for_redis else [fanout.stamped_at for fanout in self._fanouts]
-        return [*(lane.intake.stamped_at for lane in self._lanes), *fanouts]
+        distributions = [] if waits_for_redis else [one.heartbeat_at for one in self._distributions]
+        return [*(loops.claimer.heartbeat_at for loops in self._lanes), *distributions]
+
+
+def _taker(loops: LaneLoops) -> Taker:
+    lane = loops.lane
+    return Taker(lane.queue.keys, lambda: not lane.is_shut, lambda: lane.is_shut and loops.prober.has_nothing)

@@ -133,6 +133,13 @@ def test_the_image_runs_the_forwarder_itself() -> None:
     assert command in {one.callback.__name__ for one in commands.registered_commands if one.callback}
 
 
+def test_the_image_can_be_asked_from_outside() -> None:
+    """A process listens on loopback by default; in a container, probes and the published port would find nobody."""
+    assert instruction("ENV") == "CDR_OPS_HOST=0.0.0.0"
+    assert "CDR_OPS_HOST" not in FORWARDER["environment"]
+    assert FORWARDER["ports"] == [f"127.0.0.1::{composed().ops_port}"]
+
+
 def test_the_image_runs_as_a_user_by_number() -> None:
     """Kubernetes' runAsNonRoot cannot tell who a name is."""
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", instruction("USER"))

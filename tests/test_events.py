@@ -98,17 +98,17 @@ async def eventful(
     start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, integrator: str, source: str
 ) -> AsyncIterator[Run]:
     receiver.judge = judged
-    often = {"CDR_SWEEP_INTERVAL": "0.2", "CDR_WEBHOOK_ATTEMPTS": "2", "CDR_GIVE_UP_AFTER": "0.1"}
+    often = {"CDR_SWEEP_INTERVAL": "0.2", "CDR_WEBHOOK_BREAKER_THRESHOLD": "3"}
     async with user_of(client, integrator):
         await client.rpush(source, *BODIES.values())
         child = await start_child(with_secrets(variables, integrator) | often, "run")
-        await eventually(lambda: len(child.events("cdr.parked")) >= 2)
+        await eventually(lambda: len(child.events("cdr.deferred")) >= 4)
         await client.rpush(source, b"after these " + MARK)
-        await eventually(lambda: len(child.events("cdr.dead_lettered")) >= 4)
+        await eventually(lambda: len(child.events("cdr.delivered")) >= 5)
         await eventually(lambda: gone(client, source, f"{integrator}:processing:cdr"))
         receiver.status = 503
         receiver.judge = lambda _: receiver.status
-        await client.rpush(source, b"down " + MARK)
+        await client.rpush(source, *(b"down %d " % number + MARK for number in range(3)))
         await eventually(lambda: child.events("endpoint.lost"))
         await stopped(child)
         yield Run(child)
@@ -116,7 +116,7 @@ async def eventful(
 
 async def test_no_line_holds_anything_of_a_cdr(eventful: Run) -> None:
     """Not at debug, not of one that fails, not in base64: they hold phone numbers."""
-    assert {"cdr.delivered", "cdr.parked", "cdr.dead_lettered", "attempt.failed", "endpoint.lost"} <= eventful.names
+    assert {"cdr.delivered", "cdr.deferred", "attempt.failed", "endpoint.lost"} <= eventful.names
     assert MARK.decode() not in eventful.text
     for name, body in BODIES.items():
         assert base64.b64encode(body).decode() not in eventful.text, name
@@ -173,11 +173,11 @@ async def crashed(
 ) -> Child:
     """A forwarder with a bug in it, which meets a CDR."""
     code = (
-        "import app.endpoint\n"
+        "import app.delivery.attempt\n"
         "async def post(self, webhook_id, body, attempt):\n"
         "    copied = bytes(body)\n"
         "    raise RuntimeError('out of cheese')\n"
-        "app.delivery.endpoint.Endpoint.post = post\n"
+        "app.delivery.attempt.Attempt.post = post\n"
     )
     (tmp_path / "sitecustomize.py").write_text(code)
     faulty = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent}", "CDR_LOG_FORMAT": request.param}
@@ -193,7 +193,7 @@ async def test_a_crash_tells_where_and_not_what(crashed: Child) -> None:
     said = crashed.log.read_text()
     assert "service.crashed" in said
     assert "out of cheese" in said
-    assert "delivery.py" in said
+    assert "worker.py" in said
     assert MARK.decode() not in said
 
 

@@ -177,6 +177,7 @@ def test_no_variable_comes_from_services(overlay: str) -> None:
 def test_it_is_asked_what_it_answers(overlay: str, tmp_path: Path) -> None:
     """A restart for a Redis that is away would cure nothing, so life and readiness are asked apart."""
     one = container(overlay)
+    assert "CDR_OPS_HOST" not in given_to(overlay)  # that of the image: probes come from outside
     assert one["ports"] == [{"name": "ops", "containerPort": configured(overlay, tmp_path).ops_port}]
     for probe, path in {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}.items():
         assert one[probe]["httpGet"] == {"path": path, "port": "ops"}

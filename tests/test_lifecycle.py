@@ -218,7 +218,7 @@ async def test_a_crash_is_told_and_loses_nothing(
 def with_fault(directory: Path) -> dict[str, str]:
     """Return variables with which every Python process is started with a bug in it."""
     bug = "raise RuntimeError('out of cheese')"
-    code = f"import app.endpoint\nasync def post(*_):\n    {bug}\napp.endpoint.Endpoint.post = post\n"
+    code = f"import app.delivery.attempt\nasync def post(*_):\n    {bug}\napp.delivery.attempt.Attempt.post = post\n"
     (directory / "sitecustomize.py").write_text(code)
     return {"PYTHONPATH": f"{directory}:{Path(__file__).parent.parent}"}
 
@@ -238,5 +238,6 @@ async def test_bad_configuration_is_told_at_once(start_child: StartChild) -> Non
     """Exit status 2, a line for each problem, and no traceback."""
     child = await start_child({"CDR_LEASE": "soon", "CDR_LEESE": "1"})
     assert await child.ended() == 2
-    said = child.log.read_text().splitlines()
-    assert [line.split(":")[0] for line in said] == ["CDR_LEESE", "CDR_WEBHOOK_URL", "CDR_LEASE"]
+    said = child.events()
+    assert {line["event"] for line in said} == {"configuration.refused"}
+    assert [line["problem"].split(":")[0] for line in said] == ["CDR_LEESE", "CDR_WEBHOOK_URL", "CDR_LEASE"]

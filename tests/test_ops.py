@@ -27,7 +27,7 @@ NAMES: Final = {
     *("delivery_duration_seconds", "dead_lettered_total", "recovered_total", "acks_lost_total"),
     *("in_flight", "parked", "pending_length", "processing_length"),
     *("dead_length", "pending_head_age_seconds", "oldest_in_flight_seconds", "breaker_open"),
-    *("redis_up", "last_delivery_timestamp_seconds", "build_info"),
+    *("log_lines_dropped_total", "redis_up", "last_delivery_timestamp_seconds", "build_info"),
 }
 """DESIGN.md, §8: dashboards and alerts of others rely on them."""
 
@@ -153,16 +153,6 @@ async def test_healthcheck_asks_it(start_child: StartChild, watched: dict[str, s
     forwarder = await start_child(watched, "run")
     await eventually(lambda: forwarder.events("slot.taken"))
     assert await (await start_child(watched, "healthcheck")).ended() == 0
-
-
-async def test_a_port_that_is_taken_is_a_matter_of_configuration(
-    start_child: StartChild, watched: dict[str, str], receiver: Receiver
-) -> None:
-    """Two processes on one host need a port each; told at once, and not found out from a dead probe."""
-    taken = receiver.url.rsplit(":", 1)[1].split("/")[0]
-    child = await start_child(watched | {"CDR_OPS_PORT": taken}, "run")
-    assert await child.ended() == 2
-    assert f"CDR_OPS_PORT: cannot listen on 127.0.0.1:{taken}" in child.log.read_text()
 
 
 # --- metrics

@@ -13,7 +13,7 @@ from app.config.environment import variable_names
 ROOT: Final = Path(__file__).parent.parent
 RUNBOOK: Final = (ROOT / "deploy" / "RUNBOOK.md").read_text()
 README: Final = (ROOT / "README.md").read_text()
-EVENTS: Final = re.findall(r'"([a-z_]+\.[a-z_]+)"', (ROOT / "app" / "events.py").read_text())
+EVENTS: Final = re.findall(r'"([a-z_]+\.[a-z_]+)"', (ROOT / "app" / "telemetry" / "events.py").read_text())
 
 ALERTS: Final = (
     "CdrForwarderEndpointDown",

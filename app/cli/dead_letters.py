@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from app.cli.terminal import add, progress, say, say_json, show, table
 from app.config.settings import Settings
-from app.dead_letters.lanes import configured, content, not_configured, stores, summary
+from app.dead_letters.lanes import content, not_configured, stores, summary
 from app.dead_letters.selection import Selection
 from app.dead_letters.store import DeadStore, Letter
 from app.errors import CommandError
 from app.store.client import Link
+from app.store.keys import Topology
 
 ROWS = 1000
 """In one table: its columns are fitted to what is in them, so it has to be known whole."""
@@ -37,28 +38,28 @@ class DeadLetters:
     @classmethod
     async def of(cls, link: Link, settings: Settings, endpoint: str | None) -> "DeadLetters":
         """Find those of one endpoint, or of all; also of endpoints that are no longer configured."""
-        keys = configured(settings)
+        topology = Topology(settings)
+        keys = topology.lanes
         if endpoint not in keys:
-            keys |= await not_configured(link, settings)
+            keys |= await not_configured(link, topology)
         if endpoint and endpoint not in keys:
             raise CommandError(f"--endpoint: there is no {endpoint}; there are {', '.join(keys)}")
-        return cls(stores(link, settings, keys, endpoint))
+        return cls(stores(link, keys, endpoint))
 
     @classmethod
     async def to_replay(cls, link: Link, settings: Settings, endpoint: str | None, to: str | None) -> "DeadLetters":
         """Find those whose CDRs have somewhere to go. `to`: an endpoint that takes those of another."""
-        keys = configured(settings)
+        topology = Topology(settings)
+        keys, target = topology.lanes, None
         if to:
             if to not in keys or not endpoint:
                 raise CommandError(f"--to: needs --endpoint, and one of {', '.join(keys)}")
-            pending = keys[to].pending
-            keys = {
-                name: replace(one, pending=pending)
-                for name, one in (keys | await not_configured(link, settings)).items()
-            }
+            target = keys[to]
+            keys |= await not_configured(link, topology)
         if endpoint and endpoint not in keys:
             raise CommandError(f"--endpoint: {endpoint} is not configured; with --to, another one takes its CDRs")
-        return cls(stores(link, settings, keys, endpoint))
+        chosen = [endpoint] if endpoint else list(keys)
+        return cls({name: DeadStore(link, keys[name], target) for name in chosen})
 
     async def selected(self, selection: Selection) -> AsyncIterator[tuple[str, Letter]]:
         number = 0
@@ -100,7 +101,7 @@ class DeadLetters:
         return sum([1 async for _ in self.selected(selection)])
 
     async def replay(self, selection: Selection, rate: float) -> None:
-        """Move them back to pending, at most `rate` in a second, so that what is new is not held up."""
+        """Put them into the retry set, at most `rate` in a second, so that what is new is not held up."""
         clock = asyncio.get_running_loop().time
         began, tally = clock(), Tally()
         with progress("replayed", await self._number()) as advance, told(tally, "replayed"):

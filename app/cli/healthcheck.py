@@ -5,8 +5,9 @@ from urllib.request import ProxyHandler, build_opener
 
 from app.config.settings import Settings
 from app.errors import ForwarderError
-from app.store.client import Link
-from app.store.lease import new_process_id, runs_here
+from app.store.client import COMMAND, Link
+from app.store.keys import Topology
+from app.store.lease import Owner
 
 DEADLINE = 5.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - only compared with
@@ -30,10 +31,10 @@ def _lives(settings: Settings) -> bool:
 
 async def _has_lease(settings: Settings) -> bool:
     """Only a running event loop that reaches Redis renews one, so a stuck process is unhealthy when its lease ends."""
-    link = Link(settings, new_process_id())
+    link = Link(settings, COMMAND)
     owners: list[bytes | None] = []
     with suppress(ForwarderError):
-        keys = [slot.owner for slot in settings.slots()]
+        keys = [slot.owner for slot in Topology(settings).short.slots()]
         owners = await link.call("owners", lambda: link.commands.mget(keys))
     await link.aclose()
-    return any(map(runs_here, owners))
+    return any(Owner.read(owner).runs_here for owner in owners)

@@ -1,6 +1,7 @@
 """What a person types."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from importlib.metadata import version as installed_version
@@ -12,16 +13,21 @@ from app.cli.command import BAD_CONFIGURATION, settings_or_exit
 from app.cli.healthcheck import is_healthy
 from app.cli.letters import letters
 from app.cli.operate import check, inject, reroute, status
-from app.config.settings import Settings
+from app.config.environment import load_settings, log_format_of
+from app.config.settings import LogFormat, Settings
 from app.errors import ConfigurationError, RedisUnusableError
 from app.service import Service
-from app.telemetry import events
+from app.telemetry import events, stderr
 
 CRASHED: Final = 1
+
+FAREWELL: Final = 1.0
+"""Seconds that the last events may take to be written."""
 
 app = typer.Typer(
     help="Moves every call-detail record from Enigma's Redis list to your webhook, at least once, byte for byte.",
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 app.add_typer(letters, name="dead-letters")
@@ -29,8 +35,20 @@ for command in (check, status, inject, reroute):
     app.command()(command)
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer passes the value of the option
+    if wanted:
+        version()
+        raise typer.Exit
+
+
 @app.callback(invoke_without_command=True)
-def default(context: typer.Context) -> None:
+def default(
+    context: typer.Context,
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     if context.invoked_subcommand is None:
         run()
 
@@ -38,7 +56,7 @@ def default(context: typer.Context) -> None:
 @app.command()
 def run() -> None:
     """Forward CDRs until SIGTERM or SIGINT; configured by CDR_* environment variables. Also without a command."""
-    raise typer.Exit(_run_service(settings_or_exit()))
+    raise typer.Exit(_exit_status())
 
 
 @app.command()
@@ -65,16 +83,39 @@ def main() -> None:
     app()
 
 
-def _run_service(settings: Settings) -> int:
-    events.configure(settings.log_level, settings.log_format)
+def _exit_status() -> int:
+    """Run the service and return its exit status. Whatever ends it is an event."""
+    form = log_format_of()
+    events.configure("info", form)
     try:
-        status = _run(_service(settings))
-    except (ConfigurationError, RedisUnusableError) as error:
-        typer.echo(str(error), err=True)
+        return _run_service(load_settings())
+    except ConfigurationError as error:
+        _refuse(form, events.configuration_refused, *error.problems)
+        return BAD_CONFIGURATION
+    except RedisUnusableError as error:
+        _refuse(form, events.redis_unusable, str(error))
         return BAD_CONFIGURATION
     except Exception as error:  # noqa: BLE001 - the last line of a process that dies, with its reason
         events.service_crashed(error)
         return CRASHED
+    finally:
+        stderr.flush(FAREWELL)
+
+
+def _refuse(form: LogFormat, tell: Callable[[str], None], *reasons: str) -> None:
+    """Tell why the service cannot start: plain lines where people read them, events elsewhere."""
+    for reason in reasons:
+        if form == "json":
+            tell(reason)
+        else:
+            sys.stderr.write(f"{reason}\n")
+
+
+def _run_service(settings: Settings) -> int:
+    events.configure(settings.log_level, settings.log_format)
+    if settings.trusts_any_redis:
+        events.redis_unverified()
+    status = _run(_service(settings))
     events.service_stopped(status)
     return status
 

@@ -2,22 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 from app.config.settings import Settings
 from app.config.values import redacted
 from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError
-from app.store.client import Link
-from app.store.lease import new_process_id
-
-COMMAND: Final = "-command"
-"""What the id of a process ends in that only carries out a command."""
+from app.store.client import COMMAND, Link
 
 
 @asynccontextmanager
 async def linked(settings: Settings) -> AsyncIterator[Link]:
     """Lend a link to Redis. Its errors become sentences for whoever has typed the command."""
-    link = Link(settings, new_process_id() + COMMAND)
+    link = Link(settings, COMMAND)
     try:
         yield link
     except (TransientRedisError, OperatorRedisError) as error:

@@ -1,6 +1,7 @@
-"""How what waits for an endpoint that is no longer configured gets to another one."""
+"""Move what waits for an endpoint that is no longer configured to another one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from secrets import token_hex
 from typing import Any, Final
 
 from redis.commands.core import AsyncScript
@@ -9,76 +10,75 @@ from app.cli.terminal import progress, say
 from app.config.settings import Settings
 from app.errors import CommandError
 from app.store.client import Link
-from app.store.keys import LaneKeys, all_slots, pending_of
-from app.store.lease import parsed
+from app.store.keys import LaneKeys, Topology
+from app.store.lease import Owner
+from app.store.leftovers import length
 from app.store.patience import ask
 
 PAGE: Final = 500
 
 
 class Reroute:
-    """The lists of `old`, on their way to the pending list of `new`."""
+    """The keys of `old`, on their way to the retry set of `new`."""
 
     def __init__(self, link: Link, settings: Settings, old: str, new: str) -> None:
-        configured = [endpoint.name for endpoint in settings.endpoints]
-        if new not in configured:
-            raise CommandError(f"{new} is not configured: CDRs can go to {', '.join(configured)}")
-        if settings.fans_out and old in configured:
+        topology = Topology(settings)
+        if new not in topology.endpoints:
+            raise CommandError(f"{new} is not configured: CDRs can go to {', '.join(topology.endpoints)}")
+        if settings.fans_out and old in topology.endpoints:
             raise CommandError(f"{old} is configured: it gets its CDRs itself; take it out of the configuration first")
-        self._link, self._settings = link, settings
+        self._link = link
         self._old, self._new = old, new
-        self._slots = all_slots(settings.namespace, old)
-        self._keys = LaneKeys(settings.namespace, pending_of(settings.namespace, old), old)
-        self._newest = {"head": "RIGHT", "tail": "LEFT"}[settings.pending_oldest]
+        self._from: LaneKeys = topology.named(old)
+        self._to = topology.lane(new)
+        self._slots = self._from.slots()
+        self._scratch = f"{topology.scratch}:reroute"
         self._move = link.script("unowned", "reroute")
         self._forget = link.script("unowned", "forget")
 
     async def lengths(self) -> dict[str, int]:
-        """Return what waits in which list, oldest first: what was claimed, then what was not."""
-        keys = [*(slot.processing for slot in self._slots), self._keys.pending]
-        lengths = {key: await self._length(key) for key in keys}
-        return {key: length for key, length in lengths.items() if length}
+        """Return what waits under which key, oldest first: what was claimed or has failed, then what was not."""
+        keys = [*(slot.processing for slot in self._slots), self._from.retrying, self._from.retry, self._from.pending]
+        return await self._lengths([*keys])
 
     async def run(self) -> None:
         """Move all of it, page by page. Raises CommandError where a live process still has the endpoint."""
         lengths = await self.lengths()
-        moved = 0
-        with progress("moved", sum(lengths.values())) as advance:
-            for key in lengths:
-                while page := await self._page(key):
-                    moved += page
-                    advance(page)
-        left = [self._keys.failing, *(slot.ops for slot in self._slots)]
-        await self._unowned("forget", self._forget, left)
-        say(f"{moved} CDRs moved from {self._old} to {self._new}")
-        await self._tell_of_dead_letters()
+        dead = await self._lengths([self._from.dead])
+        with progress("moved", sum(lengths.values()) + sum(dead.values())) as advance:
+            moved = [await self._drain(key, self._to.retry, "cdrs", advance) for key in lengths]
+            letters = [await self._drain(key, self._to.dead, "letters", advance) for key in dead]
+        await self._unowned("forget", self._forget, [slot.ops for slot in self._slots])
+        say(f"{sum(moved)} CDRs and {sum(letters)} dead letters moved from {self._old} to {self._new}")
 
-    async def _page(self, key: str) -> int:
-        keys = [f"{self._settings.scratch}:gate", key, self._settings.lane_keys(self._new).pending]
-        return int(await self._unowned("reroute", self._move, keys, [PAGE, self._newest]))
+    async def _drain(self, source: str, target: str, kind: str, advance: Any) -> int:
+        moved = 0
+        while page := await self._page(source, target, kind):
+            moved += page
+            advance(page)
+        return moved
+
+    async def _page(self, source: str, target: str, kind: str) -> int:
+        keys = [self._scratch, source, target]
+        # Tokens differ also when a page is sent again after a lost reply: it moves what follows, and twins stay two.
+        return int(await self._unowned("reroute", self._move, keys, lambda: [PAGE, f"reroute-{token_hex(16)}", kind]))
 
     async def _unowned(
-        self, command: str, script: AsyncScript, keys: Sequence[str], args: Sequence[str | int] = ()
+        self, command: str, script: AsyncScript, keys: Sequence[str], args: Callable[[], list[str | int]] = list
     ) -> Any:
         every_key = [*(slot.owner for slot in self._slots), *keys]
-        every_arg = [self._old, len(self._slots), *args]
-        reply = await ask(self._link, command, lambda: script(keys=every_key, args=every_arg))
+        guards: list[str | int] = [self._old, len(self._slots)]
+        reply = await ask(self._link, command, lambda: script(keys=every_key, args=[*guards, *args()]))
         if isinstance(reply, bytes):
             raise CommandError(
-                f"{self._old} is still an endpoint of the live process {parsed(reply).get('id')}: "
+                f"{self._old} is still an endpoint of a live process on {Owner.read(reply).host}: "
                 "stop it, or give it the new configuration, and try again"
             )
         return reply
 
-    async def _length(self, key: str) -> int:
-        return int(await ask(self._link, "length", lambda: self._link.commands.llen(key)))
-
-    async def _tell_of_dead_letters(self) -> None:
-        if dead := await self._length(self._keys.dead):
-            say(
-                f"{dead} dead letters of {self._old} stay; "
-                f"dead-letters replay --endpoint {self._old} --to {self._new} sends their CDRs too"
-            )
+    async def _lengths(self, keys: Sequence[str]) -> dict[str, int]:
+        found = {key: await length(self._link, key) for key in keys}
+        return {key: number for key, number in found.items() if number}
 
 
 async def reroute(link: Link, settings: Settings, old: str, new: str) -> None:
@@ -88,6 +88,6 @@ async def reroute(link: Link, settings: Settings, old: str, new: str) -> None:
 async def rehearse_reroute(link: Link, settings: Settings, old: str, new: str) -> None:
     """Only say what would be moved."""
     lengths = await Reroute(link, settings, old.lower(), new.lower()).lengths()
-    for key, length in lengths.items():
-        say(f"{length} in {key}")
+    for key, number in lengths.items():
+        say(f"{number} in {key}")
     say(f"{sum(lengths.values())} CDRs wait for {old}")

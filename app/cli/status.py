@@ -1,34 +1,29 @@
-"""What a running system looks like from outside, as Redis knows it."""
+"""Look at a running system from outside, as Redis knows it."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.config.settings import Settings
-from app.lane.parking import FailingRecord
 from app.store.client import Link
-from app.store.keys import LaneKeys, Slot
-from app.store.lease import parsed
-from app.store.leftovers import leftovers
+from app.store.keys import LaneKeys, Slot, Topology
+from app.store.lease import Owner
+from app.store.leftovers import leftovers, length
 from app.store.patience import ask
-
-MOST_FAILING: Final = 10_000
-"""Records that are looked at, of each lane; that there are more is said."""
-
-PAGE: Final = 500
 
 DISTRIBUTED: Final = "(all)"
 """In place of an endpoint: what is on its way to every lane."""
 
 
 @dataclass(frozen=True)
-class Failing:
+class Deferred:
+    """What waits for another try. `handed_out`: those of them that a process has now."""
+
     number: int
-    oldest_first_failed_at: datetime | None
-    next_try: datetime | None
-    looked_at: int
+    handed_out: int
+    next_due: datetime | None
 
 
 @dataclass(frozen=True)
@@ -39,11 +34,11 @@ class LaneStatus:
     pending: int | None
     processing: dict[int, int]
     dead: int
-    failing: Failing
+    deferred: Deferred
 
 
 @dataclass(frozen=True)
-class Owner:
+class Process:
     """A live process. `lease`: seconds that it has left."""
 
     slot: int
@@ -56,11 +51,13 @@ class Owner:
 
 @dataclass(frozen=True)
 class Status:
+    """Everything that `status` shows."""
+
     integrator: str
     source_key: str
     source: int
     lanes: list[LaneStatus]
-    owners: list[Owner]
+    owners: list[Process]
     left_over: dict[str, int]
 
     @property
@@ -77,66 +74,60 @@ class Survey:
     def __init__(self, link: Link, settings: Settings) -> None:
         self._link = link
         self._settings = settings
+        self._topology = Topology(settings)
         self._slots = link.script("survey")
 
     async def status(self) -> Status:
-        settings = self._settings
-        lanes = {one.name: settings.lane_keys(one.name) for one in settings.endpoints}
-        found = [await self._lane(name, keys, settings.slots(name)) for name, keys in lanes.items()]
-        if settings.fans_out:
-            found.insert(0, await self._lane(DISTRIBUTED, settings.base_keys, settings.slots()))
+        """Ask Redis. Raises our errors where it is away."""
+        topology = self._topology
+        found = [await self._lane(name, keys) for name, keys in topology.lanes.items()]
+        if topology.fans_out:
+            found.insert(0, await self._lane(DISTRIBUTED, topology.short))
         return Status(
-            integrator=settings.integrator,
-            source_key=settings.source_key,
-            source=await self._length(settings.source_key),
+            integrator=self._settings.integrator,
+            source_key=topology.source_key,
+            source=await length(self._link, topology.source_key),
             lanes=found,
-            owners=[await self._owner(slot, value) for slot, value in await self._owned()],
-            left_over=dict(await leftovers(self._link, settings)),
+            owners=[await self._process(slot, value) for slot, value in await self._owned()],
+            left_over=dict(await leftovers(self._link, topology)),
         )
 
-    async def _lane(self, name: str, keys: LaneKeys, slots: Sequence[Slot]) -> LaneStatus:
+    async def _lane(self, name: str, keys: LaneKeys) -> LaneStatus:
+        slots = keys.slots()
         surveyed = await self._survey(slots)
-        lengths = {slot.number: length for slot, (_, length) in zip(slots, surveyed, strict=True) if length}
-        pending = None if name == DISTRIBUTED else await self._length(keys.pending)
-        dead = await self._length(keys.dead)
-        return LaneStatus(name, pending, lengths, dead, await self._failing(keys.failing))
+        lengths = {slot.number: length for slot, (_, length) in zip(slots, surveyed, strict=True) if length > 0}
+        pending = None if name == DISTRIBUTED else await length(self._link, keys.pending)
+        dead = await length(self._link, keys.dead)
+        return LaneStatus(name, pending, lengths, dead, await self._deferred(keys))
 
     async def _survey(self, slots: Sequence[Slot]) -> list[tuple[bytes, int]]:
         keys = [key for slot in slots for key in (slot.owner, slot.processing)]
-        reply = await ask(self._link, "survey", lambda: self._slots(keys=keys))
+        args = [int(self._settings.lease * 1000)]
+        reply = await ask(self._link, "survey", lambda: self._slots(keys=keys, args=args))
         return list(zip(reply[::2], reply[1::2], strict=True))
 
     async def _owned(self) -> list[tuple[Slot, bytes]]:
-        slots = self._settings.slots()
+        slots = self._topology.short.slots()
         surveyed = await self._survey(slots)
         return [(slot, owner) for slot, (owner, _) in zip(slots, surveyed, strict=True) if owner]
 
-    async def _owner(self, slot: Slot, value: bytes) -> Owner:
+    async def _process(self, slot: Slot, value: bytes) -> Process:
         left = await ask(self._link, "pttl", lambda: self._link.commands.pttl(slot.owner))
-        theirs = parsed(value)
-        host, _, process = str(theirs.get("id", "?")).partition(":")
-        endpoints = theirs.get("endpoints")
-        named = [str(name) for name in endpoints] if isinstance(endpoints, list) else []
-        return Owner(slot.number, host, process, max(0, left) / 1000, str(theirs.get("source", "?")), named)
+        owner = Owner.read(value)
+        host, process, source = owner.host or "?", owner.id or "?", owner.source or "?"
+        return Process(slot.number, host, process, max(0, left) / 1000, source, owner.names)
 
-    async def _length(self, key: str) -> int:
-        return int(await ask(self._link, "length", lambda: self._link.commands.llen(key)))
+    async def _deferred(self, keys: LaneKeys) -> Deferred:
+        handed_out = await length(self._link, keys.retrying)
+        waiting = await length(self._link, keys.retry)
+        if not waiting:
+            return Deferred(handed_out, handed_out, None)
+        first = await ask(self._link, "next due", lambda: self._link.commands.zrange(keys.retry, 0, 0, withscores=True))
+        return Deferred(waiting + handed_out, handed_out, _time(first[0][1]) if first else None)
 
-    async def _failing(self, key: str) -> Failing:
-        number = int(await ask(self._link, "failing", lambda: self._link.commands.hlen(key)))
-        first: datetime | None = None
-        following: datetime | None = None
-        cursor, looked_at = 0, 0
-        while looked_at < min(number, MOST_FAILING):
-            cursor, page = await self._failing_page(key, cursor)
-            looked_at += len(page)
-            for record in page:
-                first = min(filter(None, (first, record.first_failed_at)))
-                following = min(filter(None, (following, record.next_try)))
-            if not cursor:
-                break
-        return Failing(number, first, following, looked_at)
 
-    async def _failing_page(self, key: str, cursor: int) -> tuple[int, list[FailingRecord]]:
-        read = await ask(self._link, "failing", lambda: self._link.commands.hscan(key, cursor, count=PAGE))
-        return read[0], [FailingRecord.from_json(text) for text in read[1].values()]
+def _time(milliseconds: float) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

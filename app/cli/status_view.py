@@ -1,4 +1,4 @@
-"""How the status of a system is shown."""
+"""Show the status of a system."""
 
 import asyncio
 from typing import Any, Final
@@ -7,13 +7,13 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from app.cli.status import Failing, LaneStatus, Status, Survey
+from app.cli.status import Deferred, LaneStatus, Status, Survey
 from app.cli.terminal import add, console, joined, plain, say_json, show, table
 from app.config.settings import Settings
 from app.store.client import Link
 
-LANES: Final = ("endpoint", "pending", "processing", "by slot", "dead", "failing", "failing since", "next try")
-NUMBERS: Final = ("pending", "processing", "dead", "failing", "slot", "lease left")
+LANES: Final = ("endpoint", "pending", "processing", "by slot", "dead", "deferred", "next due")
+NUMBERS: Final = ("pending", "processing", "dead", "deferred", "slot", "lease left")
 
 
 async def status(link: Link, settings: Settings, *, as_json: bool) -> None:
@@ -53,15 +53,12 @@ def lanes_table(lanes: list[LaneStatus]) -> RenderableType:
     for lane in lanes:
         slots = joined(f"{slot}: {length}" for slot, length in lane.processing.items()) if lane.processing else ""
         claimed = sum(lane.processing.values())
-        add(made, lane.endpoint, lane.pending, claimed, slots, lane.dead, *failing_cells(lane.failing))
+        add(made, lane.endpoint, lane.pending, claimed, slots, lane.dead, *deferred_cells(lane.deferred))
     return made
 
 
-def failing_cells(failing: Failing) -> list[Any]:
-    first, following = failing.oldest_first_failed_at, failing.next_try
-    part = f" of {failing.looked_at} looked at" if failing.looked_at < failing.number else ""
-    times = [time and time.strftime("%Y-%m-%d %H:%M:%SZ") for time in (first, following)]
-    return [failing.number, f"{times[0]}{part}" if times[0] else None, times[1]]
+def deferred_cells(deferred: Deferred) -> list[Any]:
+    return [deferred.number, deferred.next_due and deferred.next_due.strftime("%Y-%m-%d %H:%M:%SZ")]
 
 
 def owners_table(found: Status) -> RenderableType:

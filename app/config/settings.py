@@ -10,13 +10,29 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.config.endpoint import EndpointSettings
+from app.config.hosts import host_name, is_loopback
 from app.config.redis_url import RedisPlace, hash_tag, place_of
-from app.config.values import File, Seconds, url_of_redis
-from app.store.keys import LaneKeys, Slot, all_slots, pending_of
+from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, url_of_redis
 
 PREFIX: Final = "CDR_"
+TEN_YEARS: Final = 3650 * DAY
 
-EndpointName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")]
+Age = Annotated[float, Field(ge=0, le=TEN_YEARS, allow_inf_nan=False)]
+EndpointName = Annotated[str, AfterValidator(endpoint_name)]
+
+OUR_KEYS: Final = (
+    r"(\{{[^}}]*\}}:)?{integrator}:(scratch|([a-z0-9_-]+:)?"
+    r"(pending|processing|retry|retrying|dead|minutes|failing):[a-z0-9_-]+)(:.*)?"
+)
+"""Every key that we write. An integrator may be called enigma, so not every key of this prefix is ours."""
+
+
+LogFormat = Literal["json", "console"]
+
+
+def default_log_format() -> LogFormat:
+    """For people on a terminal, else JSON. There is no `sys.stderr` where descriptor 2 is closed."""
+    return "console" if sys.stderr and sys.stderr.isatty() else "json"
 
 
 class Settings(BaseSettings):
@@ -27,9 +43,9 @@ class Settings(BaseSettings):
     )
 
     redis_url: Annotated[SecretStr, AfterValidator(url_of_redis)] = SecretStr("redis://localhost:6379/0")
-    redis_username: str | None = None
-    redis_password: SecretStr | None = None
-    redis_sentinel_password: SecretStr | None = None
+    redis_username: Annotated[str, AfterValidator(one_line)] | None = None
+    redis_password: Annotated[SecretStr, AfterValidator(one_line)] | None = None
+    redis_sentinel_password: Annotated[SecretStr, AfterValidator(one_line)] | None = None
     redis_ca_file: File | None = None
     redis_cert_file: File | None = None
     redis_key_file: File | None = None
@@ -39,15 +55,15 @@ class Settings(BaseSettings):
     webhook: EndpointSettings | None = None
     named_endpoints: dict[EndpointName, EndpointSettings] = {}
     sweep_interval: Annotated[Seconds, Field(ge=0.1)] = 60
-    lease: Annotated[Seconds, Field(ge=0.5)] = 15
-    give_up_after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 259200
-    dead_letter_max_age: Annotated[float, Field(ge=0, le=10 * 365 * 86400, allow_inf_nan=False)] = 0
-    shutdown_grace: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20
-    ops_host: str = "0.0.0.0"  # noqa: S104 - a container is asked from outside
+    lease: Annotated[Seconds, Field(ge=0.5, le=3600)] = 15
+    give_up_after: Age = 259200
+    dead_letter_max_age: Age = 0
+    shutdown_grace: Annotated[float, Field(ge=0, le=DAY, allow_inf_nan=False)] = 20
+    ops_host: Annotated[str, AfterValidator(host_name)] = "127.0.0.1"
     ops_port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    ops_token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    ops_token: Annotated[SecretStr, Field(min_length=16), AfterValidator(header_value)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "console"] = Field(default_factory=lambda: "console" if sys.stderr.isatty() else "json")
+    log_format: LogFormat = Field(default_factory=default_log_format)
 
     @property
     def endpoints(self) -> tuple[EndpointSettings, ...]:
@@ -63,34 +79,20 @@ class Settings(BaseSettings):
         return place_of(self.redis_url.get_secret_value())
 
     @property
-    def namespace(self) -> str:
-        """What all our keys begin with; in a cluster, it puts them into the slot of the source."""
-        in_cluster = self.redis_place.kind == "cluster"
-        return f"{{{hash_tag(self.source_key)}}}:{self.integrator}" if in_cluster else self.integrator
+    def trusts_any_redis(self) -> bool:
+        """Whether the certificate of Redis, or its host name, is not verified."""
+        options = urlsplit(self.redis_place.url).query.split("&")
+        return bool({"ssl_cert_reqs=none", "ssl_check_hostname=false"} & set(options))
 
     @property
-    def base_keys(self) -> LaneKeys:
-        """The short keys: those of the only lane, or of what is to be distributed."""
-        return LaneKeys(self.namespace, self.source_key)
-
-    def lane_keys(self, endpoint: str) -> LaneKeys:
-        if not self.fans_out:
-            return self.base_keys
-        return LaneKeys(self.namespace, pending_of(self.namespace, endpoint), endpoint)
+    def shows_ops_token(self) -> bool:
+        """Whether CDR_OPS_TOKEN goes over a network: the operator server has no TLS."""
+        return bool(self.ops_port and self.ops_token and not is_loopback(self.ops_host))
 
     @property
     def pending_oldest(self) -> Literal["head", "tail"]:
         """Return which end of a lane's pending list is the oldest; distribution always fills it at the tail."""
         return "head" if self.fans_out else self.source_oldest
-
-    def slots(self, endpoint: str | None = None) -> list[Slot]:
-        """Return all slots, as those of the lane of `endpoint` where one is named."""
-        return all_slots(self.namespace, endpoint if self.fans_out else None)
-
-    @property
-    def scratch(self) -> str:
-        """Prefix of the keys on which our rights are tried at start; never outlives the trial."""
-        return f"{self.namespace}:scratch"
 
     @field_validator("named_endpoints", mode="before")
     @classmethod
@@ -101,37 +103,44 @@ class Settings(BaseSettings):
     @classmethod
     def _not_in_the_url_too(cls, username: str | None, info: ValidationInfo) -> str | None:
         if username and "redis_url" in info.data and _user_info(info).username:
-            raise ValueError("must not stand together with user info in CDR_REDIS_URL, which would be used instead")
+            raise ValueError("cannot be combined with user info in CDR_REDIS_URL, which would be used instead")
         return username
 
     @field_validator("redis_password")
     @classmethod
     def _not_twice(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if password and "redis_url" in info.data and _user_info(info).password:
-            raise ValueError("must not stand together with a password in CDR_REDIS_URL, which would be used instead")
+            raise ValueError("cannot be combined with a password in CDR_REDIS_URL, which would be used instead")
         return password
 
     @field_validator("redis_ca_file", "redis_cert_file")
     @classmethod
     def _with_tls(cls, file: Path | None, info: ValidationInfo) -> Path | None:
         if file and "redis_url" in info.data and not info.data["redis_url"].get_secret_value().startswith("rediss"):
-            raise ValueError("is of no use without TLS: CDR_REDIS_URL must begin with rediss")
+            raise ValueError("needs TLS: CDR_REDIS_URL must begin with rediss")
         return file
 
     @field_validator("redis_key_file")
     @classmethod
     def _has_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
         if key and "redis_cert_file" in info.data and not info.data["redis_cert_file"]:
-            raise ValueError("is the key of a client certificate: set CDR_REDIS_CERT_FILE too")
+            raise ValueError("needs CDR_REDIS_CERT_FILE too: it is the key of a client certificate")
         return key
 
     @field_validator("source_key")
     @classmethod
     def _is_enigmas(cls, key: str, info: ValidationInfo) -> str:
-        # Not every key of this prefix is ours: an integrator may be called enigma.
-        ours = "(scratch|([a-z0-9_-]+:)?(pending|processing|failing|dead):cdr)(:.*)?"
-        if "integrator" in info.data and re.fullmatch(f"{info.data['integrator']}:{ours}", key):
-            raise ValueError("must be the list that Enigma writes, not one of ours")
+        if "integrator" in info.data and re.fullmatch(OUR_KEYS.format(integrator=info.data["integrator"]), key):
+            raise ValueError("must be the list that Enigma writes, not a key of the forwarder")
+        return key
+
+    @field_validator("source_key")
+    @classmethod
+    def _has_a_slot(cls, key: str, info: ValidationInfo) -> str:
+        """Refuse a key whose hash tag, put before our own keys, leads to another slot of a cluster."""
+        in_cluster = "redis_url" in info.data and "+cluster:" in info.data["redis_url"].get_secret_value()
+        if in_cluster and hash_tag(f"{{{hash_tag(key)}}}:") != hash_tag(key):
+            raise ValueError("cannot be used in a cluster: its braces make no hash tag that our keys can share")
         return key
 
     @classmethod

@@ -4,21 +4,31 @@ import base64
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Final
-from urllib.parse import urlsplit
+from typing import Annotated, Final, TypeVar
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from app.config.hosts import host_name
 from app.config.redis_url import place_of
 
 SHORTEST_KEY: Final = 16
+DAY: Final = 86_400
+LONGEST_URL: Final = 8192
+RESERVED: Final = frozenset({"processing", "pending", "retry", "retrying", "dead", "minutes", "scratch", "webhook"})
+"""Words of our keys, and the name of the endpoint of CDR_WEBHOOK_URL: no other endpoint can have them."""
+
 NEVER_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f#]")
 REDIS_OPTION: Final = re.compile(r"db=[0-9]+")
 REDISS_OPTION: Final = re.compile(r"db=[0-9]+|ssl_cert_reqs=(none|optional|required)|ssl_check_hostname=(true|false)")
+PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
+LINE_BREAK: Final = re.compile(r"[\r\n\x00]")
+
+Text = TypeVar("Text", str, SecretStr)
 
 
 def redacted(url: str) -> str:
-    """Return the URL without user info and query, which may hold secrets; `***` where they cannot be told apart."""
+    """Return scheme, host and port of the URL; the rest may hold secrets. `***` where they cannot be told apart."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
@@ -28,11 +38,16 @@ def redacted(url: str) -> str:
     # A password with a bare / ? or # ends the host too early, and its rest looks like a path.
     if "@" in parts.path + parts.query + parts.fragment or not (parts.netloc or parts.scheme == "unix"):
         return "***"
-    return f"{parts.scheme}://{host}{parts.path}{'?***' if parts.query else ''}"
+    if parts.scheme == "unix":  # the path of a socket takes the place of host and port
+        return f"unix://{parts.path}{'?***' if parts.query else ''}"
+    return f"{parts.scheme}://{host}{'/***' if parts.path.strip('/') or parts.query else parts.path}"
 
 
 def readable(path: Path) -> Path:
+    """Refuse what is no regular file: reading a device or a pipe may never end."""
     try:
+        if not path.is_file() and path.exists():
+            raise ValueError("must be a regular file")
         path.open("rb").close()
     except OSError as error:
         raise ValueError(f"must be a readable file ({error.strerror})") from None
@@ -41,8 +56,10 @@ def readable(path: Path) -> Path:
 
 def is_url(url: SecretStr, *schemes: str) -> SecretStr:
     wanted = "must be a URL: " + ", ".join(f"{scheme}://…" for scheme in schemes)
+    if len(url.get_secret_value()) > LONGEST_URL:
+        raise ValueError(f"cannot be longer than {LONGEST_URL} characters")
     if NEVER_IN_A_URL.search(url.get_secret_value()):
-        raise ValueError("must have no spaces, control characters or #: in a password they are written %20, %23")
+        raise ValueError("cannot contain spaces, control characters or #: in a password, write them as %20, %23")
     try:
         parts = urlsplit(url.get_secret_value())
         located = parts.port != 0 and (parts.path if parts.scheme == "unix" else parts.hostname)
@@ -50,23 +67,53 @@ def is_url(url: SecretStr, *schemes: str) -> SecretStr:
         raise ValueError(wanted) from None
     if parts.scheme not in schemes or not located:
         raise ValueError(wanted)
-    return url
+    if parts.scheme != "unix":
+        host_name(parts.hostname or "")
+    _in_utf8(parts)
+    return one_line(url)
+
+
+def _in_utf8(parts: SplitResult) -> None:
+    """Refuse user info that would be replaced by question marks, and then be taken for a wrong password."""
+    try:
+        for part in parts.username, parts.password:
+            unquote_to_bytes(part or "").decode()
+    except UnicodeError:
+        raise ValueError("must have its user info in UTF-8") from None
 
 
 def http_url(url: SecretStr) -> SecretStr:
     return is_url(url, "http", "https")
 
 
+def proxy_url(url: SecretStr) -> SecretStr:
+    return is_url(url, "http", "https", "socks5", "socks5h")
+
+
 def url_of_redis(url: SecretStr) -> SecretStr:
     """Refuse what redis-py would take for something else: it ignores a bad path, and options go before our own."""
-    one = SecretStr(place_of(url.get_secret_value()).url)
-    parts = urlsplit(is_url(one, "redis", "rediss", "unix").get_secret_value())
-    if parts.scheme != "unix" and not re.fullmatch("/?|/[0-9]+", parts.path):
+    place = place_of(url.get_secret_value())
+    parts = urlsplit(is_url(SecretStr(place.url), "redis", "rediss", "unix").get_secret_value())
+    for host, _ in place.seeds:
+        host_name(host)
+    if parts.scheme != "unix" and not re.fullmatch("/?|/[0-9]{1,9}", parts.path):
         raise ValueError("must end in the number of the database, as in redis://localhost:6379/0")
     known = REDISS_OPTION if parts.scheme == "rediss" else REDIS_OPTION
     if not all(known.fullmatch(option) for option in parts.query.split("&") if option):
-        raise ValueError("must have no options but db=<number>, and with rediss:// ssl_cert_reqs, ssl_check_hostname")
+        raise ValueError(
+            "cannot have options other than db=<number>, and with rediss:// ssl_cert_reqs and ssl_check_hostname"
+        )
     return url
+
+
+def endpoint_name(name: str) -> str:
+    """Return the name in lower case. Raises ValueError where its keys could be taken for others."""
+    name = name.lower()
+    if name in RESERVED:
+        raise ValueError(f"cannot be one of the reserved names {', '.join(sorted(RESERVED))}")
+    if name.isdecimal() or not re.fullmatch("[a-z0-9_-]{1,32}", name):
+        raise ValueError("must have 1 to 32 characters of a-z, 0-9, _ and -, and not digits only")
+    return name
 
 
 def words(text: object) -> object:
@@ -82,8 +129,25 @@ def json_object(text: object) -> object:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError('must be a JSON object, as in {"x-tenant": "acme"}') from None
+
+
+def header_value(value: Text) -> Text:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not PRINTABLE.fullmatch(text):
+        raise ValueError("cannot contain line breaks, control or non-ASCII characters: it is sent as a header")
+    return value
+
+
+def one_line(value: Text) -> Text:
+    """Refuse what cannot be encoded, and what came with the line break of a file or an editor."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if LINE_BREAK.search(text):
+        raise ValueError("cannot contain line breaks")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must be UTF-8")
+    return value
 
 
 def signing_key(secret: SecretStr) -> bytes:
@@ -95,11 +159,13 @@ def signing_key(secret: SecretStr) -> bytes:
         key = b""
     if len(key) < SHORTEST_KEY:
         raise ValueError(
-            f"must be base64 of at least {SHORTEST_KEY} bytes, as Standard Webhooks has it: whsec_…; "
-            "several are separated by spaces"
+            f"must be whsec_ and base64 of at least {SHORTEST_KEY} bytes (Standard Webhooks); "
+            "separate several with spaces"
         )
     return key
 
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=DAY, allow_inf_nan=False)]
+"""A duration of at most a day."""
+
 File = Annotated[Path, AfterValidator(readable)]

@@ -1,31 +1,28 @@
-"""Where the dead letters of each endpoint are, and what is shown of one."""
+"""Find the dead letters of each endpoint, and show one."""
 
 import base64
 from typing import Any, Final
 
-from app.config.settings import Settings
 from app.dead_letters.store import DeadStore, Letter
 from app.store.client import Link
-from app.store.keys import LaneKeys, pending_of
+from app.store.keys import LaneKeys, Topology
 from app.store.leftovers import leftovers
 
 DEFAULT_NAME: Final = "webhook"
 
 
-def configured(settings: Settings) -> dict[str, LaneKeys]:
-    return {one.name: settings.lane_keys(one.name) for one in settings.endpoints}
-
-
-async def not_configured(link: Link, settings: Settings) -> dict[str, LaneKeys]:
-    left = await leftovers(link, settings)
+async def not_configured(link: Link, topology: Topology) -> dict[str, LaneKeys]:
+    """Return the keys of endpoints that are left over."""
+    left = await leftovers(link, topology)
     # Before there were several endpoints, the short keys were those of the only one.
-    short = {DEFAULT_NAME: settings.base_keys} if settings.fans_out else {}
-    return short | {name: LaneKeys(settings.namespace, pending_of(settings.namespace, name), name) for name in left}
+    short = {DEFAULT_NAME: topology.short} if topology.fans_out else {}
+    return short | {name: topology.named(name) for name in left if name not in topology.endpoints}
 
 
-def stores(link: Link, settings: Settings, keys: dict[str, LaneKeys], endpoint: str | None) -> dict[str, DeadStore]:
+def stores(link: Link, keys: dict[str, LaneKeys], endpoint: str | None) -> dict[str, DeadStore]:
+    """Return the dead letters of one endpoint, or of all."""
     chosen = [endpoint] if endpoint else list(keys)
-    return {name: DeadStore(link, keys[name], settings.pending_oldest) for name in chosen}
+    return {name: DeadStore(link, keys[name]) for name in chosen}
 
 
 def summary(endpoint: str, letter: Letter) -> dict[str, Any]:
@@ -33,8 +30,10 @@ def summary(endpoint: str, letter: Letter) -> dict[str, Any]:
     return {
         "id": letter.id,
         "endpoint": endpoint,
+        "source": letter.source,
         "reason": letter.reason,
         "status": letter.status,
+        "answer": letter.answer,
         "attempts": letter.attempts,
         "first_failed_at": letter.first_failed_at and letter.first_failed_at.isoformat(timespec="seconds"),
         "dead_at": letter.dead_at and letter.dead_at.isoformat(timespec="seconds"),

@@ -5,11 +5,12 @@ from datetime import timedelta
 from typing import Final
 
 from app.config.settings import Settings
-from app.dead_letters.lanes import configured, stores
+from app.dead_letters.lanes import stores
 from app.dead_letters.selection import Selection
 from app.dead_letters.store import DeadStore
 from app.errors import ForwarderError
 from app.store.client import Link
+from app.store.keys import Topology
 from app.telemetry import events
 
 PAUSE: Final = 3600.0
@@ -22,7 +23,7 @@ async def drop_expired(link: Link, settings: Settings) -> None:
         return
     age = timedelta(seconds=settings.dead_letter_max_age)
     while True:
-        for endpoint, store in stores(link, settings, configured(settings), None).items():
+        for endpoint, store in stores(link, Topology(settings).lanes, None).items():
             try:
                 events.dead_letters_expired(endpoint, await _drop(store, Selection(older_than=age)))
             except ForwarderError as error:

@@ -3,11 +3,10 @@
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from app.dead_letters.store import DeadStore, Letter
-from app.lane.parking import now
 
 SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 AGE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smhdw]?)", re.ASCII)
@@ -32,7 +31,7 @@ class Selection:
     reason: str | None = None
     older_than: timedelta | None = None
     limit: int | None = None
-    asked_at: datetime = field(default_factory=now)
+    asked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def is_everything(self) -> bool:

@@ -1,4 +1,4 @@
-"""How dead letters are read, and what becomes of them."""
+"""Read dead letters, replay and drop them."""
 
 import base64
 import hashlib
@@ -9,16 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import uuid4
 
 from redis.commands.core import AsyncScript
 
-from app.cdr import webhook_id
+from app.cdr import History, webhook_id
 from app.errors import DamagedLetterError
 from app.store.client import Link
 from app.store.keys import LaneKeys
 from app.store.patience import ask
+from app.store.retry_set import member_of
 
 DAMAGED: Final = "damaged"
 PAGE: Final = 64
@@ -37,14 +38,21 @@ class Letter:
     raw: bytes
     id: str
     endpoint: str
+    source: str
     reason: str
     status: int | None
+    answer: str
     attempts: int
     first_failed_at: datetime | None
     dead_at: datetime | None
     cdr: bytes
     damaged: str = ""
     """Why its CDR cannot be had back, else empty; then `cdr` is empty too."""
+
+    @property
+    def token(self) -> str:
+        """Derived from the letter alone, so that a replay that is sent twice makes one member."""
+        return f"letter-{hashlib.sha256(self.raw).hexdigest()[:32]}"
 
     @classmethod
     def read(cls, raw: bytes) -> "Letter":
@@ -54,13 +62,15 @@ class Letter:
             cdr = _cdr(fields)
         except (ValueError, RecursionError) as error:
             name = f"{DAMAGED}_{hashlib.sha256(raw).hexdigest()[:32]}"
-            return cls(raw, name, "", DAMAGED, None, 0, None, None, b"", damaged=_problem(error))
+            return cls(raw, name, "", "", DAMAGED, None, "", 0, None, None, b"", damaged=_problem(error))
         return cls(
             raw=raw,
             id=_text(fields, "id") or webhook_id(cdr),
             endpoint=_text(fields, "endpoint"),
+            source=_text(fields, "source"),
             reason=_text(fields, "reason"),
             status=_number(fields, "status"),
+            answer=_text(fields, "answer"),
             attempts=_number(fields, "attempts") or 0,
             first_failed_at=_time(fields, "first_failed_at"),
             dead_at=_time(fields, "dead_at"),
@@ -74,10 +84,11 @@ class DeadStore:
     What is changed is numbered, so that it may be sent again when a reply is lost, and is applied once.
     """
 
-    def __init__(self, link: Link, keys: LaneKeys, source_oldest: Literal["head", "tail"]) -> None:
+    def __init__(self, link: Link, keys: LaneKeys, to: LaneKeys | None = None) -> None:
+        """Make one for the letters of a lane; `to`: the lane whose endpoint gets what is replayed, if another."""
         self._link = link
         self._keys = keys
-        self._newest = {"head": "right", "tail": "left"}[source_oldest]
+        self._to = to or keys
         self._operation = keys.operation(uuid4().hex)
         self._numbers = count(1)
         self._removed: Letter | None = None
@@ -103,11 +114,12 @@ class DeadStore:
                     landmarks.append(hashlib.sha1(raw, usedforsecurity=False).hexdigest())
 
     async def replay(self, letter: Letter) -> bool:
-        """Move its exact CDR to the newest end of pending; False: the letter is gone. Raises DamagedLetterError."""
+        """Put its exact CDR into the retry set, due now; False: the letter is gone. Raises DamagedLetterError."""
         if letter.damaged:
             raise DamagedLetterError(f"{letter.id} cannot be replayed, only dropped: {letter.damaged}")
-        keys = [self._keys.dead, self._keys.pending]
-        return await self._remove("replay", self._replay, keys, letter, [letter.cdr, self._newest])
+        keys = [self._keys.dead, self._to.retry, self._to.retrying, f"{self._keys.dead}:scratch"]
+        member = member_of(letter.token, History(replayed=True), letter.cdr)
+        return await self._remove("replay", self._replay, keys, letter, [member])
 
     async def drop(self, letter: Letter) -> bool:
         """Remove it for good; False: it is gone already."""

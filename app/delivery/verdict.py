@@ -1,4 +1,4 @@
-"""What an answer of an endpoint means."""
+"""Judge the answer of an endpoint."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,34 +7,59 @@ from enum import StrEnum
 from typing import Final, Literal
 
 LONGEST_HOLD: Final = 600.0
+HOLDING: Final = frozenset({429, 503})
+"""The statuses whose Retry-After asks for time."""
+
+GONE: Final = 410
+ABOUT_THE_ENDPOINT: Final = frozenset({401, 403, 404, GONE, 429})
+"""The 4xx that say nothing about the CDR: a credential, the URL, or too much at once."""
 
 Result = Literal["success", "http_3xx", "http_4xx", "http_5xx", "timeout", "connect", "dns", "tls", "protocol", "other"]
 
 
 class Kind(StrEnum):
+    """What an attempt says about the CDR."""
+
     DELIVERED = "delivered"
     REJECTED = "rejected"
     TRANSIENT = "transient"
-    UNTRIED = "untried"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of one attempt. `hold`: seconds for which the endpoint wants to be left alone."""
+    """What came of one attempt.
+
+    `hold`: seconds for which the endpoint asks for time. `answer`: the first bytes of an answer that is not 2xx.
+    `detail`: what failed where there was no answer.
+    """
 
     kind: Kind
     result: Result
     status: int | None = None
     hold: float | None = None
+    answer: bytes = b""
+    detail: str = ""
+
+    @property
+    def is_about_the_cdr(self) -> bool:
+        """Tell whether an endpoint that is there has answered something about this CDR."""
+        status = self.status or 0
+        return status == 500 or (400 <= status <= 499 and status not in ABOUT_THE_ENDPOINT)  # noqa: PLR2004 - RFC 9110, 15.5
+
+    @property
+    def words(self) -> str:
+        """Return what failed, for a person."""
+        return str(self.status) if self.status else self.detail or self.result
 
 
-def verdict_of(status: int, reject_statuses: frozenset[int], retry_after: str | None) -> Verdict:
+def verdict_of(status: int, reject_statuses: frozenset[int], retry_after: str | None, answer: bytes = b"") -> Verdict:
     """Judge a status by the table of the contract: only 2xx delivers, only `reject_statuses` reject."""
     if 200 <= status <= 299:  # noqa: PLR2004 - RFC 9110, 15.3
         return Verdict(Kind.DELIVERED, "success", status)
     if status in reject_statuses:
-        return Verdict(Kind.REJECTED, _result(status), status)
-    return Verdict(Kind.TRANSIENT, _result(status), status, hold_of(retry_after))
+        return Verdict(Kind.REJECTED, _result(status), status, answer=answer)
+    hold = hold_of(retry_after) if status in HOLDING else None
+    return Verdict(Kind.TRANSIENT, _result(status), status, hold, answer)
 
 
 def _result(status: int) -> Result:

@@ -169,7 +169,6 @@ def settings(pace: Pace, redis_url: str, webhook_url: str) -> dict[str, str]:
         "CDR_INTEGRATOR": KEYS.integrator,
         "CDR_LEASE": str(pace.lease),
         "CDR_SWEEP_INTERVAL": str(pace.sweep),
-        "CDR_WEBHOOK_ATTEMPTS": "3",
         "CDR_WEBHOOK_BACKOFF": "0.2",
         "CDR_WEBHOOK_BACKOFF_MAX": "1",
         "CDR_SHUTDOWN_GRACE": str(GRACE),

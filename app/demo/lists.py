@@ -6,19 +6,20 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-from app.store.keys import LaneKeys, all_slots
+from app.store.keys import LaneKeys
+from app.store.retry_set import read_member
 
 KEYS = LaneKeys("demo", "enigma:notifications:cdr")
-SLOTS = all_slots(KEYS.integrator)
+SLOTS = KEYS.slots()
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """`owners` counts the processes whose lease runs, `parked` the CDRs that were EXHAUSTED at least once."""
+    """`owners` counts the processes whose lease runs, `deferred` the CDRs that wait for another try."""
 
     source: int
     processing: int
-    parked: int
+    deferred: int
     dead: int
     owners: int
 
@@ -30,19 +31,23 @@ class Lists:
     async def lengths(self) -> Lengths:
         pipe = self._redis.pipeline(transaction=False)
         pipe.llen(KEYS.pending)
-        pipe.hlen(KEYS.failing)
+        pipe.zcard(KEYS.retry)
+        pipe.zcard(KEYS.retrying)
         pipe.llen(KEYS.dead)
         pipe.exists(*[slot.owner for slot in SLOTS])
         for slot in SLOTS:
             pipe.llen(slot.processing)
-        source, parked, dead, owners, *processing = await pipe.execute()
-        return Lengths(source, sum(processing), parked, dead, owners)
+        source, retry, retrying, dead, owners, *processing = await pipe.execute()
+        return Lengths(source, sum(processing), retry + retrying, dead, owners)
 
     async def waiting(self) -> set[bytes]:
         """Return the CDRs that the forwarder still has to deliver."""
         found: set[bytes] = set()
         for key in (KEYS.pending, *[slot.processing for slot in SLOTS]):
             found.update(await self._elements(key))
+        for key in (KEYS.retry, KEYS.retrying):
+            members = cast("list[bytes]", await self._redis.zrange(key, 0, -1))
+            found.update(read_member(member)[1] for member in members)
         return found
 
     async def dead(self) -> set[bytes]:

@@ -41,11 +41,12 @@ class Scene:
 
     @property
     def is_empty(self) -> bool:
-        return self.lists.source == self.lists.processing == 0
+        return self.lists.source == self.lists.processing == self.lists.deferred == 0
 
     def line(self) -> str:
         return (
             f"pushed {self.pushed}, source {self.lists.source}, processing {self.lists.processing}, "
+            f"deferred {self.lists.deferred}, "
             f"in flight {self.in_flight}, delivered {self.delivered}, refused {self.refused}, "
             f"retried {self.retried}, dead {self.lists.dead}, p50 {self.p50}, p99 {self.p99}"
         )
@@ -174,7 +175,7 @@ def _trouble(scene: Scene) -> RenderableType:
     return _numbers(
         ("refused", scene.refused, "red"),
         ("retried", scene.retried, "magenta"),
-        ("parked", scene.lists.parked, "yellow"),
+        ("deferred", scene.lists.deferred, "yellow"),
         ("duplicates", scene.duplicates, "magenta"),
         ("dead", scene.lists.dead, "red"),
         ("p50", scene.p50, "bold"),

@@ -1,65 +1,74 @@
-"""What is being delivered, and how much more may be."""
+"""Count what this process has claimed and not yet settled."""
 
 from collections import Counter
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from app.cdr import Cdr
-
-MOST_BYTES: Final = 32 * 1024 * 1024
-"""In flight at once, whatever the concurrency; a single CDR may exceed it."""
+from app.cdr import Cdr, Origin
 
 
 class InFlight:
-    """A multiset of CDRs, twins counted, from the claim until the reply to the ack.
+    """The CDRs in the inbox, with the workers, and those whose settlement is on its way to Redis.
 
-    It is the truth about a processing list: whatever else stands there is lost or parked.
+    It is the truth about our processing list: whatever else stands there is a stray. Those that the retry set has
+    handed out are counted apart, by their members: a retried twin must not hide a stray.
     """
 
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
+    def __init__(self) -> None:
         self.number = 0
-        self.retried = 0
-        self._reserved = 0
-        self._bytes = 0
-        self._copies: Counter[bytes] = Counter()
+        self.size = 0
+        """Bytes."""
         self._cdrs: dict[Cdr, None] = {}
+        self._copies: Counter[bytes] = Counter()
+        self._members: set[bytes] = set()
+        self._watchers: list[Counter[bytes]] = []
 
     @property
-    def free(self) -> int:
-        """Slots that may be filled now."""
-        return max(0, self.slots - self.number - self._reserved) if self._bytes < MOST_BYTES else 0
+    def in_processing(self) -> int:
+        """How many of them our processing list holds."""
+        return self.number - len(self._members)
 
     @property
-    def free_bytes(self) -> int:
-        return max(1, MOST_BYTES - self._bytes)
+    def in_hand(self) -> int:
+        """How many of them the retry set has handed out."""
+        return len(self._members)
 
     @property
     def oldest_claimed_at(self) -> float | None:
         """When the first of them was claimed, on the monotonic clock: they are kept in that order."""
         return next((cdr.claimed_at for cdr in self._cdrs), None)
 
-    def copies(self, body: bytes) -> int:
-        return self._copies[body]
-
-    def reserve(self, slots: int) -> None:
-        """Set slots aside for what a claim on the wire may bring."""
-        self._reserved += slots
-
-    def release(self, slots: int) -> None:
-        self._reserved -= slots
+    def has_member(self, member: bytes) -> bool:
+        return member in self._members
 
     def add(self, cdr: Cdr) -> None:
         self._cdrs[cdr] = None
-        self._count(cdr, 1)
+        self.number += 1
+        self.size += cdr.size
+        if cdr.origin is Origin.RETRY:
+            self._members.add(cdr.member)
+            return
+        self._copies[cdr.body] += 1
+        for watcher in self._watchers:
+            watcher[cdr.body] += 1
 
     def remove(self, cdr: Cdr) -> None:
         del self._cdrs[cdr]
-        self._count(cdr, -1)
+        self.number -= 1
+        self.size -= cdr.size
+        if cdr.origin is Origin.RETRY:
+            self._members.discard(cdr.member)
+            return
+        self._copies[cdr.body] -= 1
         if not self._copies[cdr.body]:
             del self._copies[cdr.body]
 
-    def _count(self, cdr: Cdr, change: int) -> None:
-        self._copies[cdr.body] += change
-        self.number += change
-        self.retried += change * (cdr.failing is not None)
-        self._bytes += change * len(cdr.body)
+    @contextmanager
+    def watched(self) -> Iterator[Counter[bytes]]:
+        """Count what our processing list may hold because of us: what is in flight now, and all that joins."""
+        known = Counter(self._copies)
+        self._watchers.append(known)
+        try:
+            yield known
+        finally:
+            self._watchers.remove(known)

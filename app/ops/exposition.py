@@ -12,6 +12,7 @@ from app.dead_letters.letter import Reason
 from app.delivery.verdict import Result
 from app.ops.observation import LaneView, Observation
 from app.ops.sampler import Sample
+from app.telemetry import stderr
 from app.telemetry.metrics import BOUNDS, Durations, LaneMetrics, Origin
 
 PREFIX: Final = "cdr_forwarder"
@@ -42,6 +43,9 @@ class Exposition(Collector):
         yield from _lanes(observed.lanes)
         yield from _lists(observed.samples)
         yield _gauge("redis_up", "1 while Redis answers.", [((), int(observed.redis_up))])
+        yield CounterMetricFamily(
+            f"{PREFIX}_log_lines_dropped", "Log lines that nobody read in time.", stderr.dropped()
+        )
         yield _gauge("build_info", "Always 1.", [((observed.version,), 1)], labels=("version",))
 
 
@@ -50,6 +54,7 @@ def _lanes(lanes: Sequence[LaneView]) -> Iterator[Metric]:
     yield _per_endpoint("claimed", "CDRs claimed.", metrics, lambda one: one.claimed)
     yield _per_endpoint("delivered", "CDRs that the endpoint has answered 2xx.", metrics, lambda one: one.delivered)
     yield _per_endpoint("acks_lost", "Delivered, and gone from processing before.", metrics, lambda one: one.acks_lost)
+    yield _per_endpoint("deferred", "Moved to the retry set.", metrics, lambda one: one.deferred)
     yield _by("result", "attempts", "POSTs, by what came of them.", metrics, lambda one: one.attempts)
     yield _by("reason", "dead_lettered", "Dead letters made.", metrics, lambda one: one.dead_lettered)
     yield _histogram("attempt_duration_seconds", "Of one POST.", metrics, lambda one: one.attempt_durations)
@@ -70,7 +75,9 @@ def _lists(samples: Sequence[Sample]) -> Iterator[Metric]:
         ("pending_length", "CDRs that wait in the pending list."): lambda one: one.lengths.pending,
         ("processing_length", "CDRs in the processing list of this process."): lambda one: one.lengths.processing,
         ("dead_length", "Dead letters."): lambda one: one.lengths.dead,
-        ("parked", "CDRs with a failing record: they wait for another try."): lambda one: one.lengths.failing,
+        ("retry_length", "Deferred CDRs, those handed out among them."): lambda one: (
+            one.lengths.retry + one.lengths.retrying
+        ),
         ("pending_head_age_seconds", "For so long the oldest pending CDR is the same."): lambda one: one.head_age,
     }
     for (name, text), value in gauges.items():

@@ -11,6 +11,7 @@ from app.dead_letters.selection import Selection, age_of
 from app.dead_letters.store import DeadStore, Letter
 from app.errors import CommandError
 from app.store.client import Link
+from app.store.keys import Topology
 
 MOST_SHOWN: Final = 200
 MOST_AT_ONCE: Final = 500
@@ -103,10 +104,10 @@ class Letters:
         return {"done": done, "more": False}
 
     async def _stores(self, endpoint: str | None) -> dict[str, DeadStore]:
-        keys = dead_lanes.configured(self._settings)
+        keys = Topology(self._settings).lanes
         if endpoint is not None and endpoint not in keys:
             raise CommandError(f"there is no such endpoint; there are {', '.join(keys)}")
-        return dead_lanes.stores(self._link, self._settings, keys, endpoint)
+        return dead_lanes.stores(self._link, keys, endpoint)
 
 
 async def _selected(stores: dict[str, DeadStore], selection: Selection) -> AsyncIterator[tuple[str, Letter]]:

@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from app.config.settings import Settings
 from app.config.values import redacted
-from app.lane.lane import Lane
-from app.lane.parking import now
+from app.lane.loops import LaneLoops
 from app.ops.sampler import Sample
 from app.store.client import Link
-from app.store.lease import Ownership
+from app.store.lease import Lease
 from app.telemetry import events
 from app.telemetry.metrics import LaneMetrics
 
@@ -27,13 +26,13 @@ STUCK_AFTER: Final = 30.0
 class LaneView:
     """One lane as it is now."""
 
-    lane: Lane
+    loops: LaneLoops
     url: str
     sample: Sample
 
     @property
     def endpoint(self) -> str:
-        return self.lane.endpoint
+        return self.loops.lane.endpoint
 
     @property
     def metrics(self) -> LaneMetrics:
@@ -41,30 +40,30 @@ class LaneView:
 
     @property
     def in_flight(self) -> int:
-        return self.lane.in_flight.number
+        return self.loops.lane.in_flight.number
 
     @property
     def oldest_in_flight(self) -> float:
         """Seconds since it was claimed; 0 where none is in flight."""
-        claimed_at = self.lane.in_flight.oldest_claimed_at
+        claimed_at = self.loops.lane.in_flight.oldest_claimed_at
         return time.monotonic() - claimed_at if claimed_at else 0.0
 
     @property
     def is_open(self) -> bool:
-        return self.lane.breaker.is_open
+        return not self.loops.lane.gate.breaker.is_closed
 
     @property
     def waiting(self) -> int:
         """CDRs that are in Redis for it, as last seen."""
-        return self.sample.lengths.pending + self.sample.lengths.processing
+        return self.sample.lengths.waiting
 
     @property
     def state(self) -> str:
         if self.is_open:
             return "down"
-        if self.lane.intake.held:
+        if self.loops.lane.gate.held_for:
             return "held"
-        if self.lane.outage.lasts:
+        if self.loops.endpoint.outage.told.lasts:
             return "failing"
         return "delivering" if self.in_flight or self.sample.lengths.pending else "idle"
 
@@ -80,7 +79,7 @@ class LaneView:
             case "down":
                 return f"down {self._outage}, {self.waiting:,} CDRs wait in Redis, next probe {self._next_probe}"
             case "held":
-                seconds = self.lane.intake.held_until - time.monotonic()
+                seconds = self.loops.lane.gate.held_for
                 return f"asked for time (Retry-After), {self.waiting:,} CDRs wait in Redis, goes on in {seconds:.0f} s"
             case "failing":
                 return f"takes some and fails others {self._outage}; those that failed are tried again"
@@ -99,7 +98,8 @@ class LaneView:
             "state": self.state,
             "words": self.words,
             "in_flight": self.in_flight,
-            "slots": self.lane.in_flight.slots,
+            "concurrency": self.loops.endpoint.settings.concurrency,
+            "prefetched": len(self.loops.lane.inbox),
             "oldest_in_flight_seconds": round(self.oldest_in_flight, 1),
             **asdict(self.sample.lengths),
             "pending_head_age_seconds": round(self.sample.head_age, 1),
@@ -113,13 +113,13 @@ class LaneView:
 
     @property
     def _outage(self) -> str:
-        outage = self.lane.outage
-        since = now() - timedelta(seconds=outage.seconds)
+        outage = self.loops.endpoint.outage.told
+        since = datetime.now(UTC) - timedelta(seconds=outage.seconds)
         return f"since {since:%H:%M} UTC ({outage.reason})" if outage.lasts else "since just now"
 
     @property
     def _next_probe(self) -> str:
-        seconds = self.lane.breaker.probe_at - time.monotonic()
+        seconds = self.loops.lane.gate.breaker.probe_at - time.monotonic()
         return f"in {seconds:.0f} s" if seconds > 0 else "under way"
 
 
@@ -129,18 +129,18 @@ class Observation:
 
     settings: Settings
     link: Link
-    ownership: Ownership
+    lease: Lease
     sampled: dict[str, Sample]
-    running: Callable[[], Sequence[Lane]]
+    running: Callable[[], Sequence[LaneLoops]]
     pulses: Callable[[], Sequence[float]]
     stopping: asyncio.Event
     version: str = field(default_factory=lambda: version("cdr-forwarder"))
-    started_at: datetime = field(default_factory=now)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def lanes(self) -> list[LaneView]:
         urls = {one.name: redacted(one.url.get_secret_value()) for one in self.settings.endpoints}
-        return [LaneView(lane, urls[lane.endpoint], self.sampled[lane.endpoint]) for lane in self.running()]
+        return [LaneView(one, urls[one.endpoint.name], self.sampled[one.endpoint.name]) for one in self.running()]
 
     @property
     def samples(self) -> list[Sample]:
@@ -163,7 +163,7 @@ class Observation:
             outage = self.link.outage
             reasons.append(f"Redis has not answered for {outage.seconds:.0f} s: {outage.reason}")
         reasons += [f"Redis refuses {command!r}: {refused.reason}" for command, refused in self.link.refused.items()]
-        if not self.ownership.holds():
+        if not self.lease.holds():
             reasons.append("no lease on a processing list: it is being taken, or all are somebody's")
         if self.stopping.is_set():
             reasons.append("stopping")
@@ -172,7 +172,7 @@ class Observation:
     @property
     def parts(self) -> dict[str, Any]:
         """Return it as plain values, for JSON; no CDR content, and no secret."""
-        slot = self.ownership.slot
+        slot = self.lease.slot
         everywhere = self.sampled.get("all")
         return {
             "version": self.version,

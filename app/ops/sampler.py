@@ -1,4 +1,4 @@
-"""How often the lists of each lane are looked at, and what is remembered of that."""
+"""Look at the keys of each lane now and then, and remember the last hour."""
 
 import asyncio
 import time
@@ -8,22 +8,27 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from app.store.client import Link
-from app.store.keys import LaneKeys, Slot
+from app.store.keys import LaneKeys
 from app.telemetry.metrics import LaneMetrics, quantile
 
-PAUSE: Final = 5.0
 MINUTE: Final = 60.0
 MINUTES: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How many there are: pending, in our processing list, dead, and parked with a failing record."""
+    """How many there are: pending, in our processing list, dead, in the retry set, and handed out by it."""
 
     pending: int = 0
     processing: int = 0
     dead: int = 0
-    failing: int = 0
+    retry: int = 0
+    retrying: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """CDRs that are in Redis for the endpoint, but for dead letters."""
+        return self.pending + self.processing + self.retry + self.retrying
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +85,16 @@ class Sampler:
         self._link = link
         self._script = link.script("sample")
 
-    async def run(self, slots: dict[str, Slot]) -> None:
-        """Go on until cancelled. `slots`: ours, as those of each lane."""
+    async def run(self, slot: int) -> None:
+        """Go on until cancelled. `slot`: the number of ours."""
         while True:
-            for name, sample in self.samples.items():
-                await self._look(sample, slots[name])
-            await asyncio.sleep(PAUSE)
+            for sample in self.samples.values():
+                await self._look(sample, sample.keys.slot(slot).processing)
+            await asyncio.sleep(self._link.timings.sample)
 
-    async def _look(self, sample: Sample, slot: Slot) -> None:
-        keys = [sample.keys.pending, slot.processing, sample.keys.dead, sample.keys.failing]
+    async def _look(self, sample: Sample, processing: str) -> None:
+        lane = sample.keys
+        keys = [lane.pending, processing, lane.dead, lane.retry, lane.retrying]
         index = {"head": 0, "tail": -1}[sample.oldest]
         reply: Any = await self._link.persist("sample", partial(self._script, keys=keys, args=[index]))
         *lengths, head = reply

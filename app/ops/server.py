@@ -1,5 +1,6 @@
 """The operator server: what is answered over HTTP, to whom."""
 
+import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable
@@ -9,10 +10,12 @@ from typing import Any, Final, Self
 from aiohttp import web
 
 from app.config.settings import Settings
-from app.errors import CommandError, ConfigurationError, ForwarderError
+from app.errors import CommandError, ForwarderError
 from app.ops import exposition
 from app.ops.letters_api import Asked, Letters
+from app.ops.listener import Listener
 from app.ops.observation import Observation
+from app.telemetry import events
 
 LARGEST_BODY: Final = 64 * 1024
 FAREWELL: Final = 1.0
@@ -39,7 +42,6 @@ class Ops:
     """Answers in the loop of the forwarder, from what is known anyway: a scrape asks Redis nothing."""
 
     def __init__(self, settings: Settings, observation: Observation, letters: Letters) -> None:
-        self._host, self._port = settings.ops_host, settings.ops_port
         self._token = settings.ops_token.get_secret_value() if settings.ops_token else ""
         self._observation = observation
         self._letters = letters
@@ -47,26 +49,25 @@ class Ops:
         application.on_response_prepare.append(_add_headers)
         application.add_routes([*map(_asset, PAGE), *self._routes()])
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=FAREWELL, keepalive_timeout=15)
+        self._listener = Listener(self._runner, settings.ops_host, settings.ops_port)
+        self._shows_token = settings.shows_ops_token
 
     async def __aenter__(self) -> Self:
-        """Listen. Raises ConfigurationError where that cannot be."""
+        """Listen, now or as soon as that is possible. Nothing waits for it."""
+        if self._shows_token:
+            events.operator_token_unencrypted(self._listener.address)
         await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise ConfigurationError(
-                f"CDR_OPS_PORT: cannot listen on {self._host}:{self._port} ({error.strerror or error}); "
-                "another process on this host may: give each its own, or 0 to do without"
-            ) from None
+        self._listening = asyncio.create_task(self._listener.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-
-    @property
-    def port(self) -> int:
-        return int(self._runner.addresses[0][1])
+        self._listening.cancel()
+        try:
+            await asyncio.wait({self._listening})
+        finally:
+            await self._runner.cleanup()
+        if not self._listening.cancelled():
+            self._listening.result()
 
     def _routes(self) -> list[web.RouteDef]:
         return [

@@ -1,28 +1,23 @@
-"""How Redis is reached, and what its errors mean."""
+"""Reach Redis, and say what its errors mean."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from importlib.resources import files
+from secrets import token_hex
 from typing import Any, Final
+from urllib.parse import quote
 
 import redis.exceptions as refusals
+from redis.asyncio.connection import AbstractConnection
 from redis.commands.core import AsyncScript
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from app.config.settings import Settings
+from app.config.timings import Timings
 from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.store.connection import connect, locate_with
+from app.store.scripts import script
 from app.telemetry import events
-
-WAIT: Final = 2
-"""Seconds that a claim waits in Redis at most: a CDR claimed for a client that has vanished waits no longer."""
-
-REPLY_DEADLINE: Final = 5.0
-LONGEST_PAUSE: Final = 2.0
-MASTER_LOOKS: Final = 1.0
-"""Seconds between two looks at who is the master."""
-OPERATOR_PAUSE: Final = 5.0
 
 NEEDS_PERSON: Final = (
     *("WRONGTYPE", "NOPERM", "NOAUTH", "WRONGPASS"),
@@ -33,6 +28,7 @@ KNOWN: Final = (
     *("READONLY", "MASTERDOWN", "CLUSTERDOWN"),  # inside a script, where 6.2 gives them no type
     *("UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "max number of clients"),
 )
+RETRIED: Final = (OperatorRedisError, TransientRedisError, FencedError)
 FOREIGN_ERRORS: Final = (refusals.RedisError, OSError, RuntimeError)
 """All that redis-py raises; uvloop says RuntimeError of a connection that closed under it."""
 
@@ -40,9 +36,10 @@ KNOWN_TYPES: Final = (
     *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
     *(refusals.MaxConnectionsError, refusals.AskError),
 )
-OURS: Final = "cdr-forwarder-"
-CLAIMS: Final = "-claim"
-"""What the names of our clients begin with, and that of the blocking claim ends in; between them is the process id."""
+OURS: Final = "cdr-forwarder"
+CLAIM: Final = "claim"
+COMMAND: Final = "command"
+"""Roles of a connection, which its name ends in: the waiting claim, and a command that a person typed."""
 
 MASTER_MOVED: Final = (refusals.ReadOnlyError, refusals.MovedError)
 
@@ -70,32 +67,46 @@ def _says(text: str, words: tuple[str, ...]) -> bool:
     return any(word in text for word in words)
 
 
-def process_of(client: str) -> str:
-    """Return the id of the process that a client of that name belongs to; empty where it is none of ours."""
-    return client.removeprefix(OURS).removesuffix(CLAIMS) if client.startswith(OURS) else ""
-
-
-def script_text(name: str) -> str:
-    return files("app.store").joinpath("scripts", f"{name}.lua").read_text()
+def client_name(integrator: str, source_key: str, role: str = "") -> str:
+    """Return what our connections are called in Redis, so that another integrator on the same source is seen."""
+    name = f"{OURS}:{integrator}:{quote(source_key, safe='')}"
+    return f"{name}:{role}" if role else name
 
 
 class Link:
-    """Our connections to Redis: commands on a pool, the blocking claim on one of its own.
+    """Our connections to Redis: a pool for commands, and connections of their own for channels.
 
     redis-py never retries here: a silently re-sent BLMOVE leaves a CDR in processing that nobody knows of.
     """
 
-    def __init__(self, settings: Settings, process_id: str) -> None:
-        self.commands = connect(settings, REPLY_DEADLINE, f"{OURS}{process_id}")
-        self._blocking_name = f"{OURS}{process_id}{CLAIMS}"
-        self.blocking = connect(settings, WAIT + 3, self._blocking_name)
+    def __init__(self, settings: Settings, role: str = "", timings: Timings | None = None) -> None:
+        self.timings = timings or Timings()
+        self._settings = settings
+        self.integrator = settings.integrator
+        self.name = client_name(settings.integrator, settings.source_key, role)
+        self.commands = connect(settings, self.timings.reply_patience, self.name)
+        self._own: list[AbstractConnection] = []
+        self.claim_role = f"{CLAIM}-{token_hex(6)}"
         self._locate = locate_with(settings)
         self.lease_doubted = asyncio.Event()
         self.outage = events.redis_outage()
         self.refused: dict[str, events.Outage] = {}
 
+    @property
+    def database(self) -> str:
+        """Return the number of the database, as CLIENT LIST shows it."""
+        return str(self.commands.connection_pool.connection_kwargs.get("db") or 0)
+
     def script(self, *names: str) -> AsyncScript:
-        return self.commands.register_script("\n".join(map(script_text, names)))
+        """Return a script that is run on the pool."""
+        return self.commands.register_script(script(*names).text)
+
+    def connection(self, role: str = "") -> AbstractConnection:
+        """Make a connection that is in no pool. It has no timeouts: whoever uses it knows how long it may take."""
+        made = connect(self._settings, None, f"{self.name}:{role}" if role else self.name)
+        connection: AbstractConnection = made.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        self._own.append(connection)
+        return connection
 
     async def call(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
         """Send it once. Raises ours in place of redis-py's, and tells of an outage's start and end."""
@@ -103,30 +114,33 @@ class Link:
         try:
             reply = await send()
         except FOREIGN_ERRORS as raised:
+            _heed_cancel(cancels)
             error = meaning(raised)
             self._note(command, error)
             if isinstance(raised, MASTER_MOVED) or "READONLY" in str(raised):
                 await self._reconnect(also_in_use=False)  # those get an error of their own
             raise error from raised
-        if _cancels() > cancels:
-            # Before Python 3.12 wait_for, which redis-py sends with, may swallow it: we would never end.
-            raise asyncio.CancelledError
+        _heed_cancel(cancels)
         self.outage.end()
         if command in self.refused:
             self.refused.pop(command).end()
         return reply
 
     async def persist(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
-        """Send it until it is answered: only for what may be applied twice."""
-        pause = 0.02
-        while True:
-            try:
-                return await self.call(command, send)
-            except OperatorRedisError:
-                await asyncio.sleep(OPERATOR_PAUSE)
-            except (TransientRedisError, FencedError):
-                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
-                pause = min(2 * pause, LONGEST_PAUSE)
+        """Send it until it is answered: only for what may be applied twice. tenacity drives the pauses."""
+        try:
+            return await self.call(command, send)
+        except RETRIED:
+            pass  # made plain, since tenacity costs more than all else in a command that works
+        return await AsyncRetrying(
+            retry=retry_if_exception_type(RETRIED), wait=self._pause, sleep=asyncio.sleep, reraise=True
+        )(self.call, command, send)
+
+    def _pause(self, state: RetryCallState) -> float:
+        timings = self.timings
+        if state.outcome and isinstance(state.outcome.exception(), OperatorRedisError):
+            return timings.operator_pause
+        return wait_random_exponential(timings.shortest_pause, timings.longest_pause)(state)
 
     def _note(self, command: str, error: ForwarderError) -> None:
         if isinstance(error, FencedError):
@@ -157,25 +171,36 @@ class Link:
                 if known not in (None, master):
                     await self._reconnect(also_in_use=True)
                 known = master
-            await asyncio.sleep(MASTER_LOOKS)
+            await asyncio.sleep(self.timings.master_look)
 
     async def _reconnect(self, *, also_in_use: bool) -> None:
         """Look for the master again with the next command."""
-        for client in (self.blocking, self.commands):
-            await client.connection_pool.disconnect(inuse_connections=also_in_use)
+        await self.commands.connection_pool.disconnect(inuse_connections=also_in_use)
+        for connection in self._own:
+            connection.mark_for_reconnect()  # type: ignore[no-untyped-call]
+            if also_in_use:
+                await connection.disconnect(nowait=True)
 
     async def unblock(self) -> None:
-        """End a waiting claim at once, without the risk that cancelling it has: Redis decides which came first."""
+        """End our waiting claims at once, without the risk that cancelling has: Redis decides which came first."""
         for client in await self.commands.client_list():
-            if client["name"] == self._blocking_name:
+            if client["name"] == f"{self.name}:{self.claim_role}":
                 await self.commands.client_unblock(int(client["id"]))
 
     async def aclose(self) -> None:
-        for client in (self.blocking, self.commands):
+        for connection in self._own:
             with suppress(*FOREIGN_ERRORS):
-                await client.aclose()
+                await connection.disconnect(nowait=True)
+        with suppress(*FOREIGN_ERRORS):
+            await self.commands.aclose()
 
 
 def _cancels() -> int:
     task = asyncio.current_task()
     return task.cancelling() if task else 0
+
+
+def _heed_cancel(before: int) -> None:
+    """Before Python 3.12 wait_for, which redis-py sends with, may swallow a cancellation: we would never end."""
+    if _cancels() > before:
+        raise asyncio.CancelledError

@@ -1,4 +1,4 @@
-"""What a connection to Redis is made with."""
+"""Make connections to Redis."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.asyncio.connection import DefaultParser
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -16,7 +17,18 @@ CONNECTIONS: Final = 1024
 """At most, and far more than are made: a few for each endpoint."""
 
 
-def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
+class CountingParser(DefaultParser):  # type: ignore[misc, valid-type]  # which parser it is depends on hiredis
+    """Counts what it reads, so that a slow reply can be told from one that does not come."""
+
+    reads = 0
+
+    async def read_from_socket(self) -> bool:
+        read = bool(await super().read_from_socket())
+        self.reads += 1
+        return read
+
+
+def connect(settings: Settings, reply_deadline: float | None, name: str) -> Redis:
     """Return a client that answers in bytes, never retries, and notices a dead connection before it uses it."""
     url = settings.redis_place.url
     client = Redis.from_url(
@@ -29,6 +41,7 @@ def connect(settings: Settings, reply_deadline: float, name: str) -> Redis:
         health_check_interval=0,
         max_connections=CONNECTIONS,
         client_name=name,
+        parser_class=CountingParser,
         **_given(username=settings.redis_username, password=settings.redis_password),
         **_tls(settings),
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),

@@ -1,25 +1,78 @@
-"""What every key in Redis is called."""
+"""Name every key in Redis (DESIGN: keys are a contract)."""
 
 from dataclasses import dataclass
+from typing import Final
 
-MOST_SLOTS = 64
+from app.config.redis_url import hash_tag
+from app.config.settings import Settings
+
+MOST_SLOTS: Final = 64
+SOURCE: Final = "cdr"
+"""The name of the source while there is only one."""
 
 
-def base_of(integrator: str, endpoint: str | None) -> str:
-    """Return what the keys of a lane begin with. A lane without endpoint is the one on the short keys."""
-    return f"{integrator}:{endpoint}" if endpoint else integrator
+@dataclass(frozen=True)
+class LaneKeys:
+    """The keys of one source's way to one endpoint, or with `endpoint` None the short keys.
+
+    `pending` is a list of ours, or the source itself where there is one endpoint.
+    """
+
+    integrator: str
+    pending: str
+    endpoint: str | None = None
+    source: str = SOURCE
+
+    @property
+    def retry(self) -> str:
+        """Sorted set of deferred CDRs; the score is when they are due, in ms."""
+        return self._key("retry")
+
+    @property
+    def retrying(self) -> str:
+        """Sorted set of deferred CDRs that are handed out; the score is when their visibility ends, in ms."""
+        return self._key("retrying")
+
+    @property
+    def dead(self) -> str:
+        """List of dead letters, oldest at the head."""
+        return self._key("dead")
+
+    @property
+    def minutes(self) -> str:
+        """Hash: minute → what was delivered, what failed and what waited."""
+        return self._key("minutes")
+
+    @property
+    def waiting(self) -> tuple[str, str, str]:
+        """The keys outside the processing lists that hold CDRs to deliver."""
+        return self.pending, self.retry, self.retrying
+
+    def operation(self, by: str) -> str:
+        """String with a TTL: the number of the last operation that an operator's command has applied."""
+        return f"{self.dead}:operation:{by}"
+
+    def slot(self, number: int) -> "Slot":
+        return Slot(self.integrator, number, self.endpoint, self.source)
+
+    def slots(self) -> list["Slot"]:
+        return [self.slot(number) for number in range(1, MOST_SLOTS + 1)]
+
+    def _key(self, place: str) -> str:
+        return f"{base_of(self.integrator, self.endpoint)}:{place}:{self.source}"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """The n-th simultaneous process of an integrator, n = 1 … `MOST_SLOTS`, and the keys that it owns.
+    """The n-th place for a process, n = 1 … `MOST_SLOTS`, with the keys that its owner has in one lane.
 
-    There is one owner for the lists of every lane: a process that lives holds them all.
+    One owner has the lists of all lanes: the owner key is the same for each of them.
     """
 
     integrator: str
     number: int
     endpoint: str | None = None
+    source: str = SOURCE
 
     @property
     def processing(self) -> str:
@@ -28,46 +81,68 @@ class Slot:
 
     @property
     def owner(self) -> str:
-        """String with a TTL: who owns this slot. The TTL is the lease."""
+        """String with a TTL, which is the lease: who owns this slot."""
         return f"{self.integrator}{self._suffix}:owner"
 
     @property
     def ops(self) -> str:
-        """Hash: the last operation applied per channel, and whose they were."""
+        """Hash: channel → sequence number of the last operation applied; and whose they were."""
         return f"{self.processing}:ops"
 
     @property
+    def report(self) -> str:
+        """String with a TTL: what the owner says of itself, as JSON."""
+        return f"{self.integrator}{self._suffix}:report"
+
+    @property
+    def scratch(self) -> str:
+        """A key that never exists: scripts try their rights on it."""
+        return f"{self.processing}:scratch"
+
+    @property
     def _suffix(self) -> str:
-        return ":processing:cdr" if self.number == 1 else f":processing:cdr:{self.number}"
+        number = "" if self.number == 1 else f":{self.number}"
+        return f":processing:{self.source}{number}"
 
 
-@dataclass(frozen=True)
-class LaneKeys:
-    """The keys of one lane that do not depend on the slot."""
+class Topology:
+    """Answers which lanes and keys a configuration has."""
 
-    integrator: str
-    pending: str
-    endpoint: str | None = None
+    def __init__(self, settings: Settings) -> None:
+        self.fans_out = settings.fans_out
+        self.endpoints = [endpoint.name for endpoint in settings.endpoints]
+        self.pending_oldest = settings.pending_oldest
+        self.source_oldest = settings.source_oldest
+        self.source_key = settings.source_key
+        in_cluster = settings.redis_place.kind == "cluster"
+        tag = f"{{{hash_tag(settings.source_key)}}}:" if in_cluster else ""
+        self.namespace = f"{tag}{settings.integrator}"
+        """What all our keys begin with; in a cluster it puts them into the hash slot of the source."""
 
     @property
-    def failing(self) -> str:
-        """Hash: webhook-id → failing record, of each CDR that was EXHAUSTED."""
-        return f"{base_of(self.integrator, self.endpoint)}:failing:cdr"
+    def short(self) -> LaneKeys:
+        """The short keys: those of the only lane, or of what is to be distributed."""
+        return LaneKeys(self.namespace, self.source_key)
 
     @property
-    def dead(self) -> str:
-        """List of dead letters, oldest at the head."""
-        return f"{base_of(self.integrator, self.endpoint)}:dead:cdr"
+    def lanes(self) -> dict[str, LaneKeys]:
+        """Return the keys of each configured endpoint's lane."""
+        return {name: self.lane(name) for name in self.endpoints}
 
-    def operation(self, by: str) -> str:
-        """String with a TTL: the last operation that somebody's command has applied to this lane."""
-        return f"{self.dead}:operation:{by}"
+    def lane(self, endpoint: str) -> LaneKeys:
+        """Return the keys of an endpoint's lane, configured or not. CDR_WEBHOOK_URL alone has the short ones."""
+        return self.named(endpoint) if self.fans_out or endpoint not in self.endpoints else self.short
+
+    def named(self, endpoint: str) -> LaneKeys:
+        """Return the keys that carry the endpoint's name."""
+        pending = f"{base_of(self.namespace, endpoint)}:pending:{SOURCE}"
+        return LaneKeys(self.namespace, pending, endpoint)
+
+    @property
+    def scratch(self) -> str:
+        """Prefix of the keys on which our rights are tried at start; they never outlive the trial."""
+        return f"{self.namespace}:scratch"
 
 
-def pending_of(integrator: str, endpoint: str) -> str:
-    """Return the list that distribution fills for one endpoint."""
-    return f"{base_of(integrator, endpoint)}:pending:cdr"
-
-
-def all_slots(integrator: str, endpoint: str | None = None) -> list[Slot]:
-    return [Slot(integrator, number, endpoint) for number in range(1, MOST_SLOTS + 1)]
+def base_of(integrator: str, endpoint: str | None) -> str:
+    return f"{integrator}:{endpoint}" if endpoint else integrator

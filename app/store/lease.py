@@ -1,60 +1,106 @@
-"""Which processing list is ours, and how we prove it."""
+"""Own one slot, and prove it with a lease."""
 
 import asyncio
+import hashlib
 import json
-import os
+import secrets
 import socket
 import time
-import uuid
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from app.config.settings import Settings
 from app.errors import ConfigurationError, FencedError, ForwarderError
 from app.store.client import Link
-from app.store.keys import MOST_SLOTS, Slot
+from app.store.keys import MOST_SLOTS, Slot, Topology
 from app.telemetry import events
 
 TAKEN_AGAIN: Final = 2
+UNKNOWN: Final = 3
+"""What `take` answers: nobody else had it in between; Redis knows of no owner before."""
+
 RENEWALS_PER_LEASE: Final = 5
 TRUSTED_PART: Final = 0.7
-"""Of the lease, by our own monotonic clock, since a renewal was sent. Past it nothing is claimed."""
+"""Of the lease, by our own monotonic clock, since a renewal was sent. Past it nothing is claimed or posted."""
 
 
-class Ownership:
-    """One slot, and the lease on it, of this process."""
+@dataclass(frozen=True)
+class Owner:
+    """The value of an owner key. `endpoints`: names, each with a fingerprint of its URL."""
+
+    id: str = ""
+    host: str = ""
+    source: str = ""
+    fans_out: bool = False
+    endpoints: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def read(cls, value: bytes | None) -> "Owner":
+        """Return what an owner wrote; empty fields for whatever cannot be read."""
+        with suppress(ValueError, RecursionError):
+            stored = json.loads(value or b"{}")
+            if isinstance(stored, dict):
+                endpoints = stored.get("endpoints")
+                named = endpoints.items() if isinstance(endpoints, dict) else ()
+                return cls(
+                    id=_text(stored, "id"),
+                    host=_text(stored, "host"),
+                    source=_text(stored, "source"),
+                    fans_out=stored.get("fans_out") is True,
+                    endpoints=tuple(sorted((name, str(fingerprint)) for name, fingerprint in named)),
+                )
+        return cls()
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.endpoints]
+
+    def has_lane(self, endpoint: str | None) -> bool:
+        """Tell whether this process holds the lists of that lane; those on the short keys are every owner's."""
+        return bool(self.id) and (endpoint is None or (self.fans_out and endpoint in self.names))
+
+    @property
+    def runs_here(self) -> bool:
+        return self.host == socket.gethostname()
+
+
+class Lease:
+    """One slot of this process, for the lists of all its lanes."""
 
     def __init__(self, link: Link, process_id: str, settings: Settings) -> None:
         self._link = link
-        self._slots = settings.slots()
-        self._source = settings.source_key
-        self._endpoints = sorted(endpoint.name for endpoint in settings.endpoints)
-        self._lanes = self._endpoints if settings.fans_out else []
-        self.lease = settings.lease
-        self.value = json.dumps({"id": process_id, "source": self._source, "endpoints": self._endpoints}).encode()
+        self._topology = Topology(settings)
+        self.seconds = settings.lease
         self.lease_ms = int(settings.lease * 1000)
+        self.value = _value(process_id, settings)
+        self.owner = Owner.read(self.value)
         self.slot: Slot | None = None
         self._trusted_until = 0.0
-        self._take = link.script("take")
-        self._renew = link.script("renew")
-        self._release = link.script("release")
+        self._last_applied: tuple[str, int, int] | None = None
+        self._take, self._renew = link.script("take"), link.script("renew")
+        self._release, self._survey = link.script("release"), link.script("survey")
 
     def holds(self) -> bool:
         return self.slot is not None and time.monotonic() < self._trusted_until
 
+    def note_applied(self, ops: str, channel: int, number: int) -> None:
+        """Remember the last operation that Redis answered: a Redis that knows less than that lost something."""
+        self._last_applied = ops, channel, number
+
     async def take(self) -> Slot:
         """Take the lowest free slot; wait, loudly, while all have a live owner."""
         while True:
-            owners = await self._owners()
-            self._compare(owners)
-            for slot, owner in zip(self._slots, owners, strict=True):
-                if owner is None and await self._take_slot(slot):
+            owners = await self.owners()
+            self._refuse_another_source(owners)
+            for slot, owner in owners.items():
+                if not owner and await self._take_slot(slot):
                     self.slot = slot
                     events.slot_taken(slot.number, slot.processing)
                     return slot
             events.slot_awaited(MOST_SLOTS)
-            await asyncio.sleep(self.lease / RENEWALS_PER_LEASE)
+            await asyncio.sleep(self.seconds / RENEWALS_PER_LEASE)
 
     async def keep(self) -> None:
         """Renew until cancelled. Raises FencedError when the slot has become somebody else's."""
@@ -64,7 +110,7 @@ class Ownership:
             if not await self._renewed(slot):
                 await self._retake(slot)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.lease / RENEWALS_PER_LEASE):
+                async with asyncio.timeout(self.seconds / RENEWALS_PER_LEASE):
                     await self._link.lease_doubted.wait()
 
     async def release(self) -> None:
@@ -72,72 +118,96 @@ class Ownership:
         slot, self.slot = self._held(), None
         await self._link.call("release", lambda: self._release(keys=[slot.owner], args=[self.value]))
 
+    async def owners(self) -> dict[Slot, bytes]:
+        """Return the owner value of each slot, empty where there is none."""
+        slots = self._topology.short.slots()
+        keys = [key for slot in slots for key in (slot.owner, slot.processing)]
+        reply = await self._link.persist("survey", lambda: self._survey(keys=keys, args=[self.lease_ms]))
+        return dict(zip(slots, reply[::2], strict=True))
+
     def _held(self) -> Slot:
         if self.slot is None:
             raise FencedError("no slot is held")
         return self.slot
 
-    async def _owners(self) -> list[bytes | None]:
-        keys = [slot.owner for slot in self._slots]
-        owners: list[bytes | None] = await self._link.persist("owners", lambda: self._link.commands.mget(keys))
-        return owners
-
-    def _compare(self, owners: list[bytes | None]) -> None:
-        for slot, owner in zip(self._slots, owners, strict=True):
-            theirs = parsed(owner)
-            if theirs.get("source", self._source) != self._source:
+    def _refuse_another_source(self, owners: Mapping[Slot, bytes]) -> None:
+        for slot, value in owners.items():
+            source = Owner.read(value).source
+            if source and source != self.owner.source:
                 raise ConfigurationError(
                     f"CDR_INTEGRATOR: {slot.owner} belongs to a live process that takes from "
-                    f"{theirs['source']}, and this one from {self._source}; give each installation a name of its own"
+                    f"{source}, and this one from {self.owner.source}; give each installation a name of its own"
                 )
-            if theirs.get("endpoints", self._endpoints) != self._endpoints:
-                events.installation_differs(self._endpoints, theirs["endpoints"])
 
     async def _take_slot(self, slot: Slot) -> int:
         sent = time.monotonic()
-        keys = [slot.owner, slot.ops, *(replace(slot, endpoint=lane).ops for lane in self._lanes)]
+        lanes = [keys.slot(slot.number).ops for keys in self._topology.lanes.values()]
+        keys = [slot.owner, *dict.fromkeys([slot.ops, *lanes])]
         taken = await self._link.persist("take", lambda: self._take(keys=keys, args=[self.value, self.lease_ms]))
         self._trust(sent if taken else 0.0)
         return int(taken)
 
     async def _renewed(self, slot: Slot) -> bool:
         while True:
-            sent = time.monotonic()
+            sent, (ops, channel, number) = time.monotonic(), self._last_applied or (slot.ops, 0, 0)
             with suppress(ForwarderError):
-                renewed = await self._link.call(
-                    "renew", lambda: self._renew(keys=[slot.owner], args=[self.value, self.lease_ms])
+                renewed, applied = await self._link.call(
+                    "renew",
+                    lambda: self._renew(keys=[slot.owner, ops], args=[self.value, self.lease_ms, channel]),  # noqa: B023 - called at once
                 )
                 self._trust(sent if renewed else 0.0)
+                if renewed and _number(applied) < number:
+                    self._tell_of_loss()
                 return bool(renewed)
-            await asyncio.sleep(self.lease / RENEWALS_PER_LEASE / 4)
+            await asyncio.sleep(self.seconds / RENEWALS_PER_LEASE / 4)
 
     async def _retake(self, slot: Slot) -> None:
-        if await self._take_slot(slot) != TAKEN_AGAIN:
+        taken = await self._take_slot(slot)
+        if taken == UNKNOWN:
+            return self._tell_of_loss()
+        if taken != TAKEN_AGAIN:
             events.slot_lost(slot.number)
             raise FencedError(f"{slot.processing} has had another owner")
         events.lease_expired(slot.number)
+        return None
+
+    def _tell_of_loss(self) -> None:
+        self._last_applied = None
+        events.redis_emptied()
 
     def _trust(self, sent: float) -> None:
-        self._trusted_until = sent + TRUSTED_PART * self.lease if sent else 0.0
+        self._trusted_until = sent + TRUSTED_PART * self.seconds if sent else 0.0
 
 
 def new_process_id() -> str:
-    """Return an id that no other process has ever had, and that tells a person where this one runs."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    """Return an id that no other process has ever had. A PID would not do: it is 1 in every container."""
+    return secrets.token_hex(16)
 
 
-def has_lane(owner: bytes, endpoint: str | None) -> bool:
-    """Tell whether a process holds the lists of that lane; those on the short keys are everybody's."""
-    return bool(owner) and (endpoint is None or endpoint in parsed(owner).get("endpoints", [endpoint]))
+def fingerprint(url: str) -> str:
+    """Return what tells two URLs apart without showing them."""
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
-def runs_here(owner: bytes | None) -> bool:
-    return str(parsed(owner).get("id", "")).startswith(f"{socket.gethostname()}:")
+def _value(process_id: str, settings: Settings) -> bytes:
+    value = {
+        "id": process_id,
+        "host": socket.gethostname(),
+        "source": settings.source_key,
+        "fans_out": settings.fans_out,
+        "endpoints": {one.name: fingerprint(one.url.get_secret_value()) for one in settings.endpoints},
+        "lease_ms": int(settings.lease * 1000),
+    }
+    return json.dumps(value).encode()
 
 
-def parsed(owner: bytes | None) -> dict[str, Any]:
-    """Return what an owner wrote; nothing where it was not one of us."""
-    with suppress(ValueError):
-        value = json.loads(owner or b"{}")
-        return value if isinstance(value, dict) else {}
-    return {}
+def _text(stored: Mapping[str, Any], name: str) -> str:
+    value = stored.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

@@ -1,46 +1,57 @@
-"""What waits for endpoints that are no longer configured."""
+"""Find what waits for endpoints that are no longer configured."""
 
 import re
 from collections import Counter
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from app.config.settings import Settings
+from redis.asyncio import Redis
+
 from app.errors import ForwarderError
 from app.store.client import Link
+from app.store.keys import SOURCE, Topology
 from app.telemetry import events
 
 PAGE: Final = 1000
+LENGTHS: Final[dict[bytes, Any]] = {b"list": Redis.llen, b"zset": Redis.zcard}
 
 
-async def leftovers(link: Link, settings: Settings) -> Counter[str]:
-    """Return how many CDRs are in the lists of each such endpoint; they stay there until they are rerouted."""
-    configured = {endpoint.name for endpoint in settings.endpoints} if settings.fans_out else set()
-    ours = re.compile(rf"{re.escape(settings.namespace)}:([a-z0-9_-]+):(pending|processing|dead):cdr(:[0-9]+)?")
+async def leftovers(link: Link, topology: Topology) -> Counter[str]:
+    """Return how many CDRs are in the keys of each such endpoint; they stay there until they are rerouted.
+
+    A lane is left over where this configuration does not use its keys.
+    """
+    used = set(topology.endpoints) if topology.fans_out else set()
+    places = "pending|processing|retry|retrying|dead"
+    ours = re.compile(f"{re.escape(topology.namespace)}:([a-z0-9_-]+):({places}):{SOURCE}(:[0-9]+)?".encode())
     waiting: Counter[str] = Counter()
     cursor, begun = 0, False
     while cursor or not begun:
         begun = True
-        cursor, keys = await _page(link, cursor, f"{settings.namespace}:*:cdr*")
-        for match in filter(None, (ours.fullmatch(key.decode()) for key in keys)):
-            if match[1] not in configured:
-                waiting[match[1]] += await _length(link, match[0])
+        cursor, keys = await _page(link, cursor, f"{topology.namespace}:*:{SOURCE}*")
+        for match in filter(None, map(ours.fullmatch, keys)):
+            if (endpoint := match[1].decode()) not in used:
+                waiting[endpoint] += await length(link, match[0])
     return waiting
 
 
-async def report(link: Link, settings: Settings) -> None:
+async def length(link: Link, key: str | bytes) -> int:
+    """Return how many CDRs a key holds; 0 where it has another type than ours."""
+    kind = await link.call("type", lambda: link.commands.type(key))
+    if kind not in LENGTHS:
+        return 0
+    return int(await link.call("length", lambda: LENGTHS[kind](link.commands, key)))
+
+
+async def report(link: Link, topology: Topology) -> None:
     """Say at start what is left over; nothing else depends on it."""
     with suppress(ForwarderError):
-        for endpoint, number in (await leftovers(link, settings)).items():
+        for endpoint, number in (await leftovers(link, topology)).items():
             events.endpoint_left_over(endpoint, number)
 
 
 async def _page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
     found: tuple[int, list[bytes]] = await link.call(
-        "scan", lambda: link.commands.scan(cursor, match=pattern, count=PAGE, _type="list")
+        "scan", lambda: link.commands.scan(cursor, match=pattern, count=PAGE)
     )
     return found
-
-
-async def _length(link: Link, key: str) -> int:
-    return int(await link.call("length", lambda: link.commands.llen(key)))

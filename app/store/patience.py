@@ -1,28 +1,22 @@
-"""How long a command waits for Redis before it says so."""
+"""Ask Redis on behalf of a person: for a while, and then say what is wrong."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from app.errors import TransientRedisError
 from app.store.client import Link
 
-PATIENCE: Final = 10.0
-"""Seconds: a failover, or a restart, passes unnoticed."""
-
-LONGEST_PAUSE: Final = 1.0
-
 
 async def ask(link: Link, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
     """Send it until it is answered, for a while: only for what may be applied twice. Raises what came last."""
-    now = asyncio.get_running_loop().time
-    deadline, pause = now() + PATIENCE, 0.02
-    while True:
-        try:
-            return await link.call(command, send)
-        except TransientRedisError:
-            if now() + pause > deadline:
-                raise
-        await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
-        pause = min(2 * pause, LONGEST_PAUSE)
+    timings = link.timings
+    return await AsyncRetrying(
+        retry=retry_if_exception_type(TransientRedisError),
+        stop=stop_after_delay(timings.command_patience),
+        wait=wait_random_exponential(timings.shortest_pause, timings.longest_pause / 2),
+        sleep=asyncio.sleep,
+        reraise=True,
+    )(link.call, command, send)

@@ -8,7 +8,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import NoPermissionError, ResponseError
 
 from app.errors import OperatorRedisError, RedisUnusableError, TransientRedisError
-from app.store.client import OPERATOR_PAUSE, Link, meaning
+from app.store.client import Link, meaning
 from app.telemetry import events
 
 OLDEST_REDIS: Final = (6, 2)
@@ -21,7 +21,7 @@ async def preflight(link: Link, scratch: str) -> None:
     await _check_version(link)
     while missing := await refusals(link, scratch, link.persist):
         events.rights_missing(missing)
-        await asyncio.sleep(OPERATOR_PAUSE)
+        await asyncio.sleep(link.timings.operator_pause)
 
 
 async def _check_version(link: Link) -> None:
@@ -45,11 +45,11 @@ async def info(link: Link, *sections: str) -> dict[str, Any]:
 async def refusals(link: Link, scratch: str, call: Call) -> list[str]:
     """Try what we do on scratch keys, which are gone at once; return what is refused for want of a right."""
     rehearse = link.script("rehearse")
-    keys = [f"{scratch}:{kind}" for kind in ("string", "list", "hash")]
+    keys = [f"{scratch}:{kind}" for kind in ("string", "list", "hash", "zset")]
     refused: list[str] = await call("rehearse", lambda: _tried(rehearse, keys))
     try:
         moment: Any = 0.01  # redis-py says int, Redis takes both
-        await link.call("claim", lambda: link.blocking.blmove(keys[1], keys[1], moment, "LEFT", "RIGHT"))
+        await link.call("claim", lambda: link.commands.blmove(keys[1], keys[1], moment, "LEFT", "RIGHT"))
     except TransientRedisError:
         pass  # full, or away just now: the right is not missing
     except OperatorRedisError as error:

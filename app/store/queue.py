@@ -1,48 +1,89 @@
-"""How CDRs move between the lists of one lane."""
+"""Move CDRs between the keys of one lane, as the owner of its slot."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import count
 from typing import Any, Final, Literal
 
-from redis.commands.core import AsyncScript
+import redis.exceptions as refusals
 
-from app.lane.parking import FailingRecord
-from app.store.client import WAIT, Link
+from app.store.budget import Budget
+from app.store.channel import Channel, Word
+from app.store.client import Link
+from app.store.clock import RedisClock
 from app.store.keys import LaneKeys, Slot
-from app.store.lease import Ownership
+from app.store.lease import Lease
+from app.store.scripts import script
 
-Side = Literal[1, -1]
-HEAD: Final[Side] = 1
-TAIL: Final[Side] = -1
-"""Where LREM and LPOS search from: the near end, since a search costs as much as what it passes."""
+ENDS: Final = {"head": "LEFT", "tail": "RIGHT"}
 
-EXCHANGES: Final = 4
-"""At once, at most: where the network loses packets, four connections move several times what one does."""
+SETTLE_AND_CLAIM: Final = script("guard", "settle_and_claim")
+DISTRIBUTE: Final = script("guard", "distribute")
+ADOPT: Final = script("guard", "adopt")
+PAGE: Final = script("page")
 
-CHANNELS: Final = EXCHANGES + 1
+LOST: Final = (refusals.ConnectionError, refusals.TimeoutError, OSError)
+"""What redis-py raises where no answer came."""
 
-operation_numbers = count(1)
-"""One sequence for the whole process: a slot that is lost and taken again must not meet its old numbers."""
+Place = Literal["", "retry", "dead", "pending"]
+PUTTING: Final = {"": "ack", "retry": "defer", "dead": "dead-letter", "pending": "give back"}
+Held = Literal["processing", "retry", "hand"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ack:
-    body: bytes
-    side: Side
-    failing_id: str
-    """The webhook-id where the CDR has a failing record, else empty."""
+class Exit:
+    """One CDR's way out of what we hold: where it is taken out, where it goes, and in which form.
+
+    `held`: `processing` is our list, `retry` whichever retry set holds it, `hand` only the set of those that are
+    handed out. `place` empty: acked. `delay`: seconds until a deferred one is due.
+    """
+
+    held: Held
+    place: Place
+    element: bytes
+    pushed: bytes = b""
+    delay: float = 0.0
+
+    @property
+    def weight(self) -> int:
+        return len(self.element) + len(self.pushed)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How much a claim may bring.
+
+    `early`: None hands out only deferred CDRs that are due; otherwise the earliest one, due or not, but not the one
+    whose bytes have this SHA-1 while there is another.
+    """
+
+    new: int = 0
+    deferred: int = 0
+    most_bytes: int = 1
+    early: str | None = None
+
+    @property
+    def brings(self) -> bool:
+        """Whether it may bring anything."""
+        return self.new > 0 or self.deferred > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    acked: int
+    """What one exchange did.
+
+    `results`: for each exit True, False where there was nothing to take out, or the text of what refused it.
+    `next_due`: seconds until a deferred CDR is due; None where there is none. `pending`, `deferred`: how many are
+    left, those that are handed out among them.
+    """
+
+    results: list[bool | str]
     claimed: list[bytes]
-    refusal: str
-    """Why claiming ended before it had to, else empty."""
+    handed_out: list[bytes]
+    next_due: float | None
+    pending: int
+    deferred: int
+    refused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,128 +94,134 @@ class Distributed:
 
 
 class Queue:
-    """The lists of one lane, as the owner of one slot sees them.
+    """The keys of one lane as the owner of one slot sees them. `horizon`: see `Timings`, in seconds."""
 
-    Everything that is changed goes through a channel: one operation at a time, numbered, sent again until it
-    is answered, and applied once. While `still` holds, all of them are idle.
-    """
-
-    def __init__(
-        self, link: Link, ownership: Ownership, slot: Slot, keys: LaneKeys, oldest: Literal["head", "tail"]
+    def __init__(  # noqa: PLR0913 - what a lane's keys are reached with
+        self,
+        *,
+        link: Link,
+        lease: Lease,
+        clock: RedisClock,
+        slot: Slot,
+        keys: LaneKeys,
+        oldest: str,
+        horizon: float,
     ) -> None:
+        self.slot = slot
+        self.keys = keys
         self._link = link
-        self._ownership = ownership
-        self._slot = slot
-        self._keys = keys
-        self._oldest = {"head": "LEFT", "tail": "RIGHT"}[oldest]
-        self._channels: asyncio.LifoQueue[int] = asyncio.LifoQueue()
-        for channel in range(CHANNELS):
-            self._channels.put_nowait(channel)
-        names = ("exchange", "bury", "take_back", "park", "adopt", "distribute")
-        self._exchange, self._bury, self._take_back, self._park, self._adopt, self._distribute = (
-            link.script("guard", name) for name in names
+        self._holder = lease, slot
+        self._clock = clock
+        self._oldest = ENDS[oldest]
+        self._horizon_ms = int(horizon * 1000)
+        self._exchange_keys = [slot.processing, keys.pending, keys.retry, keys.retrying, keys.dead, slot.scratch]
+
+    def channel(self) -> Channel:
+        return Channel(self._link, self._link.timings.reply_patience)
+
+    def waiting_channel(self) -> Channel:
+        """Return the one for `wait`: its reply may take as long as the wait."""
+        timings = self._link.timings
+        return Channel(self._link, timings.claim_wait + timings.reply_patience, self._link.claim_role)
+
+    async def wait(self, channel: Channel) -> bytes | None:
+        """Claim one CDR, and wait a little for it. Raises our errors.
+
+        Never to be cancelled: the CDR could have moved unseen.
+        """
+        words = (
+            "BLMOVE",
+            self.keys.pending,
+            self.slot.processing,
+            self._oldest,
+            "RIGHT",
+            self._link.timings.claim_wait,
         )
-        self._page = link.script("page")
+        body: bytes | None = await self._link.call("claim", lambda: channel.ask(*words))
+        return body
 
-    async def distribute(
-        self, pendings: Sequence[str], takes: Sequence[bool], most: int, most_bytes: int, most_pending: int
-    ) -> Distributed | None:
-        """Give the oldest CDRs to every one of `pendings`. None: done, by a try whose reply was lost."""
-        keys = [self._slot.processing, self._keys.pending, *pendings]
-        args: list[bytes | str | int] = [self._oldest, most, most_bytes, most_pending, *map(int, takes)]
-        reply = await self._apply("distribute", self._distribute, keys, args)
+    async def exchange(
+        self, channel: Channel, exits: Sequence[Exit], wanted: Wanted, visibility: float
+    ) -> tuple[Exchanged | None, bool]:
+        """Settle and claim; return what came of it, and whether a reply was lost on the way.
+
+        None: applied, but its reply was lost, and with it what was claimed. `visibility`: seconds for which a
+        CDR that is handed out is nobody else's.
+        """
+        early = "due" if wanted.early is None else wanted.early
+        args: list[Word] = [self._oldest, wanted.new, wanted.most_bytes, wanted.deferred, int(visibility * 1000)]
+        args += [early, self._horizon_ms, len(exits)]
+        for one in exits:
+            args += (one.held, one.place, one.element, one.pushed, int(one.delay * 1000))
+        weight = sum(one.weight for one in exits)
+        sent = time.monotonic()
+        reply, lost = await channel.apply(SETTLE_AND_CLAIM, self._holder, self._exchange_keys, args, weight)
         if reply is None:
-            return None
-        self._link.note_refusal("distribute many", reply[2].decode())
-        return Distributed(reply[0], bool(reply[1]), reply[2].decode())
+            return None, True
+        if not lost:
+            self._clock.note(sent, time.monotonic(), reply[0])
+        done = self._exchanged(reply)
+        self._tell_of_refusals(exits, done.results)
+        return done, lost
 
-    async def wait(self) -> bytes | None:
-        """Claim one, and wait a little for it. Never to be cancelled: the CDR could have moved unseen."""
-        lists = self._keys.pending, self._slot.processing
-        async with self._channel():
-            body: bytes | None = await self._link.call(
-                "claim", lambda: self._link.blocking.blmove(*lists, WAIT, self._oldest, "RIGHT")
-            )
-            return body
+    def _exchanged(self, reply: list[Any]) -> Exchanged:
+        _, next_due, claim_refusal, hand_refusal, results, claimed, handed_out, pending, deferred = reply
+        self._link.note_refusal(f"claim from {self.keys.pending}", claim_refusal.decode())
+        self._link.note_refusal(f"hand out from {self.keys.retry}", hand_refusal.decode())
+        return Exchanged(
+            results=[one.decode() if isinstance(one, bytes) else bool(one) for one in results],
+            claimed=claimed,
+            handed_out=handed_out,
+            next_due=None if next_due < 0 else next_due / 1000,
+            pending=pending,
+            deferred=deferred,
+            refused=bool(claim_refusal),
+        )
 
-    async def exchange(self, acks: Sequence[Ack], claims: int, most_bytes: int) -> Exchanged | None:
-        """Ack and claim. None: applied, but the reply was lost, and with it what was claimed."""
-        args: list[bytes | str | int] = [self._oldest, claims, most_bytes, len(acks)]
-        for ack in acks:
-            args += (ack.side, ack.body, ack.failing_id)
-        keys = [self._slot.processing, self._keys.failing, self._keys.pending]
-        reply = await self._apply("exchange", self._exchange, keys, args)
-        if reply is not None and claims:
-            self._link.note_refusal("claim many", reply[1].decode())
-        return None if reply is None else Exchanged(reply[0], reply[2:], reply[1].decode())
+    def _tell_of_refusals(self, exits: Sequence[Exit], results: Sequence[bool | str]) -> None:
+        refusals: dict[str, str] = {}
+        for one, result in zip(exits, results, strict=True):
+            refusals[one.place] = result if isinstance(result, str) else refusals.get(one.place, "")
+        for place, refusal in refusals.items():
+            self._link.note_refusal(f"{PUTTING[place]} {self.keys.endpoint or ''}".strip(), refusal)
 
-    async def bury(self, body: bytes, side: Side, webhook_id: str, letter: bytes) -> bool | None:
-        """Move one CDR to the dead letters; False: it was not there. None: done, by a try whose reply was lost."""
-        keys = [self._slot.processing, self._keys.failing, self._keys.dead]
-        moved: int | None = await self._apply("bury", self._bury, keys, [side, body, webhook_id, letter])
-        return None if moved is None else bool(moved)
+    async def page(self, channel: Channel, most: int, budget: Budget) -> list[bytes]:
+        """Return the first elements of our processing list; at least one where there is one."""
 
-    async def take_back(self, letter: bytes, body: bytes, webhook_id: str, failing: FailingRecord) -> bool | None:
-        """Move one CDR from the dead letters back to processing, parked; False, None: as for `bury`."""
-        keys = [self._slot.processing, self._keys.failing, self._keys.dead]
-        args: list[bytes | str | int] = [letter, body, webhook_id, failing.to_json()]
-        moved: int | None = await self._apply("take back", self._take_back, keys, args)
-        return None if moved is None else bool(moved)
+        async def send() -> list[bytes]:
+            try:
+                read: list[bytes] = await channel.evaluate(PAGE, [self.slot.processing], [most, budget.bytes])
+            except LOST:
+                budget.lost()
+                raise
+            budget.answered()
+            return read
 
-    async def waiting(self) -> int:
-        """Return how many CDRs are pending or in this processing list."""
-        lists = (self._keys.pending, self._slot.processing)
-        return sum([await self._link.persist("length", partial(self._link.commands.llen, key)) for key in lists])
+        page: list[bytes] = await self._link.persist("page", send)
+        return page
 
-    async def park(self, body: bytes, side: Side, webhook_id: str, failing: FailingRecord) -> None:
-        keys = [self._slot.processing, self._keys.failing]
-        await self._apply("park", self._park, keys, [side, body, webhook_id, failing.to_json()])
-
-    async def adopt(self, orphan: Slot, owner: bytes, most: int) -> int:
-        """Move up to `most` CDRs from the list of another slot to the end of ours, while that has still `owner`.
+    async def adopt(self, channel: Channel, orphan: Slot, owner: bytes, most: int, most_bytes: int) -> int:
+        """Move CDRs from the list of another slot to the end of ours, while it still has that `owner` value.
 
         Return how many were moved, or may have been.
         """
-        keys = [self._slot.processing, orphan.owner, orphan.processing]
-        adopted: int | None = await self._apply("adopt", self._adopt, keys, [most, owner])
-        return most if adopted is None else adopted
+        keys = [self.slot.processing, orphan.owner, orphan.processing]
+        reply, _ = await channel.apply(ADOPT, self._holder, keys, [most, most_bytes, owner])
+        return most if reply is None else int(reply)
 
-    async def page(self, start: int, most: int, most_bytes: int) -> list[bytes]:
-        args = [start, most, most_bytes]
-        read: list[bytes] = await self._link.persist(
-            "page", lambda: self._page(keys=[self._slot.processing], args=args)
-        )
-        return read
+    async def distribute(
+        self, channel: Channel, lanes: Sequence[tuple[LaneKeys, str]], most: int, most_bytes: int, most_pending: int
+    ) -> Distributed | None:
+        """Give the oldest CDRs to every lane; each comes with `passing`, `probe` or `shut`.
 
-    async def failing(self, webhook_ids: Sequence[str]) -> list[FailingRecord | None]:
-        if not webhook_ids:
-            return []
-        stored = await self._link.persist("failing", lambda: self._link.commands.hmget(self._keys.failing, webhook_ids))
-        return [None if text is None else FailingRecord.from_json(text) for text in stored]
-
-    @asynccontextmanager
-    async def still(self) -> AsyncIterator[None]:
-        """Hold every channel: nothing that is ours moves, so what the list holds can be compared with what we know."""
-        held = [await self._channels.get() for _ in range(CHANNELS)]
-        try:
-            yield
-        finally:
-            for channel in held:
-                self._channels.put_nowait(channel)
-
-    async def _apply(
-        self, command: str, script: AsyncScript, keys: Sequence[str], args: Sequence[bytes | str | int]
-    ) -> Any:
-        async with self._channel() as channel:
-            slot, owner = self._slot, self._ownership
-            every_key = [slot.owner, slot.ops, *keys]
-            every_arg = [owner.value, owner.lease_ms, channel, next(operation_numbers), *args]
-            return await self._link.persist(command, lambda: script(keys=every_key, args=every_arg))
-
-    @asynccontextmanager
-    async def _channel(self) -> AsyncIterator[int]:
-        channel = await self._channels.get()
-        try:
-            yield channel
-        finally:
-            self._channels.put_nowait(channel)
+        None: done, by a try whose reply was lost.
+        """
+        keys = [self.slot.processing, self.keys.pending, self.keys.retry, self.keys.retrying, self.slot.scratch]
+        keys += [key for lane, _ in lanes for key in (lane.pending, lane.retry)]
+        args: list[Word] = [self._oldest, most, most_bytes, most_pending, *(mode for _, mode in lanes)]
+        reply, _ = await channel.apply(DISTRIBUTE, self._holder, keys, args)
+        if reply is None:
+            return None
+        refusal = reply[2].decode()
+        self._link.note_refusal("distribute", refusal)
+        return Distributed(reply[0], bool(reply[1]), refusal)

@@ -4,13 +4,19 @@ info is normal, warning will recover by itself, error needs a person. No CDR con
 """
 
 import logging
-import sys
 import time
 from collections import deque
 from typing import Any, Final, Literal
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from app.telemetry import stderr
+
+Level = Literal["warning", "error"]
+
+REPEATED: Final = 600.0
+"""Seconds after which an error that lasts is told again."""
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -21,11 +27,17 @@ recent: Final[deque[dict[str, Any]]] = deque(maxlen=50)
 
 
 def configure(level: str, form: Literal["json", "console"]) -> None:
-    """Write events of `level` and above to standard error, one line each."""
+    """Write events of `level` and above to standard error, one line each.
+
+    From then on, nothing that is written there can block or end the process: lines pass through a bounded queue.
+    """
+    stream = stderr.queued(lines_dropped)
     renderers: dict[str, list[Processor]] = {
         "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
         # Not the pretty traceback: it shows local variables, and those hold CDRs.
-        "console": [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)],
+        "console": [
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ],
     }
     structlog.configure(
         processors=[
@@ -35,9 +47,17 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
             *renderers[form],
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Library(logging.WARNING)], force=True)
+
+
+class _Library(logging.Handler):
+    """Makes events of what libraries log, so that each line is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        library_reported(record)
 
 
 def _remember(_: object, method: str, event: EventDict) -> EventDict:
@@ -53,6 +73,47 @@ def keep_silent() -> None:
 
 def service_started(version: str, integrator: str, source: str, endpoints: dict[str, str]) -> None:
     log.info("service.started", version=version, integrator=integrator, source=source, endpoints=endpoints)
+
+
+def lines_dropped(number: int) -> None:
+    log.warning("log.dropped", number=number, advice="whoever reads standard error was too slow, or away")
+
+
+def library_reported(record: logging.LogRecord) -> None:
+    told = log.error if record.levelno >= logging.ERROR else log.warning
+    told("library.reported", library=record.name, message=record.getMessage(), exc_info=record.exc_info)
+
+
+def configuration_refused(problem: str) -> None:
+    log.error("configuration.refused", problem=problem)
+
+
+def redis_unusable(error: str) -> None:
+    log.error("redis.unusable", error=error)
+
+
+def redis_unverified() -> None:
+    log.warning(
+        "redis.unverified",
+        advice="CDR_REDIS_URL has ssl_cert_reqs=none or ssl_check_hostname=false: others could take the place of Redis",
+    )
+
+
+def operator_token_unencrypted(address: str) -> None:
+    log.warning(
+        "operator_token.unencrypted",
+        address=address,
+        advice="the operator server has no TLS: others on the network may read CDR_OPS_TOKEN; "
+        "set CDR_OPS_HOST to 127.0.0.1, or encrypt what is in front of it",
+    )
+
+
+def operator_server_unavailable(address: str, error: str, advice: str) -> None:
+    log.error("operator_server.unavailable", address=address, error=error, advice=advice)
+
+
+def operator_server_listening(address: str) -> None:
+    log.info("operator_server.listening", address=address)
 
 
 def endpoint_unverified(endpoint: str) -> None:
@@ -99,13 +160,34 @@ def lease_expired(number: int) -> None:
     log.warning("lease.expired", slot=number, advice="Redis was away for longer than the lease; taken again")
 
 
-def installation_differs(endpoints: list[str], theirs: list[str]) -> None:
+def installation_differs(slot: int, host: str, differences: str) -> None:
     log.error(
         "installation.differs",
-        endpoints=endpoints,
-        theirs=theirs,
-        advice="another process of this integrator has other endpoints; normal while a change is rolled out",
+        slot=slot,
+        host=host,
+        differences=differences,
+        advice="give all processes of this integrator the same configuration; normal while a change is rolled out",
     )
+
+
+def source_shared(source: str, integrators: list[str]) -> None:
+    log.error(
+        "source.shared",
+        source=source,
+        integrators=integrators,
+        advice="other forwarders take CDRs from the same list, and each CDR reaches only one of them: stop one",
+    )
+
+
+def redis_emptied() -> None:
+    log.error(
+        "redis.emptied",
+        advice="Redis has lost what it had: CDRs may be missing. Look for a gap, and check its persistence",
+    )
+
+
+def key_has_wrong_type(key: str, wanted: str) -> None:
+    log.error("key.wrong_type", key=key, wanted=wanted, advice="it is left alone; rename it, and see who writes it")
 
 
 def rights_missing(refusals: list[str]) -> None:
@@ -140,8 +222,18 @@ def cdr_delivered(endpoint: str, webhook_id: str, attempts: int) -> None:
     log.debug("cdr.delivered", endpoint=endpoint, webhook_id=webhook_id, attempts=attempts)
 
 
-def cdr_parked(endpoint: str, webhook_id: str, attempts: int, next_try: str) -> None:
-    log.debug("cdr.parked", endpoint=endpoint, webhook_id=webhook_id, attempts=attempts, next_try=next_try)
+def cdr_deferred(endpoint: str, webhook_id: str, attempts: int, delay: float) -> None:
+    log.debug("cdr.deferred", endpoint=endpoint, webhook_id=webhook_id, attempts=attempts, due_in=round(delay, 3))
+
+
+def cdrs_rejected(endpoint: str, number: int, status: int | None) -> None:
+    log.warning(
+        "cdrs.rejected",
+        endpoint=endpoint,
+        number=number,
+        status=status,
+        advice="each is tried again after a minute; rejected again while others are accepted, it is a dead letter",
+    )
 
 
 def cdr_dead_lettered(endpoint: str, webhook_id: str, reason: str, status: int | None, attempts: int) -> None:
@@ -152,12 +244,6 @@ def cdr_dead_lettered(endpoint: str, webhook_id: str, reason: str, status: int |
 
 def endpoint_gone(endpoint: str) -> None:
     log.error("endpoint.gone", endpoint=endpoint, advice="it answers 410: is the URL still right? tried every hour")
-
-
-def dead_letters_taken_back(endpoint: str, number: int) -> None:
-    log.warning(
-        "dead_letters.taken_back", endpoint=endpoint, number=number, advice="it rejects all: not for what they hold"
-    )
 
 
 def dead_letters_expired(endpoint: str, number: int) -> None:
@@ -178,25 +264,31 @@ def endpoint_left_over(endpoint: str, waiting: int) -> None:
     )
 
 
-def lane_held(endpoint: str, seconds: float) -> None:
-    log.warning("lane.held", endpoint=endpoint, retry_after=round(seconds, 1))
+def endpoint_held(endpoint: str, seconds: float) -> None:
+    log.warning("endpoint.held", endpoint=endpoint, retry_after=round(seconds, 1))
 
 
 class Outage:
-    """Two lines: its start with the reason, and its end with how long it was."""
+    """Two lines: its start with the reason, and its end with how long it was. One that needs a person is repeated."""
 
-    def __init__(self, start: str, end: str, level: Literal["warning", "error"] = "warning", **fields: str) -> None:
+    def __init__(self, start: str, end: str, level: Level = "warning", **fields: str) -> None:
         self._log = log.bind(**fields)
         self._names = (start, end)
-        self._level = LEVELS[level]
+        self._level = level
         self._since: float | None = None
+        self._told_at = 0.0
         self.reason = ""
 
-    def begin(self, error: str) -> None:
+    def begin(self, error: str, level: Level | None = None) -> None:
+        now = time.monotonic()
         if self._since is None:
-            self._since = time.monotonic()
+            self._since = now
             self.reason = error
-            self._log.log(self._level, self._names[0], error=error)
+            self._level = level or self._level
+        elif self._level != "error" or now - self._told_at < REPEATED:
+            return
+        self._told_at = now
+        self._log.log(LEVELS[self._level], self._names[0], error=self.reason)
 
     @property
     def lasts(self) -> bool:
@@ -217,10 +309,10 @@ def redis_outage() -> Outage:
     return Outage("redis.lost", "redis.back")
 
 
-def endpoint_outage(endpoint: str) -> Outage:
-    return Outage("endpoint.lost", "endpoint.back", endpoint=endpoint)
+def endpoint_outage(endpoint: str, place: str) -> Outage:
+    return Outage("endpoint.lost", "endpoint.back", endpoint=endpoint, place=place)
 
 
 def refused_command(command: str, *, needs_person: bool) -> Outage:
-    level: Literal["warning", "error"] = "error" if needs_person else "warning"
+    level: Level = "error" if needs_person else "warning"
     return Outage("redis.refused", "redis.accepted", level, command=command)

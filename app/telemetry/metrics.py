@@ -6,8 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from app.delivery.verdict import Result
-
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 """Seconds: upper bounds of the buckets. Before the last is also what was parked, and taken in the end."""
 
@@ -45,7 +43,8 @@ class LaneMetrics:
     claimed: int = 0
     delivered: int = 0
     acks_lost: int = 0
-    attempts: Counter[Result] = field(default_factory=Counter)
+    deferred: int = 0
+    attempts: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[str] = field(default_factory=Counter)
     recovered: Counter[Origin] = field(default_factory=Counter)
     attempt_durations: Durations = field(default_factory=Durations)
@@ -53,7 +52,7 @@ class LaneMetrics:
     last_delivery_at: float | None = None
     """Unix seconds."""
 
-    def attempted(self, result: Result, seconds: float) -> None:
+    def attempted(self, result: str, seconds: float) -> None:
         self.attempts[result] += 1
         self.attempt_durations.observe(seconds)
 

@@ -11,7 +11,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tests.benchmarks import distance, drain, idle, lanes, loss, memory, recover, replicas, sizes
+from tests.benchmarks import (
+    deferred,
+    distance,
+    drain,
+    idle,
+    lanes,
+    loss,
+    memory,
+    poison,
+    recover,
+    replicas,
+    sizes,
+)
 from tests.benchmarks.errors import CannotRunError
 from tests.benchmarks.report import Report, circumstances
 from tests.benchmarks.scale import FULL, QUICK, Scale
@@ -19,6 +31,7 @@ from tests.benchmarks.stage import stage
 
 BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "drain": drain.run,
+    "poison": poison.run,
     "loss": loss.run,
     "idle": idle.run,
     "recover": recover.run,
@@ -27,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "sizes": sizes.run,
     "lanes": lanes.run,
     "memory": memory.run,
+    "deferred": deferred.run,
 }
 
 WIDTH = 120
@@ -42,7 +56,7 @@ def main(
     *,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results there, too.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables there, too, below its rule.")] = None,
-    quick: Annotated[bool, typer.Option(help="Smaller numbers, in minutes rather than an hour.")] = False,
+    quick: Annotated[bool, typer.Option(help="Smaller numbers: seconds each rather than minutes.")] = False,
 ) -> None:
     """Measure the forwarder beside the straightforward loop, and compare with the targets. All, or those named."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))

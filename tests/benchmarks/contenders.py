@@ -17,17 +17,19 @@ TICKS = os.sysconf("SC_CLK_TCK")
 READY_DEADLINE = 60.0
 STOP_DEADLINE = 30.0
 POLL = 0.005
+ASKED_EVERY = 0.05
+"""Seconds; to answer costs the endpoint CPU."""
 
 Lines = Sequence[str]
 
 
-def until(condition: Callable[[], Any], seconds: float) -> bool:
+def until(condition: Callable[[], Any], seconds: float, pause: float = POLL) -> bool:
     """Wait until it holds; False where it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(POLL)
+        time.sleep(pause)
     return True
 
 
@@ -75,7 +77,13 @@ class Contender:
         return (int(user) + int(system)) / TICKS
 
     def peak_mib(self) -> float:
-        line = next(line for line in self._proc("status").splitlines() if line.startswith("VmHWM"))
+        return self._memory("VmHWM")
+
+    def resident_mib(self) -> float:
+        return self._memory("VmRSS")
+
+    def _memory(self, name: str) -> float:
+        line = next(line for line in self._proc("status").splitlines() if line.startswith(name))
         return int(line.split()[1]) / 1024
 
     def signal(self, number: signal.Signals) -> None:
@@ -122,7 +130,7 @@ class Listener:
 
 
 class Receiver(Listener):
-    """The endpoint; status 0 never answers. What it has received is known when it has stopped."""
+    """The endpoint; status 0 never answers. Poison gets a 500, and is not counted."""
 
     def __init__(self, prefix: Lines = (), status: int = 204) -> None:
         super().__init__([*prefix, *process_module("receiver", status)])
@@ -134,13 +142,24 @@ class Receiver(Listener):
 
     @property
     def distinct(self) -> int:
-        """How many different CDRs came."""
+        """How many different CDRs had come when it was last asked, or stopped."""
         return int(self.received["distinct"])
 
     @property
     def last_new_at(self) -> float:
         """When the last of them came, by the monotonic clock."""
         return float(self.received["last_new_at"])
+
+    def ask(self) -> int:
+        """Return how many different CDRs have come so far."""
+        assert self.process.stdout
+        self.process.send_signal(signal.SIGUSR1)
+        self.received = json.loads(self.process.stdout.readline())
+        return self.distinct
+
+    def await_distinct(self, number: int, most_seconds: float) -> bool:
+        """Wait until so many different CDRs have come; False where they do not in time."""
+        return until(lambda: self.ask() >= number, most_seconds, ASKED_EVERY)
 
     def stop(self) -> bytes:
         said = super().stop()

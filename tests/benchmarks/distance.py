@@ -7,17 +7,20 @@ from tests.benchmarks.scale import Scale
 from tests.benchmarks.stage import Run, Stage, stage
 from tests.benchmarks.targets import DISTANCE_RATE
 
-FARTHEST_MS, JUDGED = 200, 256
+FARTHEST_MS, JUDGED = 200, 64
+CDRS = 40_000
+"""Enough for several seconds at the pace that is promised, so that finding that pace is a small part of them."""
 
 
 def run(scale: Scale) -> list[Report]:
     report = Report("Redis at a distance")
-    for milliseconds in (1, 20, FARTHEST_MS):
-        for concurrency in scale.of((64, JUDGED), (JUDGED,)):
+    for milliseconds in scale.of((1, 20, FARTHEST_MS), (FARTHEST_MS,)):
+        for concurrency in scale.of((JUDGED, 256), (JUDGED,)):
             ours = _ours(milliseconds, concurrency, scale)
             report.row(_row(milliseconds, concurrency, "forwarder", ours))
-        report.row(_row(milliseconds, 64, "straightforward loop", _straightforward(milliseconds, 64, scale)))
-    report.check(DISTANCE_RATE, ours.rate)
+            if (milliseconds, concurrency) == (FARTHEST_MS, JUDGED):
+                report.check(DISTANCE_RATE, ours.rate)
+        report.row(_row(milliseconds, JUDGED, "straightforward loop", _straightforward(milliseconds, JUDGED, scale)))
     return [report]
 
 
@@ -33,7 +36,7 @@ def _row(milliseconds: int, concurrency: int, name: str, run: Run) -> dict[str, 
 
 def _ours(milliseconds: int, concurrency: int, scale: Scale) -> Run:
     with stage() as place, _far(place, milliseconds), place.forwarder(concurrency) as forwarder:
-        return _drained(place, forwarder, scale.of(10_000, 3_000), 60)
+        return _drained(place, forwarder, scale.of(CDRS, CDRS // 2), scale.of(30, 8))
 
 
 def _straightforward(milliseconds: int, tasks: int, scale: Scale) -> Run:

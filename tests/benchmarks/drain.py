@@ -9,7 +9,7 @@ from tests.benchmarks.contenders import ROOT, process_module
 from tests.benchmarks.report import Report
 from tests.benchmarks.scale import Scale
 from tests.benchmarks.stage import Run, Stage, median, stage
-from tests.benchmarks.targets import DRAIN_CPU, DRAIN_OUTSIDE, DRAIN_RATIO
+from tests.benchmarks.targets import DRAIN_RATIO
 
 JUDGED = 64
 
@@ -23,7 +23,6 @@ def run(scale: Scale) -> list[Report]:
         theirs[concurrency] = _straightforward(concurrency, scale)
         report.row(_row(concurrency, "forwarder", ours[concurrency]))
         report.row(_row(concurrency, "straightforward loop", theirs[concurrency]))
-    report.check(DRAIN_CPU, ours[JUDGED].cpu_us)
     report.check(DRAIN_RATIO, ours[JUDGED].cpu_us / theirs[JUDGED].cpu_us)
     return [report, _where_it_goes(ours[JUDGED], scale)]
 
@@ -62,7 +61,6 @@ def _where_it_goes(whole: Run, scale: Scale) -> Report:
     for part, met in sorted(parts.items(), key=lambda item: -item[1]):
         report.row({"part": part, "share %": 100 * met / samples, "µs per CDR": met / samples * whole.cpu_us})
     report.row({"part": "an HTTP attempt alone", "share %": 100 * attempt / whole.cpu_us, "µs per CDR": attempt})
-    report.check(DRAIN_OUTSIDE, whole.cpu_us - attempt)
     met_most = "; ".join(f"{name} {100 * met / samples:.1f} %" for name, met in places[:12])
     report.note = f"{samples} samples. Met most, innermost first: {met_most}"
     return report

@@ -94,6 +94,10 @@ class Stage:
         where = (self.redis_url, self.receiver.url, SOURCE, PROCESSING, tasks)
         return Contender([*self.prefix, *process_module("straightforward", *where)], {}, b"ready", self._log())
 
+    def bare(self) -> Contender:
+        where = (self.redis_url, self.receiver.url, SOURCE, PROCESSING)
+        return Contender([*self.prefix, *process_module("bare", *where)], {}, b"ready", self._log())
+
     def drain(self, contenders: Sequence[Contender], bodies: Iterable[bytes], most_seconds: float = 600) -> Run:
         """Let them forward a backlog that appears at once, for so long at most."""
         total = self.fill(BACKLOG, bodies)

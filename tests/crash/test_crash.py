@@ -1,11 +1,10 @@
-"""A short crash run: everything at once."""
+"""Crash runs: everything at once."""
 
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
-from tests.crash.run import CrashRun
+from tests.crash.run import Asked, CrashRun
 from tests.servers import server_of
 
 
@@ -14,9 +13,15 @@ from tests.servers import server_of
 async def test_nothing_is_lost_while_everything_is_injured(
     endpoints: int, redis_kind: str | None, tmp_path: Path
 ) -> None:
-    """Three replicas, kill -9, SIGSTOP, SIGTERM, Redis killed, endpoints that misbehave: nothing is lost at any."""
+    """Three replicas, kill -9, SIGSTOP, SIGTERM, Redis killed, a half-sick endpoint and one that is down: none lost."""
     server = server_of(redis_kind) if redis_kind else None
-    asked = Namespace(
-        seconds=12.0, replicas=3, concurrency=32, rate=200.0, seed=None, endpoints=endpoints, server=server
-    )
+    asked = Asked(seconds=12, drain=15, allow_deferred=True, rate=200, endpoints=endpoints, server=server)
     assert await CrashRun(tmp_path, asked).run()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_everything_drains_and_only_poison_is_dead(redis_kind: str | None, tmp_path: Path) -> None:
+    """The same for longer, until nothing waits for another try: every CDR was taken, and poison is a dead letter."""
+    server = server_of(redis_kind) if redis_kind else None
+    assert await CrashRun(tmp_path, Asked(seconds=30, rate=200, server=server)).run()

@@ -17,7 +17,7 @@ from app.cdr import webhook_id
 from app.cli.check.finding import Finding, fail, ok, warn
 from app.config.endpoint import EndpointSettings
 from app.config.values import redacted
-from app.delivery.endpoint import Endpoint
+from app.delivery.attempt import Attempt
 from app.delivery.failures import reason
 from app.delivery.transport import tls_context
 from app.delivery.verdict import Kind, Verdict
@@ -144,7 +144,7 @@ def _reached(way: _Way, certificate: dict[str, Any]) -> Finding:
 
 
 async def _send(endpoint: EndpointSettings) -> Finding:
-    receiver, body = Endpoint(endpoint), marked_cdr()
+    receiver, body = Attempt(endpoint), marked_cdr()
     began = time.monotonic()
     try:
         verdict = await receiver.post(webhook_id(body), body, attempt=1)

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from app.cli.check.finding import Finding, fail, ok, warn
 from app.cli.check.redis import ACL_LINE
-from app.cli.operation import COMMAND
 from app.cli.status import DISTRIBUTED, LaneStatus, Status, Survey
 from app.config.settings import Settings
 from app.errors import OperatorRedisError
-from app.store.client import Link, process_of
-from app.store.keys import MOST_SLOTS
+from app.store.client import OURS, Link
+from app.store.keys import MOST_SLOTS, Topology
+from app.store.neighbours import integrators_on
 
 POPS: Final = frozenset(
     {
@@ -35,18 +35,23 @@ async def of_lists(link: Link, settings: Settings) -> AsyncIterator[Finding]:
         return
     for finding in of_status(status, settings):
         yield finding
-    for finding in await _others(link, settings, status):
+    for finding in await _others(link, settings):
         yield finding
 
 
 def types(settings: Settings) -> dict[str, str]:
     """Return every key that we may use, and what it must be."""
-    lanes = [None, *(one.name for one in settings.endpoints)] if settings.fans_out else [settings.endpoints[0].name]
+    topology = Topology(settings)
     wanted = {settings.source_key: "list"}
-    for lane in lanes:
-        keys = settings.lane_keys(lane) if lane else settings.base_keys
-        wanted |= {keys.pending: "list", keys.dead: "list", keys.failing: "hash"}
-        for slot in settings.slots(lane):
+    for keys in [topology.short, *topology.lanes.values()]:
+        wanted |= {
+            keys.pending: "list",
+            keys.dead: "list",
+            keys.retry: "zset",
+            keys.retrying: "zset",
+            keys.minutes: "hash",
+        }
+        for slot in keys.slots():
             wanted |= {slot.processing: "list", slot.ops: "hash", slot.owner: "string"}
     return wanted
 
@@ -103,10 +108,9 @@ def _of_lane(lane: LaneStatus) -> Iterator[Finding]:
         yield warn(
             f"endpoint {name}: {lane.dead} dead letters", f"see cdr-forwarder dead-letters list --endpoint {name}"
         )
-    if lane.failing.number and lane.endpoint != DISTRIBUTED:
-        since = lane.failing.oldest_first_failed_at
+    if lane.deferred.number and lane.endpoint != DISTRIBUTED:
         yield warn(
-            f"endpoint {name}: {lane.failing.number} CDRs fail" + (f", since {since:%Y-%m-%d %H:%M}Z" if since else ""),
+            f"endpoint {name}: {lane.deferred.number} CDRs have failed, and wait for another try",
             "they are tried again; what does the receiver say of them?",
         )
 
@@ -115,20 +119,24 @@ def _any_endpoint(settings: Settings) -> str:
     return settings.endpoints[0].name if len(settings.endpoints) == 1 else "<endpoint>"
 
 
-async def _others(link: Link, settings: Settings, status: Status) -> list[Finding]:
+async def _others(link: Link, settings: Settings) -> list[Finding]:
     """Find who else pops lists, as the old BLPOP script would: what it takes no forwarder ever sees."""
     try:
         clients: list[dict[str, Any]] = await link.call("client list", link.commands.client_list)
     except OperatorRedisError as error:
         return [warn(f"clients: who else takes from the source cannot be told: {error}", f"grant it: {ACL_LINE}")]
-    alive = {f"{owner.host}:{owner.process}" for owner in status.owners}
-    database = str(link.commands.connection_pool.connection_kwargs.get("db", 0))
+    database = link.database
+    others = integrators_on(clients, settings.source_key, database) - {settings.integrator}
     popping = Counter(
         (client["addr"].rpartition(":")[0], client["name"] or "no name", client["cmd"])
         for client in clients
-        if client["cmd"] in POPS and client["db"] == database and not _is_ours(client["name"], alive)
+        if client["cmd"] in POPS and client["db"] == database and not client["name"].startswith(f"{OURS}:")
     )
     found = [
+        fail(f"clients: the forwarder of {other} takes from the same list", "each CDR reaches only one: stop one")
+        for other in sorted(others)
+    ]
+    found += [
         warn(
             f"clients: {number} of {host} ({name}), not of ours, took from a list ({command.upper()})",
             f"if that list is {settings.source_key}, stop them: what they take no forwarder sees",
@@ -136,9 +144,3 @@ async def _others(link: Link, settings: Settings, status: Status) -> list[Findin
         for (host, name, command), number in popping.items()
     ]
     return found or [ok("clients: nobody else takes from lists")]
-
-
-def _is_ours(name: str, alive: set[str]) -> bool:
-    """Tell whether it is a live owner or a command: a forwarder that is neither is of another installation."""
-    process = process_of(name)
-    return process in alive or process.endswith(COMMAND)

@@ -9,6 +9,7 @@ from app.config.settings import Settings
 from app.config.values import redacted
 from app.errors import OperatorRedisError, TransientRedisError
 from app.store.client import Link
+from app.store.keys import Topology
 from app.store.lease import new_process_id
 from app.store.preflight import info, is_too_old, refusals
 
@@ -111,7 +112,7 @@ def _clock(said: Info, now: float) -> Finding:
 
 async def _rights(link: Link, settings: Settings) -> list[Finding]:
     try:
-        refused = await refusals(link, f"{settings.scratch}:{new_process_id()}", link.call)
+        refused = await refusals(link, f"{Topology(settings).scratch}:{new_process_id()}", link.call)
     except OperatorRedisError as error:
         refused = [str(error)]
     except TransientRedisError as error:

@@ -6,17 +6,18 @@ from typing import Final
 from app.cli.check.finding import Finding, ok, warn
 from app.config.endpoint import EndpointSettings
 from app.config.settings import Settings
+from app.config.timings import Timings
 from app.config.values import redacted
-from app.store.client import REPLY_DEADLINE
 from app.store.lease import RENEWALS_PER_LEASE, TRUSTED_PART
 
-SHORTEST_LEASE: Final = round(REPLY_DEADLINE / (TRUSTED_PART - 1 / RENEWALS_PER_LEASE), 1)
+SHORTEST_LEASE: Final = round(Timings().reply_patience / (TRUSTED_PART - 1 / RENEWALS_PER_LEASE), 1)
 """Seconds: with less, one renewal whose reply is lost may be one too many."""
 
 
 def of_settings(settings: Settings) -> Iterator[Finding]:
     found = [
         *_of_lease(settings),
+        *_of_redis_url(settings),
         *(one for endpoint in settings.endpoints for one in _of_endpoint(endpoint, settings)),
     ]
     yield from found or [ok("settings: they go well together")]
@@ -27,6 +28,15 @@ def _of_lease(settings: Settings) -> Iterator[Finding]:
         yield warn(
             f"settings: CDR_LEASE is {settings.lease:g} s: one lost reply of Redis may cost it, and CDRs arrive twice",
             f"set it to {SHORTEST_LEASE:g} or more",
+        )
+
+
+def _of_redis_url(settings: Settings) -> Iterator[Finding]:
+    if settings.trusts_any_redis:
+        yield warn(
+            "settings: CDR_REDIS_URL has ssl_cert_reqs=none or ssl_check_hostname=false: "
+            "another server could take the place of Redis",
+            "remove these options, and set CDR_REDIS_CA_FILE to the CA of its certificate",
         )
 
 

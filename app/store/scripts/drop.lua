@@ -2,7 +2,7 @@
 --   KEYS[2] dead
 --   ARGV[3] dead letter
 -- Answers 1, or 0 where it is not there any more.
-local refused = wrong_type(KEYS[2])
+local refused = wrong_type(KEYS[2], 'list')
 if refused then return refused end
 if not redis.call('LPOS', KEYS[2], ARGV[3]) then return 0 end
 begin()

@@ -1,13 +1,23 @@
--- Stands before every script that changes a processing list.
+-- Stands before every script that changes what the owner of a slot has.
 --   KEYS[1] owner (string, its TTL is the lease)     KEYS[2] ops (hash: channel -> last operation applied)
---   ARGV[1] owner value   ARGV[2] lease in ms   ARGV[3] channel   ARGV[4] number of this operation
+--   ARGV[1] owner value   ARGV[2] lease in ms   ARGV[3] channel   ARGV[4] sequence number of this operation
 -- Answers FENCED where the lease is gone, and false where this operation was applied already
 -- (its reply was lost): a second LREM would remove a twin.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('FENCED the lease of this processing list is gone')
 end
-if tonumber(redis.call('HGET', KEYS[2], ARGV[3]) or 0) >= tonumber(ARGV[4]) then
+if (tonumber(redis.call('HGET', KEYS[2], ARGV[3]) or 0) or 0) >= tonumber(ARGV[4]) then
   return false
+end
+if redis.replicate_commands then redis.replicate_commands() end -- 6.2 refuses writes after TIME without it
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function failed(reply)
+  return type(reply) == 'table' and reply.err ~= nil
 end
 
 -- Lua does not roll back: what would fail half-way is refused before anything is done.
@@ -32,6 +42,10 @@ local function abandon(reply)
   return reply
 end
 
-local function failed(reply)
-  return type(reply) == 'table' and reply.err ~= nil
+-- Returns what refuses one of the removing commands that a script needs, tried where there is nothing to remove.
+local function refused_on(scratch, commands)
+  for _, command in ipairs(commands) do
+    local reply = redis.pcall(unpack(command, 1, #command))
+    if failed(reply) then return command[1] .. ': ' .. reply.err end -- 6.2 does not name it
+  end
 end

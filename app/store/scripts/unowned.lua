@@ -5,8 +5,11 @@
 for i = 1, ARGV[2] do
   local owner = redis.call('GET', KEYS[i])
   local readable, value = pcall(cjson.decode, owner or '{}')
-  local endpoints = readable and type(value) == 'table' and value.endpoints
-  for _, name in ipairs(type(endpoints) == 'table' and endpoints or {}) do
-    if name == ARGV[1] then return owner end
-  end
+  local known = readable and type(value) == 'table' and value.fans_out == true and type(value.endpoints) == 'table'
+  if known and value.endpoints[ARGV[1]] then return owner end
+end
+if redis.replicate_commands then redis.replicate_commands() end -- 6.2 refuses writes after TIME without it
+
+local function failed(reply)
+  return type(reply) == 'table' and reply.err ~= nil
 end

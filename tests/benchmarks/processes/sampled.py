@@ -16,19 +16,18 @@ from app.cli.main import main
 SECONDS = 0.002
 
 HTTP, REDIS = "HTTP attempt", "Redis"
-LANE = "lane: intake, tasks, settle"
+LANE = "lane: workers, claims, settlements"
 LOOP = "event loop"
 
 # The innermost frame that is in one of these decides. asyncio's streams are only used by redis-py.
 PARTS = {
-    "/app/delivery/endpoint.py": HTTP,
-    "/app/delivery/transport.py": HTTP,
-    "/app/delivery/verdict.py": HTTP,
+    "/app/delivery/gate.py": LANE,
+    "/app/delivery/breaker.py": LANE,
+    "/app/delivery/": HTTP,
     "/site-packages/aiohttp/": HTTP,
     "/site-packages/httpx/": HTTP,
-    "/app/store/queue.py": REDIS,
-    "/app/store/client.py": REDIS,
-    "/app/store/lease.py": REDIS,
+    "/site-packages/httptools/": HTTP,
+    "/app/store/": REDIS,
     "/site-packages/redis/": REDIS,
     "/asyncio/streams.py": REDIS,
     "/app/cli/main.py": LOOP,

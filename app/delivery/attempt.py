@@ -1,4 +1,4 @@
-"""One attempt: what is sent to an endpoint, and how its answer is read."""
+"""Make one attempt: build the request, send it, read the answer."""
 
 import asyncio
 import base64
@@ -18,6 +18,7 @@ from app.delivery.transport import build_transport
 from app.delivery.verdict import Kind, Verdict, verdict_of
 
 MOST_ANSWER_BYTES: Final = 64 * 1024
+KEPT_ANSWER_BYTES: Final = 512
 
 USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}".encode()
 
@@ -30,8 +31,8 @@ def signature(keys: tuple[bytes, ...], webhook_id: str, timestamp: str, body: by
     return b" ".join(b"v1," + b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in keys)
 
 
-class Endpoint:
-    """One webhook URL with its own settings."""
+class Attempt:
+    """Makes attempts at one webhook URL, with its own settings."""
 
     def __init__(self, settings: EndpointSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.name = settings.name
@@ -44,17 +45,18 @@ class Endpoint:
     async def post(self, webhook_id: str, body: bytes, attempt: int) -> Verdict:
         """POST the bytes once, and judge what comes of it within the total deadline."""
         response: httpx.Response | None = None
+        answer = b""
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._transport.handle_async_request(self._request(webhook_id, body, attempt))
-                await _read(response)
+                answer = await _read(response)
         except TimeoutError:
             if response is None:
                 return Verdict(Kind.TRANSIENT, "timeout")
         except httpx.TransportError as error:
             if response is None:
-                return Verdict(Kind.TRANSIENT, failure_kind(error))
-        return verdict_of(response.status_code, self._reject_statuses, response.headers.get("retry-after"))
+                return Verdict(Kind.TRANSIENT, failure_kind(error), detail=str(error))
+        return verdict_of(response.status_code, self._reject_statuses, response.headers.get("retry-after"), answer)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -73,17 +75,20 @@ class Endpoint:
         return httpx.Request("POST", self._url, headers=headers, content=body)
 
 
-async def _read(response: httpx.Response) -> None:
-    """Read a little of the answer, so that its connection can be used again; the status has decided already."""
+async def _read(response: httpx.Response) -> bytes:
+    """Read a little of the answer, so that its connection can be used again; return its first bytes."""
+    kept, read = b"", 0
     try:
-        read = 0
         async for chunk in cast("httpx.AsyncByteStream", response.stream):
             read += len(chunk)
+            if len(kept) < KEPT_ANSWER_BYTES:
+                kept = (kept + chunk)[:KEPT_ANSWER_BYTES]
             if read > MOST_ANSWER_BYTES:
                 break
     finally:
         with suppress(httpx.TransportError):
             await response.aclose()
+    return kept
 
 
 def _ready_made(settings: EndpointSettings) -> tuple[httpx.URL, list[Header]]:

@@ -1,0 +1,70 @@
+"""Hold every duration and size that is not a setting, in one value that is passed in."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Durations are seconds, sizes bytes or numbers of CDRs. Tests pass others; nothing else does."""
+
+    # Redis
+    claim_wait: float = 2.0
+    """A claim waits for so long in Redis: a CDR claimed for a client that has vanished waits no longer."""
+    reply_patience: float = 5.0
+    """Without progress; after it a reply is lost."""
+    shortest_pause: float = 0.02
+    longest_pause: float = 2.0
+    """Between two tries of a command that Redis could not answer."""
+    command_patience: float = 10.0
+    """An operator's command waits for so long: a failover, or a restart, passes unnoticed."""
+    operator_pause: float = 5.0
+    """Between two tries of what a person has to set right."""
+    master_look: float = 1.0
+
+    # Claiming
+    channels: int = 32
+    """Exchanges with Redis at once: on a link that loses packets, a late reply delays only its own batch."""
+    exchange_cdrs: int = 256
+    exchange_bytes: int = 1024 * 1024
+    in_flight_bytes: int = 32 * 1024 * 1024
+    batch: int = 64
+    """So many CDRs are worth a round trip at once; fewer when the last one was `ripening` ago."""
+    ripening: float = 0.005
+    prefetch: int = 8192
+    """CDRs claimed ahead of a free worker, at most."""
+    plenty: float = 10.0
+    """After so long without a worker that found nothing to do, less is claimed ahead."""
+    short_hold: float = 5.0
+    """For a longer one, what was claimed and not attempted is given back."""
+
+    # The retry set
+    visibility: float = 30.0
+    """Added to twice the timeout of an attempt: for so long a CDR that is handed out is nobody else's."""
+    horizon: float = 600.0
+    """A CDR that is due later than twice this, or twice the longest backoff, is due now."""
+    patience: float = 60.0
+    """Longest backoff while no other CDR was accepted; and between the two rejections of a dead letter."""
+    least_attempts: int = 10
+    """Before a CDR is given up."""
+
+    # Breaker
+    first_probe: float = 1.0
+    longest_probe: float = 60.0
+    gone_probe: float = 3600.0
+
+    # Recovering
+    page: int = 256
+    adopted: int = 256
+
+    # Distribution
+    distributed: int = 250
+    most_pending: int = 1000
+    full_pause: float = 0.02
+    idle_pause: float = 0.5
+
+    # Telling
+    look: float = 60.0
+    """Between two looks at other processes and integrators."""
+    sample: float = 5.0
+    failing: float = 60.0
+    """After so long without a 2xx, failures are an outage."""

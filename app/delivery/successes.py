@@ -1,0 +1,26 @@
+"""Remember whom an endpoint has accepted lately, to tell whose fault a failure is."""
+
+
+class Successes:
+    """The latest accepted attempt, and the latest one of another CDR.
+
+    Times are milliseconds of Redis' clock at which the attempts began.
+    """
+
+    def __init__(self) -> None:
+        self._latest = ("", 0)
+        self._other = 0
+
+    def note(self, webhook_id: str, began: int) -> None:
+        latest_id, latest = self._latest
+        if webhook_id == latest_id:
+            self._latest = webhook_id, max(began, latest)
+        elif began >= latest:
+            self._latest, self._other = (webhook_id, began), latest
+        else:
+            self._other = max(began, self._other)
+
+    def include_another(self, webhook_id: str, moment: int) -> bool:
+        """Tell whether another CDR was accepted by an attempt that began after `moment`."""
+        latest_id, latest = self._latest
+        return moment < (self._other if webhook_id == latest_id else latest)

@@ -1,0 +1,155 @@
+"""Run exchanges with Redis: they settle what workers hand over, and fill the inbox."""
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from app.cdr import Origin
+from app.lane import exits
+from app.lane.arrivals import Arrivals
+from app.lane.lane import Lane
+from app.lane.outbox import Parcel
+from app.lane.signal import Signal
+from app.lane.supply import NOTHING, Supply
+from app.lane.sweeper import Sweeper
+from app.store.budget import Budget
+from app.store.channel import Channel
+from app.store.queue import Wanted
+from app.telemetry import events
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one exchange settles and may claim. `returned`: whether it gives back what was claimed."""
+
+    parcels: Sequence[Parcel]
+    wanted: Wanted = NOTHING
+    returned: bool = False
+
+
+class Claimer:
+    """Plans exchanges and runs each as a task of its own, on up to `Timings.channels` channels."""
+
+    def __init__(self, lane: Lane, supply: Supply, arrivals: Arrivals, sweeper: Sweeper, budget: Budget) -> None:
+        self.heartbeat_at = time.monotonic()
+        self._lane, self._supply, self._arrivals = lane, supply, arrivals
+        self._sweeper, self._budget = sweeper, budget
+        self._signal = Signal()
+        self._free: list[Channel] = []
+        self._opened = 0
+        self._gives_back = False
+        self._exchanged_at = 0.0
+
+    def wake(self) -> None:
+        self._signal.set()
+
+    async def run(self) -> None:
+        """Go on until a stop is asked for and nothing is in flight."""
+        async with asyncio.TaskGroup() as tasks:
+            while not self._is_done:
+                self.heartbeat_at = time.monotonic()
+                if self._lane.gives_back:
+                    self._give_back()
+                while self._has_channel and (batch := self._plan()):
+                    stack = ExitStack()
+                    self._begin(batch, stack)
+                    tasks.create_task(self._exchange(self._channel(), batch, stack))
+                await self._signal.wait(self._until_due())
+
+    @property
+    def _is_done(self) -> bool:
+        idle = len(self._free) == self._opened and not self._arrivals
+        return self._lane.stopping.is_set() and idle and not self._lane.in_flight.number
+
+    @property
+    def _has_channel(self) -> bool:
+        return bool(self._free) or self._opened < self._lane.timings.channels
+
+    def _channel(self) -> Channel:
+        """Return the channel that was used last: in calm, two do all the work."""
+        if self._free:
+            return self._free.pop()
+        self._opened += 1
+        return self._lane.queue.channel()
+
+    def _plan(self) -> Batch | None:
+        """Return what is worth a round trip now, if anything: a batch, or less where the last was a while ago."""
+        outbox, timings = self._lane.outbox, self._lane.timings
+        if outbox.returned and not self._gives_back and not self._arrivals:
+            return Batch(outbox.take_returned(timings.exchange_cdrs, self._budget.bytes), returned=True)
+        settled = min(outbox.ready, timings.exchange_cdrs)
+        wanted = self._supply.wanted(settled)
+        number = max(settled, wanted.new, wanted.deferred)
+        ripe = time.monotonic() - self._exchanged_at >= timings.ripening
+        if not number or not (ripe or number >= self._supply.worthwhile):
+            return None
+        self._exchanged_at = time.monotonic()
+        return Batch(outbox.take(timings.exchange_cdrs, self._budget.bytes), wanted)
+
+    def _begin(self, batch: Batch, stack: ExitStack) -> None:
+        """Reserve room for what it may bring, before anything else is planned."""
+        stack.enter_context(self._supply.reserved(batch.wanted))
+        if batch.wanted.brings:
+            stack.enter_context(self._arrivals.announced())
+        self._gives_back = self._gives_back or batch.returned
+
+    async def _exchange(self, channel: Channel, batch: Batch, stack: ExitStack) -> None:
+        lane, wanted, sent = self._lane, batch.wanted, time.monotonic()
+        with stack:
+            leaving = [parcel.exit for parcel in batch.parcels]
+            done, lost = await lane.queue.exchange(channel, leaving, wanted, lane.visibility)
+            self._free.append(channel)
+            self._gives_back = self._gives_back and not batch.returned
+            self._budget.lost() if lost else self._budget.answered()
+            self._settled(batch.parcels, done.results if done else [True] * len(batch.parcels))
+            if done:
+                self._supply.note(wanted, done)
+                lane.metrics.claimed += len(done.claimed)
+                lane.inbox.put(lane.handed_out(done.handed_out, sent + lane.visibility))
+                lane.inbox.put(lane.new(done.claimed))
+            elif wanted.brings:
+                self._claim_reply_lost()
+        self._signal.set()
+        self._sweeper.wake()
+
+    def _claim_reply_lost(self) -> None:
+        events.claim_reply_lost(self._lane.endpoint)
+        self._supply.look_again()
+        self._sweeper.soon()
+
+    def _settled(self, parcels: Sequence[Parcel], results: Sequence[bool | str]) -> None:
+        for parcel, result in zip(parcels, results, strict=True):
+            if isinstance(result, str):
+                self._lane.outbox.refuse(parcel)
+            else:
+                self._lane.in_flight.remove(parcel.cdr)
+                parcel.done(parcel.cdr, result)
+
+    def _give_back(self) -> None:
+        """Give back what was claimed and not attempted. Strays stay in processing, for a sweep to find."""
+        if self._arrivals and not self._lane.stopping.is_set():
+            return  # what is on its way is newer, and is given back before
+        lane, taken = self._lane, self._lane.inbox.take_back()
+        for cdr in taken:
+            if cdr.origin is Origin.STRAY:
+                lane.forget(cdr)
+        claimed = [cdr for cdr in taken if cdr.origin is not Origin.STRAY]
+        lane.outbox.give_back(Parcel(cdr, exits.give_back(cdr), _given_back) for cdr in claimed)
+        if claimed:
+            self._supply.pending_is_empty = False
+            self._supply.look_again()
+
+    def _until_due(self) -> float:
+        """Return the seconds after which there may be something to do even if nothing happens."""
+        now, supply, outbox = time.monotonic(), self._supply, self._lane.outbox
+        if outbox.ready or (supply.may_bring_new and not supply.pending_is_empty):
+            return self._lane.timings.ripening
+        ahead = (supply.due_at, supply.refused_until, outbox.next_try_at, now + 1.0)
+        return min((due for due in ahead if now < due < math.inf), default=1.0) - now
+
+
+def _given_back(_cdr: object, _found: bool) -> None:  # noqa: FBT001 - as every receipt
+    """Nothing follows: whoever claims it next counts it."""

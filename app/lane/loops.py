@@ -1,0 +1,154 @@
+"""Build the loops of one lane, and run them."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from app.config.endpoint import EndpointSettings
+from app.config.settings import Settings
+from app.config.timings import Timings
+from app.delivery.attempt import Attempt
+from app.delivery.gate import Gate
+from app.delivery.outage import Outage
+from app.lane.adopter import Adopter
+from app.lane.arrivals import Arrivals
+from app.lane.claimer import Claimer
+from app.lane.in_flight import InFlight
+from app.lane.inbox import Inbox
+from app.lane.lane import Lane
+from app.lane.outbox import Outbox
+from app.lane.prober import Prober
+from app.lane.room import Room
+from app.lane.settlement import Rules
+from app.lane.settler import Settler
+from app.lane.supply import Supply
+from app.lane.sweeper import Sweeper
+from app.lane.waiting_claim import WaitingClaim
+from app.lane.worker import Worker
+from app.store.budget import Budget
+from app.store.client import Link
+from app.store.clock import RedisClock
+from app.store.keys import LaneKeys
+from app.store.lease import Lease
+from app.store.queue import Queue
+from app.store.retry_set import Tokens
+from app.telemetry.metrics import LaneMetrics
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What a process knows of one endpoint, whichever slot it owns."""
+
+    settings: EndpointSettings
+    attempt: Attempt
+    gate: Gate
+    outage: Outage
+    metrics: LaneMetrics
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all lanes of a process have in common."""
+
+    settings: Settings
+    link: Link
+    lease: Lease
+    clock: RedisClock
+    tokens: Tokens
+    timings: Timings
+    stopping: asyncio.Event
+
+    def queue(self, keys: LaneKeys, slot: int, oldest: str, backoff_max: float = 0.0) -> Queue:
+        """Return the keys of a lane, as the owner of a slot sees them."""
+        horizon = 2 * max(self.timings.horizon, backoff_max)
+        return Queue(
+            link=self.link,
+            lease=self.lease,
+            clock=self.clock,
+            slot=keys.slot(slot),
+            keys=keys,
+            oldest=oldest,
+            horizon=horizon,
+        )
+
+
+class LaneLoops:
+    """One lane in one slot: its loops, and what they share."""
+
+    def __init__(self, shared: Shared, endpoint: Endpoint, keys: LaneKeys, slot: int, oldest: str) -> None:
+        settings, timings = shared.settings, shared.timings
+        self.endpoint = endpoint
+        self.lane = lane = _lane(shared, endpoint, shared.queue(keys, slot, oldest, endpoint.settings.backoff_max))
+        arrivals, budget = Arrivals(), Budget(timings.exchange_bytes)
+        self._sweeper = Sweeper(lane, arrivals, settings.sweep_interval)
+        supply = Supply(lane, self._sweeper, budget)
+        self.claimer = Claimer(lane, supply, arrivals, self._sweeper, budget)
+        self._waiting = WaitingClaim(lane, supply, arrivals, self._sweeper)
+        rules = Rules(endpoint.settings.backoff, endpoint.settings.backoff_max, settings.give_up_after, timings)
+        settler = Settler(lane, rules, shared.tokens, endpoint.outage, self._sweeper)
+        self._workers = [Worker(lane, endpoint.attempt, settler) for _ in range(endpoint.settings.concurrency)]
+        self.prober = Prober(lane, Worker(lane, endpoint.attempt, settler), self._sweeper, arrivals)
+        self._adopter = Adopter(
+            link=shared.link,
+            lease=shared.lease,
+            queue=lane.queue,
+            keys=keys,
+            arrivals=arrivals,
+            may_adopt=lambda: not self._sweeper.is_due,
+            adopted=self._adopted,
+            stopping=shared.stopping,
+        )
+        lane.wake = self.claimer.wake
+
+    async def run(self) -> None:
+        """Forward CDRs until a stop is asked for and none is in flight."""
+        gate = self.lane.gate
+        gate.listen(self._wake)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for run in self._runs:
+                    tasks.create_task(run())
+        finally:
+            gate.forget(self._wake)
+
+    @property
+    def _runs(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        workers = [worker.run for worker in self._workers]
+        recovering = [self._sweeper.run, self._adopter.run]
+        return [self.claimer.run, self._waiting.run, self.prober.run, *recovering, *workers, self._wake_at_stop]
+
+    def _adopted(self, number: int) -> None:
+        self._sweeper.adopted += number
+        self._sweeper.soon()
+
+    async def _wake_at_stop(self) -> None:
+        await self.lane.stopping.wait()
+        self._wake()
+
+    def _wake(self) -> None:
+        for wake in (self.claimer.wake, self.lane.inbox.wake, self._sweeper.wake, self.prober.wake):
+            wake()
+
+
+def _lane(shared: Shared, endpoint: Endpoint, queue: Queue) -> Lane:
+    concurrency = endpoint.settings.concurrency
+    return Lane(
+        endpoint=endpoint.name,
+        timeout=endpoint.settings.timeout,
+        queue=queue,
+        lease=shared.lease,
+        clock=shared.clock,
+        gate=endpoint.gate,
+        inbox=Inbox(concurrency),
+        in_flight=InFlight(),
+        room=Room(concurrency, shared.timings),
+        outbox=Outbox(shared.timings),
+        metrics=endpoint.metrics,
+        timings=shared.timings,
+        stopping=shared.stopping,
+    )

@@ -1,0 +1,102 @@
+"""Find out whether an endpoint that is down is back."""
+
+import hashlib
+import time
+
+from app.cdr import Cdr, Origin
+from app.delivery.verdict import Verdict
+from app.lane.arrivals import Arrivals
+from app.lane.lane import Lane
+from app.lane.signal import Signal
+from app.lane.sweeper import Sweeper
+from app.lane.worker import Worker
+from app.store.queue import Wanted
+
+
+class Prober:
+    """While the breaker is open, attempts single CDRs: a never-attempted one, and if that fails a deferred one.
+
+    Either alone could fail for ever where the other would be accepted.
+    """
+
+    def __init__(self, lane: Lane, worker: Worker, sweeper: Sweeper, arrivals: Arrivals) -> None:
+        self.has_nothing = False
+        """Whether it found no CDR to probe with: distribution then gives it one."""
+        self._lane, self._worker = lane, worker
+        self._sweeper, self._arrivals = sweeper, arrivals
+        self._channel = lane.queue.channel()
+        self._signal = Signal()
+        self._probed: set[str] = set()
+        self._deferred = 0
+
+    def wake(self) -> None:
+        self._signal.set()
+
+    async def run(self) -> None:
+        """Go on until a stop is asked for."""
+        lane = self._lane
+        while not lane.stopping.is_set():
+            if wait := self._wait():
+                await self._signal.wait(wait)
+            else:
+                await self._probe()
+
+    def _wait(self) -> float:
+        """Return the seconds until a probe may be made; 0: now."""
+        breaker, gate = self._lane.gate.breaker, self._lane.gate
+        if breaker.is_closed or not self._lane.lease.holds():
+            return 1.0
+        return max(0.0, breaker.probe_at - time.monotonic(), gate.held_for)
+
+    async def _probe(self) -> None:
+        """Attempt up to two CDRs, one after the other."""
+        breaker = self._lane.gate.breaker
+        breaker.begin_probe()
+        cdr = await self._never_attempted() or await self._earliest_deferred(None)
+        self.has_nothing = cdr is None
+        if cdr is None:
+            return breaker.look_again()
+        verdicts = [await self._attempt(cdr)]
+        if not breaker.is_closed and (another := await self._earliest_deferred(cdr)):
+            verdicts.append(await self._attempt(another))
+        answered = any(verdict and verdict.is_about_the_cdr for verdict in verdicts)
+        # It is there, and refuses these CDRs: so the next one follows soon, until all have had their turn.
+        breaker.end_probe(stays=answered and len(self._probed) < max(self._deferred, 2))
+        return None
+
+    async def _attempt(self, cdr: Cdr) -> Verdict | None:
+        """Attempt it, unless a stop or a hold came meanwhile; then it is given back."""
+        lane = self._lane
+        if lane.stopping.is_set() or lane.gate.held_for or not lane.lease.holds():
+            lane.inbox.put([cdr])
+            lane.wake()
+            return None
+        if cdr.origin is Origin.PENDING:
+            self._probed.clear()
+        self._probed.add(cdr.webhook_id)
+        return await self._worker.deliver(cdr)
+
+    async def _never_attempted(self) -> Cdr | None:
+        lane = self._lane
+        if cdr := lane.inbox.take_new():
+            return cdr
+        if found := await self._sweeper.find(1):
+            return found[0]
+        return await self._claim(Wanted(new=1))
+
+    async def _earliest_deferred(self, other_than: Cdr | None) -> Cdr | None:
+        """Return the one due next, whether it is due or not, and not the same one again while there is another."""
+        sha1 = hashlib.sha1(other_than.body, usedforsecurity=False).hexdigest() if other_than else ""
+        return await self._claim(Wanted(deferred=1, early=sha1))
+
+    async def _claim(self, wanted: Wanted) -> Cdr | None:
+        lane, sent = self._lane, time.monotonic()
+        with self._arrivals.announced():
+            done, _ = await lane.queue.exchange(self._channel, [], wanted, lane.visibility)
+            if done is None:
+                self._sweeper.soon()
+                return None
+            self._deferred = done.deferred
+            lane.metrics.claimed += len(done.claimed)
+            found = lane.new(done.claimed) or lane.handed_out(done.handed_out, sent + lane.visibility)
+        return found[0] if found else None

@@ -1,0 +1,89 @@
+"""Decide what a verdict leads to: the only place that chooses between ack, defer and dead letter."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
+
+from app.cdr import NEVER_FAILED, Cdr, History
+from app.config.timings import Timings
+from app.dead_letters.letter import Reason
+from app.delivery.verdict import Kind, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of a CDR. `history` includes a failed attempt; `delay`: seconds until a deferred one is due."""
+
+    action: Literal["ack", "defer", "dead_letter"]
+    history: History
+    delay: float = 0.0
+    reason: Reason = "rejected"
+
+
+ACK = Settlement("ack", NEVER_FAILED)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings of one endpoint that decide. Durations are seconds; `give_up_after` 0: never."""
+
+    backoff: float
+    backoff_max: float
+    give_up_after: float
+    timings: Timings
+
+    def settle(self, cdr: Cdr, verdict: Verdict, now: int, *, strike: bool) -> Settlement:
+        """Return what the verdict leads to. `now`: ms of Redis' clock; `strike`: see DESIGN, *Strikes*."""
+        if verdict.kind is Kind.DELIVERED:
+            return ACK
+        history = after(cdr.history, verdict, now, strike=strike)
+        match verdict.kind:
+            case Kind.REJECTED if strike and self._is_final(cdr.history, now):
+                return Settlement("dead_letter", history)
+            case Kind.REJECTED | Kind.TRANSIENT if strike and self._gives_up(history, now):
+                return Settlement("dead_letter", history, reason="gave_up")
+            case Kind.REJECTED:
+                return Settlement("defer", history, max(self._backoff(history), self._until_final(history, now)))
+            case Kind.TRANSIENT:
+                return Settlement("defer", history, max(self._backoff(history), verdict.hold or 0.0))
+            case _:
+                assert_never(verdict.kind)
+
+    def _is_final(self, before: History, now: int) -> bool:
+        """Tell whether this is the second rejection: the first may have been the endpoint's fault."""
+        return before.first_rejected_at > 0 and self._until_final(before, now) <= 0
+
+    def _until_final(self, history: History, now: int) -> float:
+        return history.first_rejected_at / 1000 + self.timings.patience - now / 1000
+
+    def _gives_up(self, history: History, now: int) -> bool:
+        lasts = (now - history.first_strike_at) / 1000
+        return 0 < self.give_up_after <= lasts and history.attempts >= self.timings.least_attempts
+
+    def _backoff(self, history: History) -> float:
+        """Draw the pause before the next attempt. Only strikes make it longer than a minute."""
+        struck = self.backoff * 2 ** min(history.strikes, 40)
+        longest = min(self.backoff_max, max(self.timings.patience, struck))
+        drawn = RetryCallState(_JITTER, None, (), {})
+        drawn.attempt_number = min(history.attempts, 40) + 1
+        return wait_random_exponential(self.backoff, longest)(drawn)
+
+
+_JITTER = AsyncRetrying()
+"""Never run: tenacity's full jitter wants to know whose pause it draws."""
+
+
+def after(before: History, verdict: Verdict, now: int, *, strike: bool) -> History:
+    """Return a CDR's history with one more failure. One that is no strike leaves the strikes alone."""
+    rejected_at = before.first_rejected_at or (now if verdict.kind is Kind.REJECTED else 0)
+    return replace(
+        before,
+        attempts=before.attempts + 1,
+        strikes=before.strikes + strike,
+        first_failed_at=before.first_failed_at or now,
+        first_strike_at=before.first_strike_at or (now if strike else 0),
+        last_failed_at=now,
+        last_result=verdict.result,
+        first_rejected_at=rejected_at,
+    )

@@ -1,0 +1,69 @@
+"""Opens the port of the operator server, and goes on trying while it cannot: deliveries do not need it."""
+
+import errno
+import os
+import socket
+from typing import Final
+
+from aiohttp import web
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+
+from app.telemetry import events
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""Seconds between two tries."""
+
+ADVICE: Final = {
+    errno.EADDRINUSE: "the port is in use: set CDR_OPS_PORT to a free one, or to 0 to disable it",
+    errno.EADDRNOTAVAIL: "this host has no such address: set CDR_OPS_HOST to one it has, or CDR_OPS_PORT to 0",
+    errno.EACCES: "the port is privileged: set CDR_OPS_PORT to 1024 or above, or to 0 to disable it",
+}
+OTHERWISE: Final = "set CDR_OPS_HOST and CDR_OPS_PORT to an address of this host and a free port, or CDR_OPS_PORT to 0"
+
+
+class Listener:
+    """Tells once that the port cannot be opened, and once that it is open after all."""
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
+        self._runner = runner
+        self._host = host
+        self._port = port
+
+    async def run(self) -> None:
+        """Open the port; return when it is open."""
+        retrying: AsyncRetrying = AsyncRetrying(
+            retry=retry_if_exception_type(OSError),
+            wait=wait_exponential_jitter(FIRST_PAUSE, LONGEST_PAUSE, jitter=FIRST_PAUSE),
+            before_sleep=self._tell,
+        )
+        await retrying(self._open)
+        if retrying.statistics["attempt_number"] > 1:
+            events.operator_server_listening(self.address)
+
+    @property
+    def address(self) -> str:
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+
+    async def _open(self) -> None:
+        site = web.TCPSite(self._runner, self._host, self._port)
+        try:
+            await site.start()
+        except OSError:
+            await site.stop()
+            raise
+
+    def _tell(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if state.attempt_number == 1 and isinstance(error, OSError):
+            events.operator_server_unavailable(self.address, _reason(error), _advice(error))
+
+
+def _reason(error: OSError) -> str:
+    """Return the words of the system: uvloop puts words of its own, and the address, before them."""
+    known = error.errno and not isinstance(error, socket.gaierror)
+    return os.strerror(error.errno) if known and error.errno else str(error)
+
+
+def _advice(error: OSError) -> str:
+    return ADVICE.get(error.errno or 0, OTHERWISE)

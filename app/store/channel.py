@@ -1,0 +1,116 @@
+"""Send operations to Redis over a connection of one's own, and never lose count of them."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import Any, Final
+
+import redis.exceptions as refusals
+
+from app.store.client import FOREIGN_ERRORS, Link
+from app.store.keys import Slot
+from app.store.lease import Lease
+from app.store.scripts import Script
+
+CONNECT_DEADLINE: Final = 5.0
+SLOWEST_LINK: Final = 64 * 1024
+"""Bytes a second: on a slower link, large commands are taken to be lost."""
+
+Word = bytes | str | int | float
+Holder = tuple[Lease, Slot]
+"""Whose lease an operation needs, and on which slot of which lane."""
+
+channel_numbers = count(1)
+sequence_numbers = count(1)
+"""One sequence for the whole process: a slot that is lost and taken again never meets its old numbers."""
+
+
+class Channel:
+    """One connection, one operation at a time.
+
+    A reply has `patience` seconds *without progress*: a large one over a slow link is no lost one.
+    """
+
+    def __init__(self, link: Link, patience: float, role: str = "") -> None:
+        self._link = link
+        self._patience = patience
+        self._connection: Any = link.connection(role)
+        self.number = next(channel_numbers)
+
+    async def apply(
+        self, script: Script, holder: Holder, keys: Sequence[str], args: Sequence[Word], weight: int = 0
+    ) -> tuple[Any, bool]:
+        """Apply a guarded script once; go on until Redis answers.
+
+        Return the reply, and whether one was lost on the way. A reply of None: it was applied, and that reply
+        was lost. `weight`: bytes of the CDRs among `args`.
+        """
+        lease, slot = holder
+        number, tries = next(sequence_numbers), 0
+
+        async def send() -> Any:
+            nonlocal tries
+            tries += 1
+            guards: list[Word] = [lease.value, lease.lease_ms, self.number, number]
+            return await self.evaluate(script, [slot.owner, slot.ops, *keys], [*guards, *args], weight)
+
+        reply = await self._link.persist(script.name, send)
+        if reply is None and tries == 1:
+            # The hash of operations holds a number that we never wrote there.
+            self.number = next(channel_numbers)
+            return await self.apply(script, holder, keys, args, weight)
+        lease.note_applied(slot.ops, self.number, number)
+        return reply, tries > 1
+
+    async def evaluate(self, script: Script, keys: Sequence[str], args: Sequence[Word], weight: int = 0) -> Any:
+        """Run a script. Raises what redis-py raises."""
+        words = (len(keys), *keys, *args)
+        try:
+            return await self.ask("EVALSHA", script.sha, *words, weight=weight)
+        except refusals.NoScriptError:
+            return await self.ask("EVAL", script.text, *words, weight=weight)
+
+    async def ask(self, *words: Word, weight: int = 0) -> Any:
+        """Send one command and return its reply. Raises what redis-py raises, and TimeoutError."""
+        patience = self._patience + weight / SLOWEST_LINK
+        try:
+            await self._connect()
+            async with asyncio.timeout(patience):
+                await self._connection.send_command(*words, check_health=False)
+            return await self._reply(patience)
+        except refusals.ResponseError:
+            raise
+        except BaseException:
+            # Whatever comes now would be taken for the reply to the next command.
+            await self.disconnect()
+            raise
+
+    async def persist(self, command: str, *words: Word) -> Any:
+        """Send a command that may be sent twice, until it is answered."""
+        return await self._link.persist(command, partial(self.ask, *words))
+
+    async def disconnect(self) -> None:
+        with suppress(*FOREIGN_ERRORS):
+            await self._connection.disconnect(nowait=True)
+
+    async def _connect(self) -> None:
+        connection = self._connection
+        if connection.is_connected and (connection.should_reconnect() or await connection.can_read()):
+            await self.disconnect()
+        if not connection.is_connected:
+            async with asyncio.timeout(CONNECT_DEADLINE):
+                await connection.connect()
+
+    async def _reply(self, patience: float) -> Any:
+        received: Any = self._connection._parser  # noqa: SLF001 - it alone knows whether bytes arrive
+        while True:
+            before = received.reads
+            try:
+                async with asyncio.timeout(patience):
+                    return await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
+            except TimeoutError:
+                if received.reads == before:
+                    raise

@@ -1,0 +1,30 @@
+"""Tell Redis' time between two answers, since all processes that share a retry set share its clock."""
+
+import time
+from typing import Final
+
+DRIFT: Final = 0.001
+"""Seconds a second: how much less an old answer is trusted."""
+
+
+class RedisClock:
+    """Milliseconds of Redis' clock, estimated from answers that carry its TIME.
+
+    The answer with the shortest round trip is the most exact one. A late answer is believed only where it
+    contradicts the estimate by more than both can be wrong: then somebody has set the clock.
+    """
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+        self._error = float("inf")
+        self._noted_at = 0.0
+
+    def now(self) -> int:
+        return int((time.monotonic() + self._offset) * 1000)
+
+    def note(self, sent: float, received: float, redis_ms: int) -> None:
+        """Learn from an answer: when its command was sent and it was received (monotonic), and its TIME."""
+        offset, error = redis_ms / 1000 - (sent + received) / 2, (received - sent) / 2
+        known = self._error + DRIFT * (received - self._noted_at)
+        if error <= known or abs(offset - self._offset) > error + known:
+            self._offset, self._error, self._noted_at = offset, error, received

@@ -1,0 +1,71 @@
+"""Look at other processes that have to do with our source, and tell of what does not fit."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+from urllib.parse import unquote
+
+from app.errors import ForwarderError
+from app.store.client import OURS, Link
+from app.store.keys import Slot
+from app.store.lease import Lease, Owner
+from app.telemetry import events
+
+
+class Neighbours:
+    """Looks every minute: at the owners of all slots, and at whose connections name our source."""
+
+    def __init__(self, link: Link, lease: Lease) -> None:
+        self.foreign_consumers = 0
+        """How many other integrators' forwarders take from our source."""
+        self._link, self._lease = link, lease
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            for look in (self._compare, self._look_for_others):
+                with suppress(ForwarderError):  # told by the link; a look that fails costs nothing
+                    await look()
+            await asyncio.sleep(self._link.timings.look)
+
+    async def _compare(self) -> None:
+        ours = self._lease.owner
+        for slot, value in (await self._lease.owners()).items():
+            if value and (theirs := Owner.read(value)).id != ours.id:
+                self._tell(slot, ours, theirs)
+
+    def _tell(self, slot: Slot, ours: Owner, theirs: Owner) -> None:
+        if differences := differing(ours, theirs):
+            events.installation_differs(slot.number, theirs.host, differences)
+
+    async def _look_for_others(self) -> None:
+        clients = await self._link.call("client list", self._link.commands.client_list)
+        others = integrators_on(clients, self._lease.owner.source, self._link.database)
+        others.discard(self._link.integrator)
+        self.foreign_consumers = len(others)
+        if others:
+            events.source_shared(self._lease.owner.source, sorted(others))
+
+
+def differing(ours: Owner, theirs: Owner) -> str:
+    """Say in words how two configurations of one integrator differ; empty where they do not."""
+    if not theirs.id or theirs.source != ours.source:
+        return ""
+    if theirs.names != ours.names or theirs.fans_out != ours.fans_out:
+        return f"it has the endpoints {', '.join(theirs.names)}; this process has {', '.join(ours.names)}"
+    urls = dict(theirs.endpoints)
+    differing_urls = [name for name, fingerprint in ours.endpoints if urls[name] != fingerprint]
+    return f"it has another URL for {', '.join(differing_urls)}" if differing_urls else ""
+
+
+def integrators_on(clients: list[dict[str, Any]], source: str, database: str) -> set[str]:
+    """Return the integrators whose forwarders are connected for this source, by the names of their connections."""
+    found = set()
+    for client in clients:
+        ours, _, rest = str(client.get("name", "")).partition(":")
+        integrator, _, rest = rest.partition(":")
+        key, _, role = rest.partition(":")
+        takes = ours == OURS and unquote(key) == source and role != "command"
+        if takes and str(client.get("db", "")) == database:
+            found.add(integrator)
+    return found

@@ -1,0 +1,38 @@
+"""Somebody else listens on the operator port."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from tests.harness import eventually
+from tests.process.conftest import StartForwarder
+from tests.support.forwarder import all_arrive, errors_that_name, is_up, numbered
+from tests.support.scripted import ScriptedReceiver
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(110)
+async def test_a_port_that_is_taken_stops_no_delivery(
+    start_forwarder: StartForwarder, defaults: dict[str, str], scripted: ScriptedReceiver, client: Redis, source: str
+) -> None:
+    """CDRs arrive, an error event names the variable, and the server answers once the port is free."""
+    cdrs = numbered("cdr", 100)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        forwarder = await start_forwarder(defaults | {"CDR_OPS_PORT": str(port)})
+        await client.rpush(source, *cdrs)
+        await all_arrive(scripted, cdrs, within=10)
+        await eventually(lambda: errors_that_name(forwarder, "CDR_OPS_PORT"))
+        assert is_up(forwarder)
+    await eventually(lambda: asyncio.to_thread(_is_live, port), deadline=75)
+    assert is_up(forwarder)
+
+
+def _is_live(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=2, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
