@@ -23,7 +23,10 @@ EPOCH: Final = 1_750_000_000.0
 
 OURS: Final = ("app",)
 
-EACH_PROCESS: Final[dict[str, Callable[[], Any]]] = {"app.store.queue:operation_numbers": lambda: count(1)}
+EACH_PROCESS: Final[dict[str, Callable[[], Any]]] = {
+    "app.store.channel:channel_numbers": lambda: count(1),
+    "app.store.channel:sequence_numbers": lambda: count(1),
+}
 """Module-level state that a real process has for itself."""
 
 
@@ -102,7 +105,4 @@ def _datetimes(virtual_class: type[datetime.datetime]) -> Iterator[tuple[Any, st
 def _for_each_process() -> Iterator[tuple[Any, str, Any]]:
     for place, make in EACH_PROCESS.items():
         module_name, _, name = place.partition(":")
-        with contextlib.suppress(ImportError):
-            module = import_module(module_name)
-            if hasattr(module, name):
-                yield module, name, _ForEachProcess(make)
+        yield import_module(module_name), name, _ForEachProcess(make)
