@@ -143,6 +143,7 @@ class Service:
             pass  # its new owner delivers what they held; raised from here it would be a group, before Python 3.11.4
         finally:
             self._is_holding = False
+            await self._link.close_channels()
 
     async def _unblock_at_stop(self) -> None:
         await self._stopping.wait()

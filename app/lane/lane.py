@@ -43,7 +43,7 @@ class Lane:
     @property
     def visibility(self) -> float:
         """Seconds for which a CDR that the retry set hands out is nobody else's."""
-        return 2 * self.timeout + self.timings.visibility
+        return visibility_of(self.timeout, self.timings)
 
     @property
     def is_shut(self) -> bool:
@@ -85,3 +85,8 @@ class Lane:
         for cdr in cdrs:
             self.in_flight.add(cdr)
         return cdrs
+
+
+def visibility_of(timeout: float, timings: Timings) -> float:
+    """Return for how many seconds a CDR is handed out whose attempt may last `timeout`."""
+    return 2 * timeout + timings.visibility

@@ -16,7 +16,7 @@ from app.lane.arrivals import Arrivals
 from app.lane.claimer import Claimer
 from app.lane.in_flight import InFlight
 from app.lane.inbox import Inbox
-from app.lane.lane import Lane
+from app.lane.lane import Lane, visibility_of
 from app.lane.outbox import Outbox
 from app.lane.prober import Prober
 from app.lane.room import Room
@@ -63,9 +63,12 @@ class Shared:
     timings: Timings
     stopping: asyncio.Event
 
-    def queue(self, keys: LaneKeys, slot: int, oldest: str, backoff_max: float = 0.0) -> Queue:
-        """Return the keys of a lane, as the owner of a slot sees them."""
-        horizon = 2 * max(self.timings.horizon, backoff_max)
+    def queue(self, keys: LaneKeys, slot: int, oldest: str, longest: float = 0.0) -> Queue:
+        """Return the keys of a lane, as the owner of a slot sees them.
+
+        `longest`: seconds that a CDR may wait in a retry set, or be handed out.
+        """
+        horizon = 2 * max(self.timings.horizon, longest)
         return Queue(
             link=self.link,
             lease=self.lease,
@@ -83,10 +86,11 @@ class LaneLoops:
     def __init__(self, shared: Shared, endpoint: Endpoint, keys: LaneKeys, slot: int, oldest: str) -> None:
         settings, timings = shared.settings, shared.timings
         self.endpoint = endpoint
-        self.lane = lane = _lane(shared, endpoint, shared.queue(keys, slot, oldest, endpoint.settings.backoff_max))
+        longest = max(endpoint.settings.backoff_max, visibility_of(endpoint.settings.timeout, timings))
+        self.lane = lane = _lane(shared, endpoint, shared.queue(keys, slot, oldest, longest))
         arrivals, budget = Arrivals(), Budget(timings.exchange_bytes)
         self._sweeper = Sweeper(lane, arrivals, settings.sweep_interval)
-        supply = Supply(lane, self._sweeper, budget)
+        self._supply = supply = Supply(lane, self._sweeper, budget)
         self.claimer = Claimer(lane, supply, arrivals, self._sweeper, budget)
         self._waiting = WaitingClaim(lane, supply, arrivals, self._sweeper)
         rules = Rules(endpoint.settings.backoff, endpoint.settings.backoff_max, settings.give_up_after, timings)
@@ -107,14 +111,16 @@ class LaneLoops:
 
     async def run(self) -> None:
         """Forward CDRs until a stop is asked for and none is in flight."""
-        gate = self.lane.gate
+        gate, lease = self.lane.gate, self.lane.lease
         gate.listen(self._wake)
+        lease.listen(self._wake)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for run in self._runs:
                     tasks.create_task(run())
         finally:
             gate.forget(self._wake)
+            lease.forget(self._wake)
 
     @property
     def _runs(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
@@ -131,8 +137,11 @@ class LaneLoops:
         self._wake()
 
     def _wake(self) -> None:
-        for wake in (self.claimer.wake, self.lane.inbox.wake, self._sweeper.wake, self.prober.wake):
-            wake()
+        self.claimer.wake()
+        self.lane.inbox.wake()
+        self._sweeper.wake()
+        self.prober.wake()
+        self._supply.changed.set()
 
 
 def _lane(shared: Shared, endpoint: Endpoint, queue: Queue) -> Lane:

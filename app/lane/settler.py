@@ -35,6 +35,8 @@ class Settler:
             lane.metrics.was_delivered()
             self._outage.end()
         else:
+            if verdict.hold and not strike and not lane.gate.held_for:
+                events.endpoint_held(lane.endpoint, verdict.hold)
             lane.gate.record_failure(cdr, began, verdict, strike=strike)
             self._outage.note(verdict, down=not lane.gate.breaker.is_closed)
             events.attempt_failed(

@@ -181,6 +181,13 @@ class Link:
             if also_in_use:
                 await connection.disconnect(nowait=True)
 
+    async def close_channels(self) -> None:
+        """Close the connections of channels that nobody uses any more."""
+        for connection in self._own:
+            with suppress(*FOREIGN_ERRORS):
+                await connection.disconnect(nowait=True)
+        self._own.clear()
+
     async def unblock(self) -> None:
         """End our waiting claims at once, without the risk that cancelling has: Redis decides which came first."""
         for client in await self.commands.client_list():
@@ -188,9 +195,7 @@ class Link:
                 await self.commands.client_unblock(int(client["id"]))
 
     async def aclose(self) -> None:
-        for connection in self._own:
-            with suppress(*FOREIGN_ERRORS):
-                await connection.disconnect(nowait=True)
+        await self.close_channels()
         with suppress(*FOREIGN_ERRORS):
             await self.commands.aclose()
 

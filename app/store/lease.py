@@ -6,7 +6,7 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -79,11 +79,19 @@ class Lease:
         self.slot: Slot | None = None
         self._trusted_until = 0.0
         self._last_applied: tuple[str, int, int] | None = None
+        self._listeners: list[Callable[[], None]] = []
         self._take, self._renew = link.script("take"), link.script("renew")
         self._release, self._survey = link.script("release"), link.script("survey")
 
     def holds(self) -> bool:
         return self.slot is not None and time.monotonic() < self._trusted_until
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have it called when the lease is held again: workers wait for that, and nothing else may happen."""
+        self._listeners.append(listener)
+
+    def forget(self, listener: Callable[[], None]) -> None:
+        self._listeners.remove(listener)
 
     def note_applied(self, ops: str, channel: int, number: int) -> None:
         """Remember the last operation that Redis answered: a Redis that knows less than that lost something."""
@@ -96,7 +104,10 @@ class Lease:
             self._refuse_another_source(owners)
             for slot, owner in owners.items():
                 if not owner and await self._take_slot(slot):
-                    self.slot = slot
+                    self.slot, self._last_applied = (
+                        slot,
+                        None,
+                    )  # that of a slot that was lost is forgotten by its new owner
                     events.slot_taken(slot.number, slot.processing)
                     return slot
             events.slot_awaited(MOST_SLOTS)
@@ -176,7 +187,10 @@ class Lease:
         events.redis_emptied()
 
     def _trust(self, sent: float) -> None:
-        self._trusted_until = sent + TRUSTED_PART * self.seconds if sent else 0.0
+        held, self._trusted_until = self.holds(), sent + TRUSTED_PART * self.seconds if sent else 0.0
+        if not held and self.holds():
+            for listener in tuple(self._listeners):
+                listener()
 
 
 def new_process_id() -> str:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-MOST_BYTES: Final = 4 * 1024 * 1024
+MOST_BYTES: Final = 1024 * 1024
 """What the queue holds. Above that, lines are dropped."""
 
 ONE_WRITE: Final = 64 * 1024

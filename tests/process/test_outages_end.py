@@ -27,7 +27,7 @@ async def test_a_bad_cdr_at_the_head_of_an_outage_does_not_keep_the_breaker_open
     good = numbered("good", 12)
     await start_forwarder(defaults)
     await client.rpush(source, "bad", *good)
-    await eventually(lambda: scripted.seconds >= 15)
+    await eventually(lambda: scripted.seconds >= 15, deadline=40)
     await all_arrive(scripted, good, within=75)
 
 

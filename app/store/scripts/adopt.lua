@@ -3,7 +3,9 @@
 --   ARGV[5] how many at most   ARGV[6] how many bytes at most
 --   ARGV[7] their owner as it was seen: '', or one that has no such lane
 -- Answers how many were moved: 0 where there are none, or where somebody owns that list by now.
-if (redis.call('GET', KEYS[4]) or '') ~= ARGV[7] then return 0 end
+-- An owner key that is no string is nobody's: GET would fail for ever.
+local owner = redis.call('TYPE', KEYS[4]).ok == 'string' and redis.call('GET', KEYS[4]) or ''
+if owner ~= ARGV[7] then return 0 end
 local refused = wrong_type(KEYS[3], 'list') or wrong_type(KEYS[5], 'list')
 if refused then return refused end
 begin()

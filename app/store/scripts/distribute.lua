@@ -28,18 +28,20 @@ end
 
 -- Pushes to all lanes or to none, then takes it out; whatever is refused is undone. Returns what refused it.
 local function give(push, undo, take_out)
-  for i = FIRST, #KEYS, 2 do
-    local pushed = push(i)
-    if failed(pushed) then
-      for j = FIRST, i - 2, 2 do undo(j) end
-      return pushed.err
+  local pushed = {}
+  local function refuse(reply)
+    for i, added in pairs(pushed) do
+      if added ~= 0 then undo(i) end
     end
+    return reply.err
+  end
+  for i = FIRST, #KEYS, 2 do
+    local reply = push(i)
+    if failed(reply) then return refuse(reply) end
+    pushed[i] = reply
   end
   local removed = take_out()
-  if failed(removed) then
-    for j = FIRST, #KEYS, 2 do undo(j) end
-    return removed.err
-  end
+  if failed(removed) then return refuse(removed) end
 end
 
 local function give_cdr(cdr)
@@ -71,7 +73,7 @@ local function deferred(set, last)
     local first = redis.call('ZRANGEBYSCORE', set, '-inf', last, 'WITHSCORES', 'LIMIT', 0, 1)
     if not first[1] then return end
     refusal = give_deferred(set, first[1], first[2])
-    given, bytes = given + 1, bytes + #first[1]
+    if not refusal then given, bytes = given + 1, bytes + #first[1] end
   end
 end
 deferred(short_retry, '+inf')

@@ -12,7 +12,7 @@ begin()
 -- Pushed before it is removed: whichever is refused, the CDR is still somewhere.
 local added = redis.pcall('ZADD', KEYS[3], 'NX', now_ms(), ARGV[4])
 if failed(added) then return abandon(added) end
-if added == 0 then return 0 end
+if added == 0 then return abandon(0) end
 local removed = redis.pcall('LREM', KEYS[2], 1, ARGV[3])
 if failed(removed) then
   redis.pcall('ZREM', KEYS[3], ARGV[4])

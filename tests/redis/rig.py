@@ -1,0 +1,191 @@
+"""One process's part of a store on a real Redis: its lease, its queue, and what Redis holds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Self
+
+import httpx
+from redis.asyncio import Redis
+
+from app.config.settings import Settings
+from app.config.timings import Timings
+from app.delivery.attempt import Attempt
+from app.delivery.breaker import Breaker
+from app.delivery.gate import Gate
+from app.delivery.outage import Outage
+from app.errors import ForwarderError
+from app.lane.loops import Endpoint, LaneLoops, Shared
+from app.store.channel import Channel, Word
+from app.store.client import Link
+from app.store.clock import RedisClock
+from app.store.keys import LaneKeys, Slot, Topology
+from app.store.lease import Lease
+from app.store.queue import Exchanged, Exit, Queue, Wanted
+from app.store.retry_set import Tokens
+from app.telemetry.metrics import LaneMetrics
+from tests.harness import environment, settings_from
+
+MIB = 1024 * 1024
+NOWHERE = "http://127.0.0.1:9/"
+BRISK = Timings(claim_wait=0.1, idle_pause=0.02, operator_pause=0.05, full_pause=0.01)
+
+
+class Recording(Channel):
+    """A channel that remembers its commands, so that one can arrive again, late."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, link.timings.reply_patience)
+        self.sent: list[tuple[Word, ...]] = []
+
+    async def ask(self, *words: Word, weight: int = 0) -> Any:
+        self.sent.append(words)
+        return await super().ask(*words, weight=weight)
+
+
+class Answers:
+    """An endpoint behind a transport: answers what `statuses` says of a body, else `status`."""
+
+    def __init__(self, status: int = 204) -> None:
+        self.status = status
+        self.statuses: dict[bytes, int] = {}
+        self.bodies: list[bytes] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        body = await request.aread()
+        self.bodies.append(body)
+        await self.open.wait()
+        return httpx.Response(self.statuses.get(body, self.status))
+
+
+class Rig:
+    """`variables`: see `tests.harness.environment`; `endpoints`: names, for a configuration that fans out."""
+
+    def __init__(
+        self,
+        url: str,
+        integrator: str,
+        timings: Timings = BRISK,
+        endpoints: Sequence[str] = (),
+        **variables: str,
+    ) -> None:
+        self.settings = _settings(url, integrator, endpoints, variables)
+        self.timings = timings
+        self.topology = Topology(self.settings)
+        self.link = Link(self.settings, timings=timings)
+        self.process_id = f"{integrator}-{id(self):x}"
+        self.lease = Lease(self.link, self.process_id, self.settings)
+        self.clock, self.tokens = RedisClock(), Tokens(self.process_id)
+        self.stopping = asyncio.Event()
+        self.redis: Redis = Redis.from_url(url, protocol=2)
+        self.keys = self.topology.short
+        self._channel: Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.lease.take()
+        except ForwarderError:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with suppress(ForwarderError):
+            await self.lease.release()
+        await self.link.aclose()
+        await self.redis.aclose()
+
+    @property
+    def slot(self) -> Slot:
+        assert self.lease.slot
+        return self.lease.slot
+
+    @property
+    def shared(self) -> Shared:
+        return Shared(self.settings, self.link, self.lease, self.clock, self.tokens, self.timings, self.stopping)
+
+    def queue(self, keys: LaneKeys | None = None, oldest: str = "head") -> Queue:
+        return self.shared.queue(keys or self.keys, self.slot.number, oldest)
+
+    def recording(self) -> Recording:
+        return Recording(self.link)
+
+    async def exchange(
+        self,
+        *exits: Exit,
+        new: int = 0,
+        deferred: int = 0,
+        most_bytes: int = MIB,
+        early: str | None = None,
+        visibility: float = 30.0,
+        oldest: str = "head",
+        channel: Channel | None = None,
+    ) -> Exchanged:
+        """Settle and claim; a reply is never lost here."""
+        queue = self.queue(oldest=oldest)
+        self._channel = self._channel or queue.channel()
+        wanted = Wanted(new, deferred, most_bytes, early)
+        done, _ = await queue.exchange(channel or self._channel, exits, wanted, visibility)
+        assert done
+        return done
+
+    async def elements(self, key: str) -> list[bytes]:
+        elements: Any = await self.redis.lrange(key, 0, -1)
+        return list(elements)
+
+    async def members(self, key: str) -> list[bytes]:
+        """Return the members of a sorted set, that with the lowest score first."""
+        members: Any = await self.redis.zrange(key, 0, -1)
+        return list(members)
+
+    async def pending(self) -> list[bytes]:
+        return await self.elements(self.keys.pending)
+
+    async def processing(self) -> list[bytes]:
+        return await self.elements(self.slot.processing)
+
+    async def dead(self) -> list[bytes]:
+        return await self.elements(self.keys.dead)
+
+    async def retry(self) -> list[bytes]:
+        return await self.members(self.keys.retry)
+
+    async def retrying(self) -> list[bytes]:
+        return await self.members(self.keys.retrying)
+
+    async def now(self) -> int:
+        """Milliseconds of Redis' clock."""
+        seconds, micros = await self.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def loops(self, answers: Answers, **endpoint: Any) -> LaneLoops:
+        """Build the lane of the only endpoint; none of its loops runs."""
+        settings = self.settings.endpoints[0].model_copy(update=endpoint)
+        gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, self.timings)
+        outage = Outage(settings.name, "nowhere:9", 60, lambda: 0)
+        attempt = Attempt(settings, httpx.MockTransport(answers))
+        built = Endpoint(settings, attempt, gate, outage, LaneMetrics(settings.name))
+        return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
+
+    @asynccontextmanager
+    async def running(self, loops: LaneLoops) -> AsyncIterator[LaneLoops]:
+        """Run all loops of a lane, and stop them as a signal would."""
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(self.lease.keep())
+            work = tasks.create_task(loops.run())
+            try:
+                yield loops
+            finally:
+                self.stopping.set()
+                await asyncio.wait([work])
+                keeping.cancel()
+
+
+def _settings(url: str, integrator: str, endpoints: Sequence[str], variables: dict[str, str]) -> Settings:
+    given = environment(url, variables.pop("webhook_url", NOWHERE), integrator, **variables)
+    if endpoints:
+        del given["CDR_WEBHOOK_URL"]
+        given |= {f"CDR_ENDPOINTS__{name.upper()}__URL": f"{NOWHERE}{name}" for name in endpoints}
+    return settings_from(given)
