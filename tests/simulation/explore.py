@@ -15,7 +15,7 @@ from tests.simulation.plan import Plan, plan_of
 from tests.simulation.trace import Trace
 from tests.simulation.world import Result, run
 
-CHUNK: Final = 10
+CHUNK: Final = 4
 HUNG: Final = 120
 """Real seconds after which a run hangs: some callback never returns, or virtual time stands still."""
 
@@ -113,7 +113,9 @@ def explore(first: int, seconds: float, jobs: int) -> Summary:
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                total.merge(future.result())
+                total.merge(summary := future.result())
+                for seed, _, broken in summary.findings:
+                    print(f"seed {seed}: {broken}", flush=True)
                 if time.monotonic() < deadline:
                     running.add(pool.submit(run_seeds, next(chunks)))
     return total

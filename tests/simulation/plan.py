@@ -27,6 +27,10 @@ PACKETS: Final = ("cut", "hole", "late", "split")
 PROMPT: Final = 45.0
 """Seconds in which a mild run is over: less than the pause between two sweeps."""
 
+BACKOFFS: Final = 900.0
+HOURLY: Final = 2 * 3600.0
+"""Where an endpoint has said that it is gone for good, or where a clock was an hour wrong."""
+
 GOOD, TWIN, POISON, EMPTY, LARGE, BINARY = "good", "twin", "poison", "empty", "large", "binary"
 
 
@@ -88,7 +92,7 @@ class Plan:
     packets: dict[str, float] = field(default_factory=dict)
     """How often a write to the network suffers: cut, hole, late, split."""
     mood: str = "good"
-    patience: float = 7200.0
+    patience: float = BACKOFFS
     """Seconds within which everything must have drained after the faults have ended."""
 
     def to_json(self) -> str:
@@ -131,7 +135,7 @@ def plan_of(seed: int, theme: str = "") -> Plan:
         faults=faults,
         packets=packets,
         mood=mood,
-        patience=PROMPT if _is_mild(faults, packets, mood) and not _has_odd(pushes) else 7200.0,
+        patience=_patience(faults, packets, mood, pushes),
     )
 
 
@@ -142,6 +146,13 @@ def _settings(chance: Random) -> dict[str, str]:
     if chance.random() < 0.2:
         settings["WEBHOOK_BREAKER_THRESHOLD"] = str(chance.choice((1, 2, 5)))
     return settings
+
+
+def _patience(faults: tuple[Fault, ...], packets: dict[str, float], mood: str, pushes: tuple[Push, ...]) -> float:
+    """Return how long it may take until all is delivered, by the longest pause that anything in the plan leads to."""
+    if any(fault.kind == "clock" or fault.detail == "gone" for fault in faults):
+        return HOURLY
+    return PROMPT if _is_mild(faults, packets, mood) and not _has_odd(pushes) else BACKOFFS
 
 
 def _is_mild(faults: tuple[Fault, ...], packets: dict[str, float], mood: str) -> bool:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.simulation.plan import Plan
+from tests.simulation.plan import BACKOFFS, Plan
 from tests.simulation.world import Result
 
 SECONDS: Final = 60.0
@@ -31,8 +31,8 @@ def shrunk(found: Result, run: Callable[[Plan], Result], seconds: float = SECOND
 
 def _smaller(plan: Plan) -> Iterator[Plan]:
     """Yield plans with less in them, those with much less first."""
-    if plan.patience > 1200:
-        yield plan.but(patience=1200.0)
+    if plan.patience > BACKOFFS:
+        yield plan.but(patience=BACKOFFS)
     for part in ("faults", "pushes"):
         things = getattr(plan, part)
         size = len(things)
