@@ -18,13 +18,20 @@ MOST_HEAD: Final = 64 * 1024
 REASONS: Final = {200: "OK", 202: "Accepted", 204: "No Content", 400: "Bad Request", 500: "Internal Server Error"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
     """A POST that has arrived whole."""
 
     body: bytes
     headers: Mapping[str, str]
     process: Process | None
+    connection: Transport
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether whoever posted it still waits for an answer, and none has been sent."""
+        peer = self.connection.peer
+        return not (self.connection.is_closing() or peer.is_closing() or peer.in_a_hole) and peer.process is not None and peer.process.alive
 
 
 Judge = Callable[[Request], str]
@@ -39,7 +46,7 @@ TRICKS: Final = (
 
 @dataclass(eq=False)
 class Endpoint:
-    """`on_request` and `on_delivered` tell of each POST that has come whole, and whose 2xx has gone back whole."""
+    """Tells of each POST that has come whole, that is answered now, and whose 2xx has arrived."""
 
     name: str
     network: Network
@@ -48,6 +55,7 @@ class Endpoint:
     judge: Judge
     on_request: Callable[["Endpoint", Request, str], None]
     on_delivered: Callable[["Endpoint", Request], None]
+    on_closed: Callable[["Endpoint", Request], None]
     resets_first: float = 0.0
     """How often a connection is reset before the request has been read."""
     answers: Counter[str] = field(default_factory=Counter)
@@ -90,7 +98,7 @@ class _Connection(asyncio.Protocol):
         assert first.startswith("POST "), first
         self._busy = True
         self._read = bytearray(rest[length:])
-        self._answer(Request(rest[:length], headers, self._transport.peer.process))
+        self._answer(Request(rest[:length], headers, self._transport.peer.process, self._transport))
 
     def _answer(self, request: Request) -> None:
         endpoint = self._endpoint
@@ -113,6 +121,8 @@ class _Connection(asyncio.Protocol):
         self._endpoint.network.loop.call_later(seconds, unless_closed, context=self._endpoint.process.context())
 
     def _carry_out(self, answer: str, request: Request) -> None:
+        if answer not in ("hang", "2xx-hang"):
+            self._endpoint.on_closed(self._endpoint, request)
         match answer:
             case "hang":
                 pass

@@ -162,6 +162,7 @@ def _promoted(world: World, lose: int) -> None:
 def _clock(world: World, fault: Fault) -> None:
     _matters(world, fault)
     _excuse(world, fault)
+    world.ledger.clock_is_true = False
     world.redis.offset += float(fault.detail)
 
 
@@ -203,8 +204,6 @@ def _kick(world: World, fault: Fault) -> None:
 def _mood(world: World, fault: Fault) -> None:
     name = world.endpoints[fault.target].name
     _matters(world, fault, when=_is_busy(world))
-    if fault.detail in ("wrong", "half-wrong"):
-        world.ledger.storms = True
     world.moods[name] = fault.detail
     world.after(fault.lasts, world.moods.__setitem__, name, world.plan.mood)
 

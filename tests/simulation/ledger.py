@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.simulation.endpoint import Request
 from tests.simulation.keys import SHARED, Layout, Place, payload_of
 from tests.simulation.process import Process
 from tests.simulation.redis.engine import HISTORY, Changes, Engine
 from tests.simulation.redis.server import Client
 from tests.simulation.redis.values import SortedSet, Value
 from tests.simulation.trace import Trace
+
+REJECTED_FOR: Final = 59.0
+"""Seconds between the first and the last rejection of a dead letter, at least."""
 
 REJECTIONS: Final = ("400", "413", "415", "422")
 ONLY: Final = "webhook"
@@ -72,8 +76,10 @@ class Ledger:
         self.excuse = ""
         """Why a CDR may be delivered twice by now; empty while nothing excuses it."""
         self.rejected: dict[tuple[str, bytes], list[float]] = {}
-        self.storms = False
-        """An endpoint has rejected good CDRs."""
+        self.accepted: dict[str, list[tuple[float, bytes]]] = {}
+        self.clock_is_true = True
+        """Nobody has set Redis' clock."""
+        self.open: dict[tuple[str, bytes], list[Request]] = {}
         self.units = 0
         self.broken: LawBrokenError | None = None
         self._clock = clock
@@ -190,10 +196,17 @@ class Ledger:
         return place.pool == SHARED or place.pool in self.members[owner].endpoints
 
     def _is_rejected(self, place: Place, delta: Counter[bytes]) -> None:
+        """A dead letter needs two rejections a minute apart, and another CDR that was accepted in between."""
+        name = place.pool or ONLY
         for payload, number in delta.items():
-            name = place.pool or ONLY
-            if number > 0 and (name, payload) not in self.rejected:
-                self._break("dead letter", f"{self.trace.name(payload)}, which {name} has never rejected")
+            if number <= 0:
+                continue
+            times = self.rejected.pop((name, payload), [])
+            if len(times) < 2 or (self.clock_is_true and times[-1] - times[0] < REJECTED_FOR):
+                self._break("dead letter", f"{self.trace.name(payload)} of {name}, rejected {len(times)} times")
+            others = self.accepted.get(name, [])
+            if not any(times[0] < at < times[-1] and other != payload for at, other in others):
+                self._break("dead letter", f"{self.trace.name(payload)}, though {name} accepted no other CDR")
 
     def _note(self, entries: list[Entry], counter: Counter[bytes], payload: bytes, number: int) -> None:
         counter[payload] += number
@@ -215,13 +228,25 @@ class Ledger:
             if self._stale[process] > member.concurrency:
                 self._break("lease", f"{process.name} goes on posting after the end of its lease")
 
-    def on_answer(self, endpoint: str, payload: bytes, answer: str) -> None:
+    def on_answer(self, endpoint: str, request: Request, answer: str) -> None:
+        key = endpoint, request.body
         if answer in REJECTIONS:
-            self.rejected.setdefault((endpoint, payload), []).append(self._clock())
+            self.rejected.setdefault(key, []).append(self._clock())
+        opened = self.open[key] = [other for other in self.open.get(key, []) if other.is_awaited]
+        opened.append(request)
+        pool = self.pool_of(endpoint)
+        if len(opened) > pool.arrived[request.body] - pool.delivered[request.body] and not self.excuse:
+            self._break("twice", f"{self.trace.name(request.body)} is posted to {endpoint} {len(opened)} times at once")
+
+    def on_closed(self, endpoint: str, request: Request) -> None:
+        """It is answered now."""
+        key = endpoint, request.body
+        self.open[key] = [other for other in self.open.get(key, []) if other is not request]
 
     def on_delivered(self, endpoint: str, payload: bytes) -> None:
         pool = self.pool_of(endpoint)
         pool.delivered[payload] += 1
+        self.accepted.setdefault(endpoint, []).append((self._clock(), payload))
         if pool.delivered[payload] > pool.arrived[payload] and not self.excuse:
             self._break("twice", f"{self.trace.name(payload)} was delivered to {endpoint} once more than it was pushed")
 

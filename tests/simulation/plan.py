@@ -20,6 +20,9 @@ MOODS: Final[dict[str, dict[str, int]]] = {
     "gone": {"410": 1},
 }
 
+MILD_MOODS: Final = ("good", "varied", "sloppy")
+MOODS_AT_REST: Final = (*MILD_MOODS, "good", "flaky")
+
 RIGHTS: Final = ("lrem", "rpush", "lmove", "blmove", "lpop", "rpop", "hset", "hdel", "pexpire", "zadd", "zrem", "evalsha")
 
 PACKETS: Final = ("cut", "hole", "late", "split")
@@ -119,7 +122,7 @@ def plan_of(seed: int, theme: str = "") -> Plan:
     pushes = tuple(_pushes(chance, duration))
     faults = tuple(_faults(chance, theme, duration, services, endpoints, pushes))
     packets = _packets(chance, theme)
-    mood = chance.choice(("good", "good", "varied", "sloppy", "flaky"))
+    mood = chance.choice(MOODS_AT_REST if theme != "mild" else MILD_MOODS)
     return Plan(
         seed=seed,
         services=services,
@@ -185,6 +188,10 @@ def _packets(chance: Random, theme: str) -> dict[str, float]:
     rates = {"cut": (0.002, 0.01, 0.05), "hole": (0.0005, 0.002), "late": (0.005, 0.02), "split": (0.05, 0.3)}
     if theme == "replies":
         return {"cut": chance.choice((0.02, 0.05, 0.1))}
+    if theme == "delays":
+        return {"late": chance.choice((0.02, 0.1))}
+    if theme == "mild":
+        return {"cut": 0.01}
     if chance.random() < 0.4:
         return {}
     return {kind: chance.choice(choices) for kind, choices in rates.items() if chance.random() < 0.5}
@@ -194,6 +201,8 @@ def _faults(
     chance: Random, theme: str, duration: float, services: int, endpoints: int, pushes: tuple[Push, ...]
 ) -> list[Fault]:
     makers = THEMES.get(theme, EVERYTHING)
+    if theme == "mild":
+        return []
     some = chance.sample(makers, min(len(makers), chance.choice((0, 1, 2, 3, 5)) if theme == "any" else 3))
     faults = []
     for _ in range(chance.choice((1, 2, 4, 8)) if some else 0):
@@ -295,6 +304,8 @@ THEMES: Final = {
     "replies": (_kick, _partition, _redis_restart, _kill),
     "refusals": (_right, _right, _type, _full, _swamp, _operator),
     "endpoints": (_mood, _mood, _mood, _unplug, _operator, _stop),
+    "delays": (_redis_freeze, _partition),
+    "mild": (),
     "redis": (_redis_restart, _redis_freeze, _failover, _clock, _flush, _kick),
 }
 """What a run may concentrate on."""

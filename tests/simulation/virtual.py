@@ -1,5 +1,6 @@
 """Replaces clocks and chance of the interpreter while a simulation runs, and puts them back."""
 
+import asyncio
 import contextlib
 import datetime
 import os
@@ -15,6 +16,8 @@ from random import Random
 from typing import Any, Final
 from unittest.mock import patch
 
+from redis.asyncio.connection import AbstractConnection
+
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.process import PROCESS
 
@@ -22,6 +25,9 @@ EPOCH: Final = 1_750_000_000.0
 """Unix time at which every simulation begins."""
 
 OURS: Final = ("app",)
+
+KEPT_IN_SETS: Final = (asyncio.Event, AbstractConnection)
+"""What is hashed by its address otherwise, so that the order of a set would differ from run to run."""
 
 EACH_PROCESS: Final[dict[str, Callable[[], Any]]] = {
     "app.store.channel:channel_numbers": lambda: count(1),
@@ -72,6 +78,7 @@ def virtual(loop: SimulatedLoop, seed: int) -> Iterator[None]:
         (os, "getpid", lambda: 1),
         (ssl, "create_default_context", lambda *_, **__: UNUSED_TLS),
         *_datetimes(_datetime_class(wall_clock)),
+        *((kind, "__hash__", _serial_hash()) for kind in KEPT_IN_SETS),
         *_for_each_process(),
     ]
     with contextlib.ExitStack() as stack:
@@ -79,6 +86,17 @@ def virtual(loop: SimulatedLoop, seed: int) -> Iterator[None]:
         for where, name, what in replaced:
             stack.enter_context(patch.object(where, name, what))
         yield
+
+
+def _serial_hash() -> Callable[[object], int]:
+    numbers = count(1)
+
+    def serial_hash(one: object) -> int:
+        number: int = one.__dict__.setdefault("_serial", 0) or next(numbers)
+        one.__dict__["_serial"] = number
+        return number
+
+    return serial_hash
 
 
 def _host_name() -> str:

@@ -160,7 +160,7 @@ class World:
     def _look(self, looks: int) -> None:
         """Look whether all is done; while something waits, some good CDRs now and then go by."""
         waiting = self.ledger.waiting()
-        if self.swamped and not waiting:
+        if self.swamped and all(payload.startswith(b"poison") for payload in _payloads(waiting)):
             self.swamped = self.redis.engine.full = False
         if not waiting and not self._to_push:
             self._stop_all()
@@ -195,9 +195,15 @@ class World:
                 self.ledger._not_lost(pool, payload)
         for endpoint, letters in self.ledger.dead().items():
             for payload in letters:
-                if not payload.startswith(b"poison") and not self.ledger.storms:
+                if not payload.startswith(b"poison") and not self._may_reject_good(endpoint):
                     raise LawBrokenError("dead letter", f"{self.trace.name(payload)} is a dead letter of {endpoint}")
         self.loop.stop()
+
+    def _may_reject_good(self, endpoint: str) -> bool:
+        """Tell whether an endpoint rejected good CDRs while, or before and after, it accepted others."""
+        name = [one.name for one in self.endpoints].index(endpoint)
+        moods = [fault.detail for fault in self.plan.faults if fault.kind == "mood" and fault.target == name]
+        return "half-wrong" in moods or moods.count("wrong") > 1
 
     def _on_error(self, message: str, error: BaseException | None) -> None:
         """A law, a service or the loop has broken inside a callback."""
@@ -302,7 +308,7 @@ class World:
         process = Process(name, f"10.0.2.{number + 1}")
         chance = Random(f"endpoint {name} {self.plan.seed}")
         return Endpoint(
-            name, self.network, process, chance, lambda request: self._judge_request(name, request), self._on_request, self._on_delivered
+            name, self.network, process, chance, lambda request: self._judge_request(name, request), self._on_request, self._on_delivered, lambda endpoint, request: self.ledger.on_closed(endpoint.name, request)
         )
 
     def _judge_request(self, name: str, request: Request) -> str:
@@ -321,12 +327,17 @@ class World:
         self.note(f"{who} posts {name} to {endpoint.name}, attempt {request.headers.get('webhook-attempt')}: {answer}")
         if request.headers["webhook-id"] != webhook_id(request.body):
             raise LawBrokenError("bytes", f"{endpoint.name} got other bytes than were pushed")
-        self.ledger.on_answer(endpoint.name, request.body, answer)
+        self.ledger.on_answer(endpoint.name, request, answer)
 
     def _on_delivered(self, endpoint: Endpoint, request: Request) -> None:
         who = request.process.name if request.process else "?"
         self.note(f"{who} hears that {self.trace.name(request.body)} is delivered to {endpoint.name}")
         self.ledger.on_delivered(endpoint.name, request.body)
+
+
+def _payloads(waiting: dict[str, Counter[bytes]]) -> Iterator[bytes]:
+    for counter in waiting.values():
+        yield from counter
 
 
 def _variables(plan: Plan) -> dict[str, str]:
