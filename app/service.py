@@ -24,6 +24,7 @@ from app.lane.distribution import Distribution, Taker
 from app.lane.loops import Endpoint, LaneLoops, Shared
 from app.ops.letters_api import Letters
 from app.ops.observation import Observation
+from app.ops.reporter import Reporter
 from app.ops.sampler import Sample, Sampler
 from app.ops.server import Ops
 from app.store.client import FOREIGN_ERRORS, Link
@@ -63,6 +64,7 @@ class Service:
         self._sampler = Sampler(self._link, self._samples())
         self._endpoints = [self._endpoint(one) for one in settings.endpoints]
         self._neighbours = Neighbours(self._link, self._lease)
+        self._reporter = Reporter(self._link, self._lease, lambda: self._lanes)
         self._shared = Shared(
             settings,
             self._link,
@@ -132,6 +134,7 @@ class Service:
                     tasks.create_task(self._link.watch_master()),
                     tasks.create_task(self._neighbours.run()),
                     tasks.create_task(self._sampler.run(slot.number)),
+                    tasks.create_task(self._reporter.run(slot)),
                     tasks.create_task(drop_expired(self._link, self._settings)),
                 ]
                 async with asyncio.TaskGroup() as lanes:
@@ -217,7 +220,8 @@ class Service:
             settings,
             self._link,
             self._lease,
-            self._sampler.samples,
+            self._sampler,
+            self._neighbours,
             lambda: self._lanes,
             self._pulses,
             self._stopping,

@@ -24,12 +24,14 @@ T = TypeVar("T")
 
 APP = Path(__file__).parent.parent / "app"
 MODULES = (
-    *("service", "preflight", "ownership", "link", "adoption", "intake", "queue"),
-    *("lane", "delivery", "endpoint", "fanout", "leftovers"),
+    *("service", "store.preflight", "store.lease", "store.client", "store.channel", "store.queue", "store.leftovers"),
+    *("lane.adopter", "lane.arrivals", "lane.claimer", "lane.distribution", "lane.inbox", "lane.loops"),
+    *("lane.prober", "lane.sweeper", "lane.waiting_claim", "lane.worker", "delivery.attempt"),
 )
 
 When = Literal["before", "after"]
-How = Literal["raise", "kill"]
+How = Literal["raise", "cancel", "kill"]
+"""`cancel`: the whole forwarder is cancelled there, as by the end of its grace."""
 
 
 class FaultError(Exception):
@@ -38,7 +40,7 @@ class FaultError(Exception):
 
 @dataclass
 class Case:
-    """Where the fault is (`lane:48`, the line in its module), and on whose behalf."""
+    """Where the fault is (`lane.worker:48`, the line in its module), and on whose behalf."""
 
     variables: dict[str, str]
     point: str = ""
@@ -48,6 +50,7 @@ class Case:
 
 
 current: Case
+forwarder: asyncio.Task[int] | None = None
 
 
 def points() -> list[str]:
@@ -55,9 +58,13 @@ def points() -> list[str]:
     return [
         f"{module}:{node.lineno}"
         for module in MODULES
-        for node in ast.walk(ast.parse((APP / f"{module}.py").read_text()))
+        for node in ast.walk(ast.parse(path_of(module).read_text()))
         if isinstance(node, ast.Await)
     ]
+
+
+def path_of(module: str) -> Path:
+    return APP.joinpath(*module.split(".")).with_suffix(".py")
 
 
 async def passing(point: str, awaitable: Awaitable[T]) -> T:
@@ -79,6 +86,10 @@ def strike(point: str, when: When) -> None:
         return
     if current.how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if current.how == "cancel" and forwarder:
+        current.point = ""  # once
+        forwarder.cancel()
+        return
     raise FaultError(f"{when} {point}")
 
 
@@ -113,31 +124,52 @@ class InstrumentingFinder(MetaPathFinder):
         return spec
 
 
-def lists_of(settings: Any) -> list[str]:
-    """Return every list that a CDR of these settings may be in on its way."""
-    names = [None, *(endpoint.name for endpoint in settings.endpoints if settings.fans_out)]
-    pending = [settings.lane_keys(name).pending for name in names if name]
-    return [settings.source_key, *pending, *(slot.processing for name in names for slot in settings.slots(name)[:7])]
+def keys_of(settings: Any) -> list[str]:
+    """Return every key that a CDR of these settings may be in on its way, but for high slots."""
+    from app.store.keys import Topology  # noqa: PLC0415 - after the instruments are in place
+
+    topology = Topology(settings)
+    lanes = [topology.short, *topology.lanes.values()]
+    return [key for lane in lanes for key in (*lane.waiting, *(lane.slot(number).processing for number in range(1, 8)))]
+
+
+async def is_done(client: Redis, settings: Any) -> bool:
+    """Tell whether nothing is left. What is rejected is a dead letter only if others are accepted: have some."""
+    if not await client.exists(*keys_of(settings)):
+        return True
+    if not await client.exists(settings.source_key):
+        await client.rpush(settings.source_key, f"{settings.integrator} another")
+    return False
+
+
+def quick() -> Any:
+    """Return the pauses that all forwarders of these tests have."""
+    from app.config.timings import Timings  # noqa: PLC0415 - likewise
+
+    return Timings(claim_wait=0.2, patience=0.3, visibility=0.3, first_probe=0.05, longest_probe=0.2, idle_pause=0.1)
 
 
 async def forward_all(case: Case) -> None:
     """Run a forwarder until everything that it was given is gone, then stop it."""
+    global forwarder  # noqa: PLW0603 - one a process
     from app.config.environment import load_settings  # noqa: PLC0415
     from app.service import Service  # noqa: PLC0415 - after the instruments are in place
 
     settings = load_settings(case.variables, dotenv=None)
-    service = Service(settings)
+    service = Service(settings, quick())
     async with asyncio.TaskGroup() as tasks:
-        work = tasks.create_task(service.run())
+        forwarder = work = tasks.create_task(service.run())
         async with Redis.from_url(case.variables["CDR_REDIS_URL"], protocol=2) as client:
-            while not work.done() and await client.exists(*lists_of(settings)):
+            while not work.done() and not await is_done(client, settings):
                 await asyncio.wait([work], timeout=0.02)
         if not work.done():
             service.stop()
+    if work.cancelled():
+        raise asyncio.CancelledError
 
 
 def carry_out(case: Case) -> int:
-    """Return the status of a forked forwarder: 0 as asked, 1 after a fault."""
+    """Return the status of a forked forwarder: 0 if it met no fault, 1 after one."""
     from app.telemetry import events  # noqa: PLC0415
 
     events.configure("error", "json")
@@ -148,7 +180,8 @@ def carry_out(case: Case) -> int:
             asyncio.run(forward_all(case))
         finally:
             log.write(json.dumps(case.passed) + "\n")
-        return 0
+        # Cancelled behind its last await, it ends as if it had not been.
+        return int(case.how == "cancel" and not case.point)
     return 1
 
 
@@ -162,14 +195,14 @@ def serve() -> None:
         if os.fork():
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        current = Case(**json.loads(line))
+        case = current = Case(**json.loads(line))
         child = os.fork()
         if not child:
             signal.alarm(30)
             os._exit(carry_out(current))
         _, status = os.waitpid(child, 0)
-        answer = asdict(current) | {"status": os.waitstatus_to_exitcode(status)}
-        os.write(1, json.dumps([current.point, current.when, current.how, answer["status"]]).encode() + b"\n")
+        answer = asdict(case) | {"status": os.waitstatus_to_exitcode(status)}
+        os.write(1, json.dumps([case.point, case.when, case.how, answer["status"]]).encode() + b"\n")
         os._exit(0)
 
 

@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_fixe
 
 from app.config.environment import load_settings
 from app.config.settings import Settings
+from app.config.timings import Timings
 from app.service import Service
 
 DEADLINE = 20.0
@@ -62,9 +63,9 @@ def settings_from(variables: Mapping[str, str]) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Service]:
+async def running(settings: Settings, timings: Timings | None = None) -> AsyncIterator[Service]:
     """Run the service in this process, and stop it as SIGTERM would."""
-    service = Service(settings)
+    service = Service(settings, timings)
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(service.run())
         try:

@@ -1,9 +1,13 @@
 """Receivers on real sockets that do to a client what networks and servers do to it."""
 
 import asyncio
+import fcntl
+import os
 import socket
 import ssl
 import struct
+import termios
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,7 +15,7 @@ from dataclasses import dataclass, field
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 MOST_BUFFERED = 4 * 1024 * 1024
 
-GONE = (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError)
+GONE = (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, RuntimeError)  # the last one: uvloop
 
 
 @dataclass
@@ -37,6 +41,16 @@ class Connection:
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
+
+    def send_at_once(self, data: bytes) -> None:
+        """Send without a turn of the event loop, which the client may run in, too."""
+        os.write(self.writer.get_extra_info("socket").fileno(), data)
+
+    def has_received(self) -> bool:
+        """Tell whether bytes are there that have not been read."""
+        number = array("i", [0])
+        fcntl.ioctl(self.writer.get_extra_info("socket").fileno(), termios.FIONREAD, number)
+        return number[0] > 0
 
     async def left(self) -> None:
         """Wait until the client has closed or dropped the connection."""
@@ -196,8 +210,12 @@ async def is_an_http_proxy(connection: Connection) -> None:
         await connection.left()
         return
     port = int(request.split()[1].rpartition(b":")[2])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    await _tunnel(connection, port)
+
+
+async def _tunnel(connection: Connection, port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.TaskGroup() as both_ways:
             both_ways.create_task(_copy(connection.reader, writer))
@@ -237,3 +255,19 @@ def never_accepts() -> Iterator[str]:
         finally:
             for filler in fillers:
                 filler.close()
+
+
+async def is_a_socks_proxy(connection: Connection) -> None:
+    """SOCKS5 (RFC 1928, RFC 1929): tunnel to the named port of 127.0.0.1; note host, port and credentials."""
+    reader, credentials = connection.reader, b""
+    methods = await reader.readexactly((await reader.readexactly(2))[1])
+    await connection.send(b"\x05\x02" if b"\x02" in methods else b"\x05\x00")
+    if b"\x02" in methods:
+        user = await reader.readexactly((await reader.readexactly(2))[1])
+        credentials = user + b":" + await reader.readexactly((await reader.readexactly(1))[0])
+        await connection.send(b"\x01\x00")
+    host = await reader.readexactly((await reader.readexactly(5))[4])
+    port = int.from_bytes(await reader.readexactly(2), "big")
+    connection.server.requests.append(b"%b:%d %b" % (host, port, credentials))
+    await connection.send(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
+    await _tunnel(connection, port)

@@ -1,6 +1,6 @@
 """A proxy to Redis that knows what it passes on, and can lose it, hold it, and fall silent.
 
-Where it matters, the name of a command says what came of it as well: an exchange that claimed is not one that acked.
+Where it matters, what came of a command has names as well: an exchange that claimed is not one that acked.
 """
 
 import asyncio
@@ -9,44 +9,56 @@ import socket
 import struct
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
-from typing import Literal, Self
+from typing import Any, Final, Literal, Self
 
 from app.demo.embedded import EmbeddedRedis
-from app.store.client import script_text
+from app.store.scripts import script
 
 LIMIT = 64 * 1024 * 1024
 
-GUARDED = ("exchange", "bury", "park", "adopt")
+GUARDED = ("settle_and_claim", "distribute", "adopt")
 ONCE = ("replay", "drop")
+UNOWNED = ("reroute", "forget")
 PLAIN = ("sample", "page", "take", "renew", "release", "survey", "rehearse", "letters", "inject")
 
 Way = Literal["command", "reply", "connection"]
 """What is lost: a command, the reply to it, or, behind its reply, the connection alone."""
 
-Loses = Callable[[Way, str], bool]
+Names = frozenset[str]
+"""What a command is called, and what came of it."""
 
-
-def _sha(text: str) -> bytes:
-    return hashlib.sha1(text.encode()).hexdigest().encode()
-
+Loses = Callable[[Way, Names], bool]
 
 SCRIPTS = {
-    **{_sha("\n".join(map(script_text, ("guard", name)))): name for name in GUARDED},
-    **{_sha("\n".join(map(script_text, ("once", name)))): name for name in ONCE},
-    **{_sha(script_text(name)): name for name in PLAIN},
+    script(*before, name).sha.encode(): name
+    for before, names in ((("guard",), GUARDED), (("once",), ONCE), (("unowned",), UNOWNED), ((), PLAIN))
+    for name in names
 }
 
+EXCHANGE: Final = "settle_and_claim"
+IN_VAIN: Final = "in vain"
+"""Nothing was settled and nothing moved."""
 
-def nth(way: Way, command: str, first: int = 1, times: int = 1) -> Loses:
-    """Lose so many of one command, beginning with the `first`."""
+MOVED_NOTHING: Final[dict[str, tuple[Any, ...]]] = {
+    "BLMOVE": (None,),
+    "adopt": (0,),
+    "distribute": ([0, 0, b""], [0, 1, b""]),
+}
+
+SETTLED: Final = {b"": "acks", b"retry": "defers", b"dead": "dead letters", b"pending": "gives back"}
+
+
+def nth(way: Way, name: str, first: int = 1, times: int = 1) -> Loses:
+    """Lose so many of one command, or of one outcome, beginning with the `first`."""
     met = 0
 
-    def loses(at: Way, what: str) -> bool:
+    def loses(at: Way, names: Names) -> bool:
         nonlocal met
-        met += (at, what) == (way, command)
-        return (at, what) == (way, command) and first <= met < first + times
+        is_meant = at == way and name in names
+        met += is_meant
+        return is_meant and first <= met < first + times
 
     return loses
 
@@ -68,38 +80,74 @@ async def read_value(reader: StreamReader) -> bytes:
     return line
 
 
+def parsed(raw: bytes) -> Any:
+    """Return what a raw RESP2 value says; errors and simple strings are bytes."""
+    value, _ = _value(raw, 0)
+    return value
+
+
+def _value(raw: bytes, start: int) -> tuple[Any, int]:
+    end = raw.index(b"\r\n", start)
+    kind, rest, after = raw[start : start + 1], raw[start + 1 : end], end + 2
+    if kind == b":":
+        return int(rest), after
+    if kind not in (b"$", b"*"):
+        return rest, after
+    if rest == b"-1":
+        return None, after
+    if kind == b"$":
+        return raw[after : after + int(rest)], after + int(rest) + 2
+    values = []
+    for _ in range(int(rest)):
+        value, after = _value(raw, after)
+        values.append(value)
+    return values, after
+
+
 def command_of(request: bytes) -> str:
     """Return the name of a command; for a script, that of its file."""
-    words = _words(request, 2)
+    words = _first_words(request, 2)
     name = words[0].decode().upper()
-    if name == "EVALSHA":
-        return SCRIPTS.get(words[1], "unknown script")
+    if name in {"EVALSHA", "EVAL"}:
+        sha = words[1] if name == "EVALSHA" else hashlib.sha1(words[1]).hexdigest().encode()
+        return SCRIPTS.get(sha, "unknown script")
     return f"{name} {words[1].decode().upper()}" if name in {"CLIENT", "SCRIPT"} else name
 
 
-def outcome_of(request: bytes, reply: bytes) -> str:
-    """Return the name of a command together with what came of it."""
+def outcomes_of(request: bytes, reply: bytes) -> Names:
+    """Return the name of a command, and names for what came of it."""
     command = command_of(request)
     if reply.startswith(b"-NOSCRIPT"):
-        return "NOSCRIPT"
-    if command == "BLMOVE" and reply in {b"$-1\r\n", b"*-1\r\n"}:
-        return "BLMOVE in vain"
-    if command == "exchange" and reply == b"$-1\r\n":
-        return "exchange again"
-    if command == "exchange" and reply.startswith(b"*"):
-        return _exchange_outcome(request, reply)
-    return command
+        return Names({"NOSCRIPT"})
+    if reply.startswith(b"-"):
+        return Names({command, f"{command} refused"})
+    if command in GUARDED and reply == b"$-1\r\n":
+        return Names({f"{command} again"})
+    if command == EXCHANGE:
+        done = set(_exchanged(parsed(request), parsed(reply)))
+        return Names({command, *(f"{command} {what}" for what in done or {IN_VAIN})})
+    if parsed(reply) in MOVED_NOTHING.get(command, ()):
+        return Names({f"{command} {IN_VAIN}"})
+    return Names({command})
 
 
-def _exchange_outcome(request: bytes, reply: bytes) -> str:
-    acks = _words(request, 16)[15] != b"0"
-    claims = int(reply[1 : reply.index(b"\r\n")]) > 2
-    done = " and ".join(name for name, some in (("acks", acks), ("claims", claims)) if some)
-    return f"exchange of {done}" if done else "exchange in vain"
+def _exchanged(request: list[bytes], reply: list[Any]) -> Iterator[str]:
+    """Yield what one exchange has done; the script says where each argument stands."""
+    settlements = request[2 + 1 + int(request[2]) + 12 :]
+    for place in settlements[1::5]:
+        yield SETTLED[place]
+    if reply[5]:
+        yield "claims"
+    if reply[6]:
+        yield "hands out"
 
 
-def _words(request: bytes, number: int) -> list[bytes]:
-    return request.split(b"\r\n", 2 * number + 1)[2 : 2 * number + 1 : 2]
+def _first_words(request: bytes, number: int) -> list[bytes]:
+    words, start = [], request.index(b"\r\n") + 2
+    for _ in range(min(number, int(request[1 : start - 2]))):
+        word, start = _value(request, start)
+        words.append(word)
+    return words
 
 
 def reset(writer: StreamWriter) -> None:
@@ -112,11 +160,11 @@ def reset(writer: StreamWriter) -> None:
 class RedisProxy:
     """Passes everything on that `loses` does not lose; with each loss, the connection ends.
 
-    `lost` and `seen` count outcomes, or commands where they never reached Redis; `open` what Redis has not answered.
+    `lost` and `seen` count commands and outcomes; `open` counts what Redis has not answered.
     """
 
     def __init__(self, redis: EmbeddedRedis) -> None:
-        self.loses: Loses = lambda _, __: False
+        self.loses: Loses = nth("command", "none")
         self.seen: Counter[str] = Counter()
         self.lost: Counter[tuple[Way, str]] = Counter()
         self.open: Counter[str] = Counter()
@@ -187,7 +235,7 @@ class RedisProxy:
             ):
                 writer.write(reply)
                 await writer.drain()
-                if self._is_lost("connection", outcome_of(request, reply)):
+                if self._is_lost("connection", outcomes_of(request, reply)):
                     return reset(writer)
         finally:
             redis_writer.close()
@@ -195,7 +243,7 @@ class RedisProxy:
     async def _command(self, reader: StreamReader) -> bytes | None:
         request = await read_value(reader)
         await self._thawed.wait()
-        return None if self._is_lost("command", command_of(request)) else request
+        return None if self._is_lost("command", Names({command_of(request)})) else request
 
     async def _reply(self, request: bytes, reader: StreamReader, writer: StreamWriter) -> bytes | None:
         command = command_of(request)
@@ -205,11 +253,12 @@ class RedisProxy:
             reply = await read_value(reader)
         finally:
             self.open[command] -= 1
-        outcome = outcome_of(request, reply)
-        self.seen[outcome] += 1
-        await self._until_let_go(outcome)
+        outcomes = outcomes_of(request, reply)
+        self.seen.update(outcomes)
+        for outcome in outcomes:
+            await self._until_let_go(outcome)
         await self._thawed.wait()
-        return None if self._is_lost("reply", outcome) else reply
+        return None if self._is_lost("reply", outcomes) else reply
 
     async def _until_let_go(self, outcome: str) -> None:
         if gate := self._gates.get(outcome):
@@ -217,7 +266,8 @@ class RedisProxy:
             await gate.wait()
             self.held[outcome] -= 1
 
-    def _is_lost(self, way: Way, what: str) -> bool:
-        lost = self.loses(way, what)
-        self.lost[way, what] += lost
+    def _is_lost(self, way: Way, names: Names) -> bool:
+        lost = self.loses(way, names)
+        for name in names:
+            self.lost[way, name] += lost
         return lost

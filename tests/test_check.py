@@ -1,7 +1,6 @@
 """`cdr-forwarder check`: what would go wrong with settings, Redis, lists and neighbours, before it does."""
 
 import asyncio
-import datetime as dt
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,11 +12,12 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from app.cdr import History
 from app.cli.check.redis import of_info
 from app.cli.check.settings import of_settings
 from app.config.values import redacted
 from app.demo.embedded import EmbeddedRedis
-from app.lane.parking import FailingRecord
+from app.store.retry_set import member_of
 from tests.certificates import Authority
 from tests.conftest import StartChild
 from tests.harness import environment, eventually, gone, settings_from
@@ -357,7 +357,7 @@ async def user(client: Redis, integrator: str, source: str) -> AsyncIterator[str
         ("-client", "a right is missing: ", "fail"),
         ("-client +client|setname", "who else takes from the source cannot be told", "warn"),
         ("-type", "refuses", "fail"),
-        ("-hlen", "what is in them cannot be told", "fail"),
+        ("-zcard", "a right is missing: ZCARD", "fail"),
         ("-scan", "what is in them cannot be told", "fail"),
     ],
 )
@@ -389,7 +389,7 @@ async def test_a_source_that_is_not_ours_to_read_is_told(check: Check, user: str
         (":dead:cdr", "list"),
         (":crm:pending:cdr", "list"),
         (":crm:processing:cdr:2", "list"),
-        (":crm:failing:cdr", "hash"),
+        (":minutes:cdr", "hash"),
         (":processing:cdr:owner", "string"),
         (":crm:processing:cdr:ops", "hash"),
     ],
@@ -428,11 +428,22 @@ async def test_dead_letters_of_a_time_before_several_endpoints_are_told(
 
 
 async def test_what_fails_is_told(check: Check, client: Redis, integrator: str) -> None:
-    """Since when."""
-    since = dt.datetime(2026, 11, 3, 4, 5, tzinfo=dt.UTC)
-    record = FailingRecord(since, 5, since + dt.timedelta(hours=1))
-    await client.hset(f"{integrator}:failing:cdr", "cdr_1", record.to_json())
-    assert (await check()).level("endpoint webhook: 1 CDRs fail, since 2026-11-03 04:05Z") == "warn"
+    """It waits in the retry set, or is handed out."""
+    for number, place in enumerate(("retry", "retrying")):
+        member = member_of(f"t-{number}", History(attempts=3, strikes=1), b"cdr")
+        await client.zadd(f"{integrator}:{place}:cdr", {member: 10**13})
+    assert (await check()).level("endpoint webhook: 2 CDRs have failed, and wait for another try") == "warn"
+
+
+@pytest.mark.parametrize("place", ["retry", "retrying"])
+async def test_a_retry_set_of_another_type_is_told(
+    place: str, check: Check, variables: dict[str, str], client: Redis, integrator: str
+) -> None:
+    """Of each lane."""
+    variables["CDR_ENDPOINTS__CRM__URL"] = variables.pop("CDR_WEBHOOK_URL")
+    await client.rpush(f"{integrator}:crm:{place}:cdr", "x")
+    found = await check()
+    assert found.level(f"{integrator}:crm:{place}:cdr is a list, and must be a zset") == "fail"
 
 
 @pytest.mark.parametrize(("more", "to"), [("", "crm"), ("bi", "<endpoint>")])
@@ -505,13 +516,22 @@ async def test_who_pops_in_another_database_is_not_told(check: Check, redis_serv
 
 
 async def test_a_forwarder_of_another_installation_is_told(
-    check: Check, start_child: StartChild, variables: dict[str, str], integrator: str, client: Redis
+    check: Check, start_child: StartChild, variables: dict[str, str], integrator: str
 ) -> None:
     """Two integrators on one source share its CDRs out between them: each gets a part."""
     other = await start_child(variables | {"CDR_INTEGRATOR": f"{integrator}-2"})
     await eventually(lambda: other.events("slot.taken"))
+    assert (await check()).level(f"clients: the forwarder of {integrator}-2 takes from the same list") == "fail"
+
+
+async def test_a_forwarder_of_another_source_is_not_told(
+    check: Check, start_child: StartChild, variables: dict[str, str], integrator: str, source: str, client: Redis
+) -> None:
+    """It takes nothing from us."""
+    other = await start_child(variables | {"CDR_INTEGRATOR": f"{integrator}-2", "CDR_SOURCE_KEY": f"{source}-2"})
+    await eventually(lambda: other.events("slot.taken"))
     await eventually(lambda: claims(client))
-    assert (await check()).level("not of ours, took from a list (BLMOVE)") == "warn"
+    assert (await check()).level("nobody else takes from lists") == "ok"
 
 
 async def claims(admin: Redis) -> bool:

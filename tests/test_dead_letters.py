@@ -5,60 +5,83 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.cdr import Cdr
+from app.cdr import Cdr, History
 from app.dead_letters.letter import Reason, dead_letter
-from app.lane.parking import FailingRecord
 
-DIED: Final = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
-FIRST_FAILED: Final = DIED - timedelta(days=3)
+FIRST_FAILED: Final = datetime(2024, 5, 3, 7, 8, 9, 125_000, tzinfo=UTC)
+ONCE: Final = History(attempts=1)
 BODY: Final = b'{"type": "cdr", "payload": {"contact_ref": "Zo\xc3\xab"}}'
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.dead_letters.letter.now", lambda: DIED)
+def raw_letter(
+    body: bytes,
+    reason: Reason = "rejected",
+    status: int | None = 400,
+    answer: bytes = b"no such account",
+    history: History = ONCE,
+) -> bytes:
+    return dead_letter(
+        cdr=Cdr(body), endpoint="crm", source="cdr", reason=reason, status=status, answer=answer, history=history
+    )
 
 
-def letter_of(body: bytes, reason: Reason = "rejected", status: int | None = 400) -> dict[str, Any]:
-    letter: dict[str, Any] = json.loads(dead_letter(Cdr(body, attempts=1), "crm", reason, status))
+def letter_of(body: bytes, reason: Reason = "rejected", status: int | None = 400, **more: Any) -> dict[str, Any]:
+    letter: dict[str, Any] = json.loads(raw_letter(body, reason, status, **more))
     return letter
 
 
 def test_a_rejected_cdr_is_told_as_the_contract_says() -> None:
-    """Every field, in its order, with times in ISO 8601 and UTC; it failed first when it died."""
+    """Every field, in its order, with times in ISO 8601 and UTC; what has no history failed first when it died."""
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
     letter = letter_of(BODY)
+    died, first = (datetime.fromisoformat(letter.pop(name)) for name in ("dead_at", "first_failed_at"))
+    assert before <= first == died <= datetime.now(UTC)
+    assert died.utcoffset() == timedelta(0)
+    assert len(letter.pop("letter")) == 32
     assert list(letter.items()) == [
         ("id", Cdr(BODY).webhook_id),
         ("endpoint", "crm"),
+        ("source", "cdr"),
         ("reason", "rejected"),
         ("status", 400),
+        ("answer", "no such account"),
         ("attempts", 1),
-        ("first_failed_at", "2024-05-06T07:08:09+00:00"),
-        ("dead_at", "2024-05-06T07:08:09+00:00"),
         ("cdr", BODY.decode()),
     ]
 
 
 def test_a_cdr_that_was_given_up_tells_since_when_it_failed() -> None:
-    """`first_failed_at` and `attempts` go on from its failing record."""
-    cdr = Cdr(BODY, failing=FailingRecord(FIRST_FAILED, 9, DIED), attempts=10)
-    letter = json.loads(dead_letter(cdr, "crm", "gave_up", 503))
+    """`first_failed_at` and `attempts` are those of its history, which the retry set kept."""
+    history = History(attempts=10, strikes=9, first_failed_at=int(FIRST_FAILED.timestamp() * 1000))
+    letter = letter_of(BODY, "gave_up", 503, history=history)
     assert (letter["reason"], letter["status"], letter["attempts"]) == ("gave_up", 503, 10)
-    assert (letter["first_failed_at"], letter["dead_at"]) == ("2024-05-03T07:08:09+00:00", "2024-05-06T07:08:09+00:00")
+    assert letter["first_failed_at"] == "2024-05-03T07:08:09.125+00:00"
 
 
 def test_where_no_answer_came_there_is_no_status() -> None:
     """A timeout or a refused connection is null, not 0."""
-    assert letter_of(BODY, "gave_up", None)["status"] is None
+    letter = letter_of(BODY, "gave_up", None, answer=b"")
+    assert (letter["status"], letter["answer"]) == (None, "")
+
+
+def test_twins_have_a_letter_each() -> None:
+    """Their ids are the same; what a replay or a drop takes out is not."""
+    first, second = letter_of(BODY), letter_of(BODY)
+    assert first["id"] == second["id"]
+    assert first["letter"] != second["letter"]
+
+
+def test_the_answer_steers_no_terminal() -> None:
+    """It is somebody else's: control characters are escaped, and what is not UTF-8 does no harm."""
+    assert letter_of(BODY, answer=b"\x1b[31mred\r\n\xff")["answer"] == "\\x1b[31mred\\r\\n\N{REPLACEMENT CHARACTER}"
 
 
 def test_text_stays_readable() -> None:
     """A person reads the name as it was said, not as escapes."""
-    assert "Zoë".encode() in dead_letter(Cdr(BODY), "crm", "rejected", 400)
+    assert "Zoë".encode() in raw_letter(BODY)
 
 
 def test_what_is_not_utf_8_is_base64() -> None:
@@ -84,4 +107,4 @@ def test_the_exact_bytes_can_be_had_back(body: bytes) -> None:
     letter = letter_of(body)
     stored = letter["cdr"].encode() if "cdr" in letter else base64.b64decode(letter["cdr_base64"])
     assert stored == body
-    assert b"\n" not in dead_letter(Cdr(body), "crm", "rejected", 400)
+    assert b"\n" not in raw_letter(body)

@@ -1,6 +1,8 @@
 """`cdr-forwarder dead-letters`: which letters it is about, what it shows of them, and what becomes of them."""
 
+import asyncio
 import json
+import re
 import signal
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -9,9 +11,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.cdr import Cdr, webhook_id
+from app.cdr import Cdr, History, webhook_id
 from app.dead_letters.letter import Reason, dead_letter
 from app.dead_letters.selection import age_of
+from app.store.retry_set import read_member
 from tests.conftest import StartChild
 from tests.harness import eventually
 from tests.test_dead_store import cdr_in
@@ -20,13 +23,34 @@ SECRET_NUMBER = "0825550142"
 
 
 def letter(body: bytes, reason: Reason = "rejected", status: int = 400, days: float = 0) -> bytes:
-    fields = json.loads(dead_letter(Cdr(body, attempts=1), "webhook", reason, status))
+    answer = f"no account of {SECRET_NUMBER}".encode()
+    made = dead_letter(
+        cdr=Cdr(body),
+        endpoint="webhook",
+        source="cdr",
+        reason=reason,
+        status=status,
+        answer=answer,
+        history=History(attempts=1),
+    )
+    fields = json.loads(made)
     fields["dead_at"] = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     return json.dumps(fields).encode()
 
 
 def cdrs(number: int) -> list[bytes]:
     return [b'{"number": "%b", "call": %d}' % (SECRET_NUMBER.encode(), call) for call in range(number)]
+
+
+@pytest.fixture
+def retry(integrator: str) -> str:
+    return f"{integrator}:retry:cdr"
+
+
+async def waiting(client: Redis, retry: str) -> list[bytes]:
+    """Return the CDRs in a retry set."""
+    members: list[Any] = await client.zrange(retry, 0, -1)
+    return [read_member(member)[1] for member in members]
 
 
 @pytest.fixture
@@ -51,7 +75,7 @@ def shown(said: str) -> list[dict[str, Any]]:
 
 
 async def test_a_list_never_shows_a_cdr(run: Any, client: Redis, dead: str) -> None:
-    """Its content goes where it is asked for by id, and nowhere else."""
+    """Its content goes where it is asked for by id, and nowhere else; nor the answer, which may quote it."""
     await client.rpush(dead, *map(letter, cdrs(3)), f"a note about {SECRET_NUMBER}")
     for arguments in [], ["--json"]:
         status, said = await run("list", *arguments)
@@ -81,6 +105,8 @@ async def test_show_prints_the_cdr(run: Any, client: Redis, dead: str) -> None:
     status, said = await run("show", webhook_id(cdr))
     assert status == 0
     assert said.count(json.dumps(cdr.decode())) == 2
+    assert said.count(f'"answer": "no account of {SECRET_NUMBER}"') == 2
+    assert len(set(re.findall(r'"letter": "([0-9a-f]{32})"', said))) == 2
 
 
 async def test_show_steers_no_terminal(run: Any, client: Redis, dead: str) -> None:
@@ -127,7 +153,7 @@ async def test_an_unknown_id_is_exit_status_1(run: Any) -> None:
     ],
 )
 async def test_letters_are_selected(
-    arguments: list[str], expected: str, run: Any, client: Redis, dead: str, source: str
+    arguments: list[str], expected: str, run: Any, client: Redis, dead: str, retry: str
 ) -> None:
     """The same for list, replay and drop: what was listed is what goes."""
     raws = [
@@ -143,7 +169,7 @@ async def test_letters_are_selected(
     assert await client.lrange(dead, 0, -1) == raws
     status, said = await run("replay", *arguments)
     assert (status, said) == (0, f"{len(expected)} replayed\n")
-    assert await client.lrange(source, 0, -1) == [name.encode() for name in expected]
+    assert sorted(await waiting(client, retry)) == [name.encode() for name in expected]
 
 
 @pytest.mark.parametrize(
@@ -197,47 +223,54 @@ async def test_replay_keeps_to_its_rate(run: Any, client: Redis, dead: str) -> N
     assert datetime.now(UTC) - beginning > timedelta(seconds=1.9)
 
 
-async def test_what_dies_again_meanwhile_is_not_replayed_again(
-    start_child: StartChild, variables: dict[str, str], run: Any, client: Redis, dead: str, receiver: Any, source: str
-) -> None:
+async def test_what_dies_again_meanwhile_is_not_replayed_again(run: Any, client: Redis, dead: str, retry: str) -> None:
     """An endpoint that still rejects them would otherwise keep the command busy for ever."""
-    receiver.judge = lambda _: 400
+    # given: whatever is replayed becomes a dead letter again at once
     await client.rpush(dead, *map(letter, cdrs(100)))
-    await start_child(variables | {"CDR_WEBHOOK_BREAKER_THRESHOLD": "100000"}, "run")
-    assert (await run("replay", "--rate", "100"))[1] == "100 replayed\n"
-
-    async def all_back() -> bool:
-        return await client.llen(dead) == 100
-
-    await eventually(all_back)
+    rejecting = asyncio.ensure_future(reject(client, retry, dead))
+    # when
+    said = (await run("replay", "--rate", "1000"))[1]
+    # then
+    assert said == "100 replayed\n"
+    await eventually(lambda: number_of(client, dead, 100))
+    rejecting.cancel()
     assert Counter(map(cdr_in, await client.lrange(dead, 0, -1))) == Counter(cdrs(100))
 
 
+async def reject(client: Redis, retry: str, dead: str) -> None:
+    while True:
+        popped: Any = await client.bzpopmin(retry, 0)
+        await client.rpush(dead, letter(read_member(popped[1])[1]))
+
+
+async def number_of(client: Redis, key: str, number: int) -> bool:
+    return int(await client.llen(key)) == number
+
+
 async def test_a_replay_that_is_killed_loses_nothing(
-    start_child: StartChild, variables: dict[str, str], client: Redis, dead: str, source: str
+    start_child: StartChild, variables: dict[str, str], client: Redis, dead: str, retry: str
 ) -> None:
-    """At any moment each CDR is in one of the two lists; and the next replay does the rest."""
+    """At any moment each CDR is a dead letter or in the retry set; and the next replay does the rest."""
     bodies = [*cdrs(3000), *[b"twin"] * 200]
     await client.rpush(dead, *map(letter, bodies))
     for kills in range(1, 4):
         child = await start_child(variables, "dead-letters", "replay", "--rate", "100000")
 
         async def some_are_moved(more: int = kills * 400) -> bool:
-            return await client.llen(source) >= more
+            return await client.zcard(retry) >= more
 
         await eventually(some_are_moved)
         child.signal(signal.SIGKILL)
         await child.ended()
         left = Counter(map(cdr_in, await client.lrange(dead, 0, -1)))
-        moved = Counter(await client.lrange(source, 0, -1))
-        assert left + moved == Counter(bodies)
+        assert left + Counter(await waiting(client, retry)) == Counter(bodies)
     last = await start_child(variables, "dead-letters", "replay", "--rate", "100000")
     assert await last.ended() == 0
-    assert Counter(await client.lrange(source, 0, -1)) == Counter(bodies)
+    assert Counter(await waiting(client, retry)) == Counter(bodies)
 
 
 async def test_the_dead_letters_of_an_endpoint_that_is_gone_can_be_had(
-    run: Any, client: Redis, integrator: str, source: str
+    run: Any, client: Redis, integrator: str
 ) -> None:
     """Listed and dropped as others; replayed where another endpoint is to have them."""
     dead = f"{integrator}:crm:dead:cdr"
@@ -247,7 +280,7 @@ async def test_the_dead_letters_of_an_endpoint_that_is_gone_can_be_had(
     assert (status, said) == (1, "--endpoint: crm is not configured; with --to, another one takes its CDRs\n")
     assert (await run("drop", "--older-than", "30d", "--yes"))[1] == "1 dropped\n"
     assert (await run("replay", "--endpoint", "crm", "--to", "webhook"))[1] == "1 replayed\n"
-    assert await client.lrange(source, 0, -1) == [b"a"]
+    assert await waiting(client, f"{integrator}:retry:cdr") == [b"a"]
 
 
 async def test_of_several_endpoints_each_gets_its_own_back(
@@ -259,9 +292,9 @@ async def test_of_several_endpoints_each_gets_its_own_back(
     await client.rpush(f"{integrator}:crm:dead:cdr", letter(b"c"))
     await client.rpush(f"{integrator}:bi:dead:cdr", letter(b"b"))
     assert (await run("replay", "--endpoint", "crm"))[1] == "1 replayed\n"
-    assert await client.lrange(f"{integrator}:crm:pending:cdr", 0, -1) == [b"c"]
+    assert await waiting(client, f"{integrator}:crm:retry:cdr") == [b"c"]
     assert (await run("replay"))[1] == "1 replayed\n"
-    assert await client.lrange(f"{integrator}:bi:pending:cdr", 0, -1) == [b"b"]
+    assert await waiting(client, f"{integrator}:bi:retry:cdr") == [b"b"]
 
 
 @pytest.mark.parametrize("words", [["list"], ["replay"], ["drop", "--all", "--yes"]])
@@ -269,5 +302,5 @@ async def test_a_redis_that_is_away_is_one_sentence(words: list[str], run: Any) 
     """Which, and what to look at; no traceback, no password."""
     status, said = await run(*words, CDR_REDIS_URL="redis://:hunter2@127.0.0.1:1/0")
     assert status == 1
-    assert "CDR_REDIS_URL: redis://127.0.0.1:1/0 does not answer" in said.splitlines()[-1]
+    assert "CDR_REDIS_URL: redis://127.0.0.1:1/*** does not answer" in said.splitlines()[-1]
     assert "hunter2" not in said

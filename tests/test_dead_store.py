@@ -13,13 +13,15 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
-from app.cdr import Cdr, webhook_id
+from app.cdr import Cdr, History, webhook_id
+from app.config.timings import Timings
 from app.dead_letters.letter import dead_letter
 from app.dead_letters.store import DeadStore, Letter
 from app.demo.embedded import EmbeddedRedis
 from app.errors import DamagedLetterError, OperatorRedisError, TransientRedisError
 from app.store.client import Link
 from app.store.keys import LaneKeys
+from app.store.retry_set import read_member
 from tests.harness import settings_from
 from tests.proxy import RedisProxy, nth
 
@@ -27,12 +29,34 @@ ANY_BYTES = [b"{}", b"", b"caf\xe9 \xff\x00", "Zoë ☎".encode(), b'"\\\n', b"x
 
 
 def letter_of(body: bytes) -> bytes:
-    return dead_letter(Cdr(body, attempts=1), "webhook", "rejected", 400)
+    return dead_letter(
+        cdr=Cdr(body),
+        endpoint="webhook",
+        source="cdr",
+        reason="rejected",
+        status=400,
+        answer=b"no such account",
+        history=History(attempts=1),
+    )
 
 
 def cdr_in(raw: bytes | str) -> bytes:
     fields = json.loads(raw)
     return fields["cdr"].encode() if "cdr" in fields else base64.b64decode(fields["cdr_base64"])
+
+
+async def replayed(client: Redis, keys: LaneKeys) -> list[bytes]:
+    """Return the CDRs in the retry set; each is marked as replayed, without a history, and due."""
+    members: list[Any] = await client.zrangebyscore(keys.retry, "-inf", await now_ms(client))
+    assert len(members) == await client.zcard(keys.retry)
+    read = [read_member(member) for member in members]
+    assert {history for history, _ in read} <= {History(replayed=True)}
+    return [body for _, body in read]
+
+
+async def now_ms(client: Redis) -> int:
+    seconds, microseconds = await client.time()
+    return seconds * 1000 + microseconds // 1000
 
 
 @pytest.fixture
@@ -41,10 +65,12 @@ def keys(integrator: str, source: str) -> LaneKeys:
 
 
 @asynccontextmanager
-async def a_store(variables: dict[str, str], keys: LaneKeys, oldest: Any = "head") -> AsyncIterator[DeadStore]:
-    link = Link(settings_from(variables), "test")
+async def a_store(
+    variables: dict[str, str], keys: LaneKeys, timings: Timings | None = None
+) -> AsyncIterator[DeadStore]:
+    link = Link(settings_from(variables), "test", timings)
     try:
-        yield DeadStore(link, keys, oldest)
+        yield DeadStore(link, keys)
     finally:
         await link.aclose()
 
@@ -68,6 +94,7 @@ def test_a_letter_has_the_exact_bytes(body: bytes) -> None:
     letter = Letter.read(letter_of(body))
     assert (letter.cdr, letter.id, letter.damaged) == (body, webhook_id(body), "")
     assert (letter.endpoint, letter.reason, letter.status, letter.attempts) == ("webhook", "rejected", 400, 1)
+    assert (letter.source, letter.answer, len(letter.letter)) == ("cdr", "no such account", 32)
     assert letter.first_failed_at == letter.dead_at is not None
 
 
@@ -151,7 +178,7 @@ async def test_where_all_that_a_reader_knows_is_removed_it_begins_again(
 
 
 async def test_what_is_removed_on_the_way_moves_nothing_out_of_sight(
-    store: DeadStore, client: Redis, dead: str, source: str
+    store: DeadStore, client: Redis, dead: str, keys: LaneKeys
 ) -> None:
     """A part is replayed, a part is dropped, and the rest stays; each letter is met once."""
     raws = [letter_of(b"%d" % number) for number in range(2000)]
@@ -166,7 +193,8 @@ async def test_what_is_removed_on_the_way_moves_nothing_out_of_sight(
     assert seen == Counter(raws)
     kept = [raw for number, raw in enumerate(raws) if number // 300 % 3 == 2]
     assert await client.lrange(dead, 0, -1) == kept
-    assert await client.lrange(source, 0, -1) == [b"%d" % number for number in range(2000) if number // 300 % 3 == 0]
+    expected = {b"%d" % number for number in range(2000) if number // 300 % 3 == 0}
+    assert Counter(await replayed(client, keys)) == Counter(expected)
 
 
 async def test_memory_stays_flat_over_20_000_letters(store: DeadStore, client: Redis, dead: str) -> None:
@@ -188,53 +216,63 @@ async def test_memory_stays_flat_over_20_000_letters(store: DeadStore, client: R
 # --- replay and drop
 
 
-@pytest.mark.parametrize(("oldest", "expected"), [("head", [b"old", b"new"]), ("tail", [b"new", b"old"])])
-async def test_a_replayed_cdr_is_the_newest(
-    oldest: str, expected: list[bytes], variables: dict[str, str], keys: LaneKeys, client: Redis, source: str, dead: str
-) -> None:
-    """Calls that wait already go first."""
-    await client.rpush(source, b"old")
-    await client.rpush(dead, letter_of(b"new"))
-    async with a_store(variables, keys, oldest) as store:
-        assert [await store.replay(letter) async for letter in store.letters()] == [True]
-    assert await client.lrange(source, 0, -1) == expected
-    assert not await client.exists(dead)
-
-
 @pytest.mark.parametrize("body", ANY_BYTES, ids=range(len(ANY_BYTES)))
 async def test_what_is_replayed_is_what_enigma_wrote(
-    body: bytes, store: DeadStore, client: Redis, source: str, dead: str
+    body: bytes, store: DeadStore, client: Redis, keys: LaneKeys, source: str
 ) -> None:
-    await client.rpush(dead, letter_of(body))
-    [letter] = [letter async for letter in store.letters()]
-    assert await store.replay(letter)
-    assert await client.lrange(source, 0, -1) == [body]
+    """It is due now, marked as replayed, and begins anew; calls that wait in pending are left alone."""
+    await client.rpush(source, b"waits already")
+    await client.rpush(keys.dead, letter_of(body))
+    assert [await store.replay(letter) async for letter in store.letters()] == [True]
+    assert await replayed(client, keys) == [body]
+    assert await client.lrange(source, 0, -1) == [b"waits already"]
+    assert not await client.exists(keys.dead)
 
 
-@pytest.mark.parametrize("act", ["replay", "drop"])
-async def test_of_twins_one_goes_at_a_time(act: str, store: DeadStore, client: Redis, source: str, dead: str) -> None:
+async def test_twins_are_replayed_as_two(store: DeadStore, client: Redis, keys: LaneKeys) -> None:
+    """Each has a letter of its own, and so a member of its own."""
+    await client.rpush(keys.dead, letter_of(b"twin"), letter_of(b"twin"))
+    assert [await store.replay(letter) async for letter in store.letters()] == [True, True]
+    assert await replayed(client, keys) == [b"twin", b"twin"]
+
+
+async def test_of_equal_letters_one_is_dropped_at_a_time(store: DeadStore, client: Redis, dead: str) -> None:
     """LREM by value takes whichever is first: they are the same."""
-    raw = letter_of(b"twin")
+    raw = letter_of(b"copied by hand")
     await client.rpush(dead, raw, raw, raw)
     letter = Letter.read(raw)
-    assert await getattr(store, act)(letter)
+    assert await store.drop(letter)
     assert await client.lrange(dead, 0, -1) == [raw, raw]
-    assert await client.llen(source) == (act == "replay")
-    assert await getattr(store, act)(letter)
-    assert await getattr(store, act)(letter)
-    assert not await getattr(store, act)(letter)
-    assert await client.llen(source) == 3 * (act == "replay")
+    assert await store.drop(letter)
+    assert await store.drop(letter)
+    assert not await store.drop(letter)
+
+
+@pytest.mark.parametrize("place", ["retry", "retrying"])
+async def test_of_equal_letters_the_second_stays_while_the_first_waits(
+    place: str, store: DeadStore, client: Redis, keys: LaneKeys
+) -> None:
+    """They have one token between them: a second member could not be told from the first."""
+    raw = letter_of(b"copied by hand")
+    await client.rpush(keys.dead, raw, raw)
+    assert await store.replay(Letter.read(raw))
+    if place == "retrying":
+        await client.rename(keys.retry, keys.retrying)
+    assert not await store.replay(Letter.read(raw))
+    assert await client.lrange(keys.dead, 0, -1) == [raw]
+    await client.delete(keys.retry, keys.retrying)  # it was delivered
+    assert await store.replay(Letter.read(raw))
 
 
 async def test_a_damaged_letter_is_not_replayed_and_can_be_dropped(
-    store: DeadStore, client: Redis, source: str, dead: str
+    store: DeadStore, client: Redis, keys: LaneKeys
 ) -> None:
-    await client.rpush(dead, "somebody's note")
+    await client.rpush(keys.dead, "somebody's note")
     [letter] = [letter async for letter in store.letters()]
     with pytest.raises(DamagedLetterError, match="cannot be replayed, only dropped: it is not the JSON"):
         await store.replay(letter)
     assert await store.drop(letter)
-    assert not await client.exists(source, dead)
+    assert not await client.exists(keys.retry, keys.dead)
 
 
 @pytest.mark.parametrize("way", ["reply", "command"])
@@ -251,7 +289,7 @@ async def test_a_lost_reply_takes_no_twin(
             assert await getattr(store, act)(Letter.read(raw))
         assert proxy.lost[way, act] == 3
     assert await client.lrange(keys.dead, 0, -1) == [raw]
-    assert await client.lrange(keys.pending, 0, -1) == [b"twin"] * (act == "replay")
+    assert await replayed(client, keys) == [b"twin"] * (act == "replay")
 
 
 @pytest.mark.parametrize("act", ["replay", "drop"])
@@ -267,24 +305,25 @@ async def test_a_full_redis_lets_letters_go(
     async with a_store(variables | {"CDR_REDIS_URL": own_redis.url}, keys) as store:
         async for letter in store.letters():
             assert await getattr(store, act)(letter)
-    assert await own_client.lrange(keys.pending, 0, -1) == (bodies if act == "replay" else [])
+    assert Counter(await replayed(own_client, keys)) == Counter(bodies if act == "replay" else [])
     assert not await own_client.exists(keys.dead)
 
 
-async def test_a_pending_key_of_another_type_loses_nothing(
-    store: DeadStore, client: Redis, source: str, dead: str
+@pytest.mark.parametrize("place", ["retry", "retrying"])
+async def test_a_retry_set_of_another_type_loses_nothing(
+    place: str, store: DeadStore, client: Redis, keys: LaneKeys
 ) -> None:
     """The letter stays, and the error names the key."""
-    await client.set(source, "a string")
-    await client.rpush(dead, raw := letter_of(b"cdr"))
-    with pytest.raises(OperatorRedisError, match=f"WRONGTYPE {source} is a string"):
+    await client.set(getattr(keys, place), "a string")
+    await client.rpush(keys.dead, raw := letter_of(b"cdr"))
+    with pytest.raises(OperatorRedisError, match=f"WRONGTYPE {getattr(keys, place)} is a string"):
         await store.replay(Letter.read(raw))
-    assert await client.lrange(dead, 0, -1) == [raw]
-    await client.delete(source)
+    assert await client.lrange(keys.dead, 0, -1) == [raw]
+    await client.delete(getattr(keys, place))
     assert await store.replay(Letter.read(raw))
 
 
-@pytest.mark.parametrize("command", ["rpush", "lrem"])
+@pytest.mark.parametrize("command", ["zadd", "zrem", "lrem"])
 async def test_a_right_that_is_missing_half_way_loses_nothing(
     command: str, own_redis: EmbeddedRedis, own_client: Redis, variables: dict[str, str], keys: LaneKeys
 ) -> None:
@@ -298,7 +337,7 @@ async def test_a_right_that_is_missing_half_way_loses_nothing(
             with pytest.raises(OperatorRedisError):
                 await store.replay(Letter.read(raw))
     assert await own_client.lrange(keys.dead, 0, -1) == [raw]
-    assert not await own_client.exists(keys.pending)
+    assert not await own_client.exists(keys.retry)
 
 
 async def test_two_that_replay_the_same_move_each_letter_once(
@@ -313,13 +352,13 @@ async def test_two_that_replay_the_same_move_each_letter_once(
 
     moved = await asyncio.gather(replay_all(), replay_all())
     assert sum(moved) == 600
-    assert Counter(await client.lrange(keys.pending, 0, -1)) == Counter(bodies)
+    assert Counter(await replayed(client, keys)) == Counter(bodies)
 
 
 async def test_a_redis_that_stays_away_is_an_error_and_not_a_wait_for_ever(
-    variables: dict[str, str], keys: LaneKeys, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], keys: LaneKeys
 ) -> None:
-    monkeypatch.setattr("app.store.patience.PATIENCE", 0.2)
-    async with a_store(variables | {"CDR_REDIS_URL": "redis://127.0.0.1:1/0"}, keys) as store:
+    away = variables | {"CDR_REDIS_URL": "redis://127.0.0.1:1/0"}
+    async with a_store(away, keys, Timings(command_patience=0.2)) as store:
         with pytest.raises(TransientRedisError):
             await store.number()

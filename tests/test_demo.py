@@ -27,7 +27,7 @@ COUNT = re.compile(
     r"altered 0, dead 0, waiting (?P<waiting>\d+), unacked (?P<unacked>\d+), lost 0"
 )
 SCENE = Scene(
-    lists=Lengths(source=7, processing=5, parked=1, dead=0, owners=1),
+    lists=Lengths(source=7, processing=5, deferred=1, dead=0, owners=1),
     in_flight=4,
     pushed=100,
     delivered=88,

@@ -13,6 +13,12 @@ MODULES: Final = sorted(
     ".".join(path.relative_to(APP).with_suffix("").parts) for path in APP.rglob("*.py") if path.stem != "__init__"
 )
 LONGEST_FUNCTION: Final = 30
+LONGEST_FILE: Final = 200
+STILL_LONGER: Final = {
+    *("service", "store.client", "store.lease", "store.queue", "telemetry.events"),
+    *("demo.demo", "demo.embedded", "demo.sample_endpoint"),
+}
+"""None may join these; one that has been split leaves them."""
 
 FOLDERS: Final[dict[str, set[str]]] = {
     "config": set(),
@@ -33,7 +39,9 @@ ANYBODYS: Final = {"cdr", "errors"}
 
 KNOWS: Final = {
     "httpx": {"delivery"},
-    "aiohttp": {"delivery", "ops"},
+    "aiohttp": {"ops"},
+    "httptools": {"delivery"},
+    "httpcore": {"delivery"},
     "prometheus_client": {"ops"},
     "redis": {"store", "demo"},
     "structlog": {"telemetry"},
@@ -111,7 +119,16 @@ def test_no_function_is_long(module: str) -> None:
     assert {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION} == {}
 
 
+def test_no_file_is_long() -> None:
+    """Over 200 lines, there are two things in it."""
+    lengths = {name: (APP / f"{name.replace('.', '/')}.py").read_text().count("\n") for name in MODULES}
+    assert {name for name, length in lengths.items() if length > LONGEST_FILE} <= STILL_LONGER
+
+
 def catches_everything(handler: ast.ExceptHandler) -> bool:
+    """Tell whether an error of any kind ends there; where it is raised again, none does."""
+    if isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None:
+        return False
     if handler.type is None:
         return True
     return any(

@@ -2,7 +2,13 @@
 
 import pytest
 
-from app.store.keys import LaneKeys, Slot, all_slots, pending_of
+from app.store.keys import MOST_SLOTS, LaneKeys, Slot, Topology
+from tests.harness import environment, settings_from
+
+
+def topology(**variables: str) -> Topology:
+    made = environment("redis://localhost/0", "http://crm.example/", "acme")
+    return Topology(settings_from(made | {f"CDR_{name.upper()}": value for name, value in variables.items()}))
 
 
 @pytest.mark.parametrize(
@@ -15,32 +21,57 @@ def test_the_first_slot_has_the_documented_name_and_the_others_a_number(number: 
     assert slot.processing == processing
     assert slot.owner == f"{processing}:owner"
     assert slot.ops == f"{processing}:ops"
+    assert slot.report == f"{processing}:report"
 
 
-def test_a_lane_has_one_key_for_what_fails_and_one_for_what_is_dead() -> None:
+def test_a_lane_has_one_key_for_each_place_outside_the_processing_lists() -> None:
     """They are shared by all processes of an integrator."""
     keys = LaneKeys("acme", "enigma:notifications:cdr")
-    assert (keys.pending, keys.failing, keys.dead) == ("enigma:notifications:cdr", "acme:failing:cdr", "acme:dead:cdr")
+    assert keys.waiting == ("enigma:notifications:cdr", "acme:retry:cdr", "acme:retrying:cdr")
+    assert (keys.dead, keys.minutes) == ("acme:dead:cdr", "acme:minutes:cdr")
 
 
 def test_there_are_64_slots_the_lowest_first() -> None:
     """So that a lone process always takes the documented one."""
-    assert [slot.number for slot in all_slots("acme")] == list(range(1, 65))
+    assert [slot.number for slot in LaneKeys("acme", "source").slots()] == list(range(1, MOST_SLOTS + 1))
+    assert MOST_SLOTS == 64
 
 
 def test_all_keys_of_an_integrator_begin_with_its_name() -> None:
     """One pattern in an ACL covers them, and two integrators share none."""
     lane = LaneKeys("acme", "source")
-    keys = [key for slot in all_slots("acme") for key in (slot.processing, slot.owner, slot.ops)]
-    assert all(key.startswith("acme:") for key in (*keys, lane.failing, lane.dead))
-    assert len(set(keys)) == 3 * 64
+    slots = [key for slot in lane.slots() for key in (slot.processing, slot.owner, slot.ops, slot.report, slot.scratch)]
+    lanes = [lane.retry, lane.retrying, lane.dead, lane.minutes, lane.operation("x"), topology().scratch]
+    assert all(key.startswith("acme:") for key in (*slots, *lanes))
+    assert len({*slots, *lanes}) == 5 * 64 + 6
 
 
-def test_the_lists_of_an_endpoint_have_its_name_and_the_owner_is_that_of_all_lanes() -> None:
+def test_the_keys_of_an_endpoint_have_its_name_and_the_owner_is_that_of_all_lanes() -> None:
     """One lease covers whatever a process holds."""
-    slot, keys = Slot("acme", 2, "crm"), LaneKeys("acme", pending_of("acme", "crm"), "crm")
+    keys = topology(webhook_url="", endpoints__crm__url="http://crm.example/").lane("crm")
+    slot = keys.slot(2)
     assert (slot.processing, slot.ops) == ("acme:crm:processing:cdr:2", "acme:crm:processing:cdr:2:ops")
     assert slot.owner == Slot("acme", 2).owner == "acme:processing:cdr:2:owner"
-    assert (keys.pending, keys.failing, keys.dead) == (
-        *("acme:crm:pending:cdr", "acme:crm:failing:cdr", "acme:crm:dead:cdr"),
-    )
+    assert keys.waiting == ("acme:crm:pending:cdr", "acme:crm:retry:cdr", "acme:crm:retrying:cdr")
+    assert (keys.dead, keys.minutes) == ("acme:crm:dead:cdr", "acme:crm:minutes:cdr")
+
+
+def test_the_only_endpoint_has_the_short_keys_and_a_named_one_never() -> None:
+    """So that both kinds of configuration can be told apart, also where the name is the same."""
+    alone = topology()
+    assert alone.lanes == {"webhook": alone.short}
+    assert alone.short.pending == alone.source_key
+    assert alone.named("webhook").dead == "acme:webhook:dead:cdr"
+    one = topology(webhook_url="", endpoints__crm__url="http://crm.example/")
+    assert one.lanes == {"crm": one.named("crm")}
+
+
+@pytest.mark.parametrize(
+    ("source", "tag"),
+    [("enigma:notifications:cdr", "{enigma:notifications:cdr}:acme"), ("{enigma}:cdr", "{enigma}:acme")],
+)
+def test_in_a_cluster_all_keys_share_the_hash_slot_of_the_source(source: str, tag: str) -> None:
+    """A source key with a hash tag lends us that tag."""
+    found = topology(redis_url="redis+cluster://localhost:7000", source_key=source)
+    keys = [found.short.dead, found.short.slot(3).owner, found.short.retry, found.scratch]
+    assert all(key.startswith(f"{tag}:") for key in keys)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from itertools import count
 from random import Random
 from typing import Any, Final
 
@@ -13,35 +14,41 @@ from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
+from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis, free_port
 from app.ops import observation
 from app.service import Service
 from tests.conftest import StartChild
-from tests.harness import environment, eventually, running, settings_from
+from tests.harness import environment, eventually, gone, running, settings_from
 from tests.receiver import Receiver
 
 TOKEN: Final = "token-of-sixteen-characters"
+GOOD_CDR: Final = b"accepted"
 SECRET_CDR: Final = b'{"number": "0825550142"}'
 NAMES: Final = {
     *("claimed_total", "delivered_total", "attempts_total", "attempt_duration_seconds"),
-    *("delivery_duration_seconds", "dead_lettered_total", "recovered_total", "acks_lost_total"),
-    *("in_flight", "parked", "pending_length", "processing_length"),
+    *("delivery_duration_seconds", "deferred_total", "dead_lettered_total", "recovered_total", "acks_lost_total"),
+    *("dead_letters_replayed_total", "dead_letters_dropped_total"),
+    *("in_flight", "prefetched", "pending_length", "processing_length", "retry_length"),
     *("dead_length", "pending_head_age_seconds", "oldest_in_flight_seconds", "breaker_open"),
-    *("log_lines_dropped_total", "redis_up", "last_delivery_timestamp_seconds", "build_info"),
+    *("ready", "redis_up", "redis_memory_used_ratio", "foreign_consumers"),
+    *("last_delivery_timestamp_seconds", "log_lines_dropped_total", "build_info"),
 }
 """DESIGN.md, §8: dashboards and alerts of others rely on them."""
 
 
+QUICK: Final = Timings(sample=0.05, look=0.05, patience=0.3, failing=0.2, command_patience=1.0)
+
+
 @pytest.fixture
-def watched(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setattr("app.ops.sampler.PAUSE", 0.05)
+def watched(variables: dict[str, str]) -> dict[str, str]:
     return variables | {"CDR_OPS_PORT": str(free_port()), "CDR_OPS_HOST": "127.0.0.1", "CDR_OPS_TOKEN": TOKEN}
 
 
 @pytest.fixture
 async def service(watched: dict[str, str]) -> AsyncIterator[Service]:
-    async with running(settings_from(watched)) as service:
-        await eventually(service._ownership.holds)
+    async with running(settings_from(watched), QUICK) as service:
+        await eventually(service._lease.holds)
         yield service
 
 
@@ -82,14 +89,28 @@ async def metrics_of(ask: Ask) -> dict[tuple[str, ...], float]:
 
 @pytest.fixture
 async def dead(client: Redis, receiver: Receiver, service: Service, source: str) -> list[bytes]:
-    """Three CDRs that the endpoint has rejected, and takes from now on."""
+    """Three CDRs that the endpoint has rejected twice, while it accepted another; it accepts them from now on."""
     bodies = [SECRET_CDR, b"two", b"\xff three"]
-    receiver.status = 400
-    await client.rpush(source, *bodies)
-    key = service._settings.base_keys.dead
-    await eventually(lambda: number_of(client, key, 3))
-    receiver.status = 204
+    await become_dead(bodies, client, receiver, service, source)
+    receiver.judge = lambda _: 204
     return bodies
+
+
+async def become_dead(bodies: list[bytes], client: Redis, receiver: Receiver, service: Service, source: str) -> None:
+    """Let the endpoint reject these twice, and accept others in between."""
+    receiver.judge = lambda body: 400 if body in bodies else 204
+    await client.rpush(source, *bodies)
+    numbers = count()
+
+    async def are_dead() -> bool:
+        if not await client.llen(source):
+            await client.rpush(source, b"accepted %d" % next(numbers))
+        return await number_of(client, service._topology.short.dead, len(bodies))
+
+    await eventually(are_dead)
+    await eventually(lambda: gone(client, source))
+    await eventually(lambda: not service._lanes[0].lane.in_flight.number)
+    receiver.arrivals.clear()
 
 
 async def number_of(client: Redis, key: str, number: int) -> bool:
@@ -112,9 +133,9 @@ async def test_it_is_alive_and_ready(service: Service, ask: Ask) -> None:
 async def test_a_stuck_loop_is_not_alive(service: Service, ask: Ask) -> None:
     """Nothing in the process would cure it: whoever runs the container has to start it again."""
     [lane] = service._lanes
-    lane.intake.stamped_at -= observation.STUCK_AFTER + 10
+    lane.claimer.heartbeat_at -= observation.STUCK_AFTER + 10
     assert await ask("/livez") == (503, "a loop is stuck\n")
-    lane.intake.wake()
+    lane.claimer.wake()
     await eventually(partial(answers, ask, "/livez", 200))
 
 
@@ -131,8 +152,8 @@ async def test_without_redis_it_is_alive_and_not_ready(
     monkeypatch.setattr(observation, "STUCK_AFTER", 2.5)
     several = {"CDR_WEBHOOK_URL": "", "CDR_ENDPOINTS__A__URL": receiver.url, "CDR_ENDPOINTS__B__URL": receiver.url}
     variables = watched | {"CDR_REDIS_URL": own_redis.url} | (several if endpoints == 2 else {})
-    async with running(settings_from(variables)) as service:
-        await eventually(service._ownership.holds)
+    async with running(settings_from(variables), QUICK) as service:
+        await eventually(service._lease.holds)
         await asyncio.to_thread(own_redis.kill)
 
         async def is_known() -> bool:
@@ -165,62 +186,100 @@ async def test_every_metric_of_the_contract_is_there(service: Service, ask: Ask)
         family.name.removeprefix("cdr_forwarder_") + ("_total" if family.type == "counter" else "")
         for family in text_string_to_metric_families(text)
     }
-    assert families == NAMES
+    of_process = {name for name in families if name.startswith("process_")}
+    assert families - of_process == NAMES
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= of_process
 
 
 async def test_what_happened_is_counted(
     dead: list[bytes], client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
 ) -> None:
     """CDRs, attempts by result, dead letters by reason, and what was found again."""
-    refused = iter([503, 204])
+    refused, before = iter([503, 204]), await metrics_of(ask)
     receiver.judge = lambda body: next(refused) if body == b"flaky" else 204
     await client.rpush(source, b"good", b"flaky")
-    await client.rpush(service._settings.slots()[0].processing, b"stray")
+    await client.rpush(service._topology.short.slot(1).processing, b"stray")
     await eventually(lambda: receiver.bodies.total() == 3)
-    await eventually(lambda: not service._lanes[0].in_flight.number)
+    await eventually(lambda: not service._lanes[0].lane.in_flight.number)
     found = await metrics_of(ask)
-    assert found["claimed_total", "webhook"] == 5
-    assert found["delivered_total", "webhook"] == 3
-    assert found["attempts_total", "webhook", "success"] == 3
-    assert found["attempts_total", "webhook", "http_4xx"] == 3
-    assert found["attempts_total", "webhook", "http_5xx"] == 1
-    assert found["attempts_total", "webhook", "dns"] == 0
-    assert found["dead_lettered_total", "webhook", "rejected"] == 3
-    assert found["recovered_total", "webhook", "own"] == 1
-    assert found["recovered_total", "webhook", "orphan"] == 0
-    assert found["attempt_duration_seconds_count", "webhook"] == 7
-    assert found["delivery_duration_seconds_count", "webhook"] == 3
-    assert found["acks_lost_total", "webhook"] == 0
-    assert found["last_delivery_timestamp_seconds", "webhook"] > 1.7e9
-    assert found["redis_up",] == 1
+    more = {name: found[name] - before[name] for name in found}
+    lane = "webhook", "cdr"
+    assert more["claimed_total", *lane] == 2
+    assert more["delivered_total", *lane] == 3
+    assert more["attempts_total", "webhook", "success", "cdr"] == 3
+    assert more["attempts_total", "webhook", "http_5xx", "cdr"] == 1
+    assert more["attempts_total", "webhook", "dns", "cdr"] == 0
+    assert more["deferred_total", *lane] == 1
+    assert more["recovered_total", "webhook", "own", "cdr"] == 1
+    assert more["recovered_total", "webhook", "orphan", "cdr"] == 0
+    assert more["attempt_duration_seconds_count", *lane] == 4
+    assert more["delivery_duration_seconds_count", *lane] == 3
+    assert found["attempts_total", "webhook", "http_4xx", "cdr"] >= 6
+    assert found["dead_lettered_total", "webhook", "rejected", "cdr"] == 3
+    assert found["acks_lost_total", *lane] == 0
+    assert found["last_delivery_timestamp_seconds", *lane] > 1.7e9
+    assert found["redis_up",] == found["ready",] == 1
+    assert found["foreign_consumers",] == 0
+    assert 0 < found["redis_memory_used_ratio",] < 1
 
 
-async def test_lists_are_sampled(client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask) -> None:
-    """Lengths, what is in flight, and how long the oldest pending CDR has been the same one."""
+async def metrics_when(ask: Ask, condition: Callable[[dict[tuple[str, ...], float]], bool]) -> Any:
+    """Wait for metrics of which that is true, and return them."""
+
+    async def found() -> dict[tuple[str, ...], float] | None:
+        metrics = await metrics_of(ask)
+        return metrics if condition(metrics) else None
+
+    return await eventually(found)
+
+
+async def test_what_is_in_flight_is_seen(
+    client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
+) -> None:
+    """With those of it that wait for a worker."""
     receiver.gate.clear()
-    await client.rpush(source, *[b"cdr %d" % number for number in range(40)])
+    await client.rpush(source, *[b"cdr %d" % number for number in range(100)])
     await eventually(lambda: receiver.at_the_gate == 32)
+    lane = "webhook", "cdr"
+    found = await metrics_when(ask, lambda found: found["processing_length", *lane] == found["in_flight", *lane] > 0)
+    assert found["in_flight", *lane] == 32 + found["prefetched", *lane]
+    assert found["in_flight", *lane] + found["pending_length", *lane] == 40
+    assert found["oldest_in_flight_seconds", *lane] > 0
 
-    async def is_seen() -> dict[tuple[str, ...], float] | None:
-        found = await metrics_of(ask)
-        return found if found["pending_length", "webhook"] == 8 else None
 
-    found: Any = await eventually(is_seen)
-    assert found["processing_length", "webhook"] == found["in_flight", "webhook"] == 32
-    assert found["oldest_in_flight_seconds", "webhook"] > 0
-    before = found["pending_head_age_seconds", "webhook"]
+async def test_what_waits_is_seen(client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask) -> None:
+    """Its number, and for how long the oldest has been the same one."""
+    lane = "webhook", "cdr"
+    service._lanes[0].lane.gate.hold(120)
+    await client.rpush(source, b"one", b"two")
+    await client.zadd(service._topology.short.retry, {b"deferred": 1e15})
+    before = await metrics_when(ask, lambda found: found["pending_length", *lane] == 2)
+    age = "pending_head_age_seconds", *lane
+    await metrics_when(ask, lambda found: found[age] > before[age] and found["retry_length", *lane] == 1)
+    await client.delete(source)
+    await metrics_when(ask, lambda found: not found["pending_length", *lane] and not found[age])
 
-    async def has_aged() -> bool:
-        return bool((await metrics_of(ask))["pending_head_age_seconds", "webhook"] > before)
 
-    await eventually(has_aged)
+async def test_what_is_done_with_dead_letters_is_counted(dead: list[bytes], ask: Ask) -> None:
+    """Replayed and dropped ones."""
+    first, *_ = json.loads((await ask("/api/dead-letters"))[1])["letters"]
+    await post(ask, "/api/dead-letters/drop", ids=[first["id"]])
+    await post(ask, "/api/dead-letters/replay", all=True)
+    found = await metrics_of(ask)
+    assert found["dead_letters_dropped_total", "webhook", "cdr"] == 1
+    assert found["dead_letters_replayed_total", "webhook", "cdr"] == 2
+
+
+async def test_one_that_stops_is_not_ready(
+    service: Service, receiver: Receiver, client: Redis, source: str, ask: Ask
+) -> None:
+    """Nor is one without Redis or a lease; its endpoints do not matter."""
+    receiver.gate.clear()
+    await client.rpush(source, b"on the wire")
+    await eventually(lambda: receiver.at_the_gate)
+    service.stop()
+    assert (await metrics_of(ask))["ready",] == 0
     receiver.gate.set()
-
-    async def is_empty() -> bool:
-        found = await metrics_of(ask)
-        return not found["pending_length", "webhook"] and not found["pending_head_age_seconds", "webhook"]
-
-    await eventually(is_empty)
 
 
 async def test_what_waits_for_distribution_is_seen_too(
@@ -228,17 +287,17 @@ async def test_what_waits_for_distribution_is_seen_too(
 ) -> None:
     """Under the name of all; each endpoint has its own."""
     several = {"CDR_WEBHOOK_URL": "", "CDR_ENDPOINTS__A__URL": receiver.url, "CDR_ENDPOINTS__B__URL": receiver.url}
-    async with running(settings_from(watched | several)):
+    async with running(settings_from(watched | several), QUICK):
         await client.rpush(source, b"one", b"two")
         await eventually(lambda: receiver.bodies.total() == 4)
 
         async def is_empty() -> bool:
-            return not (await metrics_of(ask))["pending_length", "all"]
+            return not (await metrics_of(ask))["pending_length", "all", "cdr"]
 
         await eventually(is_empty)
         found = await metrics_of(ask)
-    assert {found["delivered_total", name] for name in "ab"} == {2}
-    assert ("delivered_total", "all") not in found
+    assert {found["delivered_total", name, "cdr"] for name in "ab"} == {2}
+    assert ("delivered_total", "all", "cdr") not in found
 
 
 async def test_a_breaker_that_is_open_is_seen_and_put_into_words(
@@ -254,24 +313,24 @@ async def test_a_breaker_that_is_open_is_seen_and_put_into_words(
 
     lane = await eventually(is_told)
     assert re.fullmatch(
-        r"down since \d\d:\d\d UTC \(http_5xx 503\), 50 CDRs wait in Redis, next probe (in \d+ s|under way)",
+        r"down since \d\d:\d\d UTC \(503\), 50 CDRs wait in Redis, next probe (in \d+ s|under way)",
         lane["words"],
     )
-    assert (await metrics_of(ask))["breaker_open", "webhook"] == 1
+    assert (await metrics_of(ask))["breaker_open", "webhook", "cdr"] == 1
 
 
 async def test_an_endpoint_that_asks_for_time_is_put_into_words(service: Service, ask: Ask) -> None:
     """Nothing is wrong, and nothing is to be done."""
-    service._lanes[0].intake.hold(120)
+    service._lanes[0].lane.gate.hold(120)
     [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
     assert lane["state"] == "held"
     assert re.fullmatch(r"asked for time \(Retry-After\), 0 CDRs wait in Redis, goes on in 1[12]\d s", lane["words"])
 
 
 async def test_an_endpoint_that_fails_some_is_put_into_words(
-    client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
+    client: Redis, receiver: Receiver, watched: dict[str, str], source: str, ask: Ask
 ) -> None:
-    """Parked CDRs, and no outage."""
+    """Deferred CDRs, and a breaker that is closed."""
     receiver.judge = lambda body: 503 if body == b"hopeless" else 204
     await client.rpush(source, b"hopeless")
 
@@ -280,7 +339,7 @@ async def test_an_endpoint_that_fails_some_is_put_into_words(
         return lane if lane["state"] == "failing" else None
 
     lane = await eventually(is_told)
-    assert "(http_5xx 503); those that failed are tried again" in lane["words"]
+    assert "every attempt has failed since " in lane["words"]
 
 
 # --- the page, and what it may not do
@@ -316,8 +375,8 @@ async def test_no_secret_of_the_configuration_is_told(
         "CDR_WEBHOOK_HEADERS": '{"x-key": "hunter2"}',
         "CDR_WEBHOOK_PROXY": "http://ann:hunter2@127.0.0.1:9",
     }
-    async with running(settings_from(watched | secrets)) as service:
-        await eventually(service._ownership.holds)
+    async with running(settings_from(watched | secrets), QUICK) as service:
+        await eventually(service._lease.holds)
         told = "".join([(await ask(path))[1] for path in ("/", "/api/status", "/metrics", "/readyz", "/nowhere")])
     assert "127.0.0.1" in told
     for secret in ("hunter2", "aHVudGVyMm", TOKEN):
@@ -385,7 +444,7 @@ async def test_drop_removes_what_was_chosen(dead: list[bytes], client: Redis, se
     letters = json.loads((await ask("/api/dead-letters"))[1])["letters"]
     assert await post(ask, "/api/dead-letters/drop", ids=[letters[1]["id"]]) == (200, {"done": 1, "more": False})
     assert await post(ask, "/api/dead-letters/drop", reason="gave_up") == (200, {"done": 0, "more": False})
-    assert await client.llen(service._settings.base_keys.dead) == 2
+    assert await client.llen(service._topology.short.dead) == 2
 
 
 @pytest.mark.parametrize("path", ["/api/dead-letters/replay", "/api/dead-letters/drop"])
@@ -396,14 +455,14 @@ async def test_nobody_acts_without_the_token(
     """Nor sees how many there would be."""
     status, text = await post(ask, path, token=token, all=True)
     assert (status, text) == (401, "needs CDR_OPS_TOKEN\n")
-    assert await client.llen(service._settings.base_keys.dead) == 3
+    assert await client.llen(service._topology.short.dead) == 3
 
 
 async def test_without_a_token_nobody_acts_at_all(watched: dict[str, str], ask: Ask) -> None:
     """Off by default."""
     del watched["CDR_OPS_TOKEN"]
-    async with running(settings_from(watched)) as service:
-        await eventually(service._ownership.holds)
+    async with running(settings_from(watched), QUICK) as service:
+        await eventually(service._lease.holds)
         status, text = await post(ask, "/api/dead-letters/drop", token="", all=True)
         assert json.loads((await ask("/api/status"))[1])["actions"] is False
     assert (status, text) == (403, "nobody may: CDR_OPS_TOKEN is not set\n")
@@ -474,7 +533,7 @@ async def test_nothing_that_is_sent_does_harm(
     seed: int, client: Redis, receiver: Receiver, service: Service, watched: dict[str, str], source: str, ask: Ask
 ) -> None:
     """Requests with bytes changed, left out and put in at random: none drops a dead letter, and all go on."""
-    await client.rpush(service._settings.base_keys.dead, SECRET_CDR)
+    await client.rpush(service._topology.short.dead, SECRET_CDR)
     chance = Random(seed)
     body = b'{"all": true, "dry_run": true}'
     request = b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n" % TOKEN[:-1].encode()
@@ -490,22 +549,16 @@ async def test_nothing_that_is_sent_does_harm(
     await client.rpush(source, b"cdr")
     await eventually(lambda: receiver.bodies == {b"cdr": 1})
     assert (await ask("/livez"))[0] == 200
-    assert await client.llen(service._settings.base_keys.dead) == 1
+    assert await client.llen(service._topology.short.dead) == 1
 
 
 async def test_a_redis_that_is_away_is_an_answer(
-    own_redis: EmbeddedRedis,
-    receiver: Receiver,
-    integrator: str,
-    watched: dict[str, str],
-    ask: Ask,
-    monkeypatch: pytest.MonkeyPatch,
+    own_redis: EmbeddedRedis, receiver: Receiver, integrator: str, watched: dict[str, str], ask: Ask
 ) -> None:
     """And no traceback."""
-    monkeypatch.setattr("app.store.patience.PATIENCE", 0.1)
     variables = watched | environment(own_redis.url, receiver.url, integrator)
-    async with running(settings_from(variables | {"CDR_OPS_PORT": watched["CDR_OPS_PORT"]})) as service:
-        await eventually(service._ownership.holds)
+    async with running(settings_from(variables | {"CDR_OPS_PORT": watched["CDR_OPS_PORT"]}), QUICK) as service:
+        await eventually(service._lease.holds)
         await asyncio.to_thread(own_redis.kill)
         status, text = await ask("/api/dead-letters")
         assert status == 503

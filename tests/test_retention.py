@@ -1,21 +1,20 @@
 """Dead letters are dropped at their age, and never without one."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.dead_letters import retention
-from app.demo.embedded import EmbeddedRedis
-from app.lane.parking import now
+from app.config.timings import Timings
+from app.store.keys import Topology
 from tests.harness import eventually, running, settings_from
 
 
 def letter(days: float | None) -> bytes:
     """Return one that died so many days ago; None: it does not say when."""
-    died = {} if days is None else {"dead_at": (now() - timedelta(days=days)).isoformat()}
+    died = {} if days is None else {"dead_at": (datetime.now(UTC) - timedelta(days=days)).isoformat()}
     return json.dumps({"id": f"cdr_{days}", "reason": "rejected", "cdr": "x", **died}).encode()
 
 
@@ -24,7 +23,7 @@ LETTERS = [letter(None), letter(40), letter(31), letter(29), letter(0)]
 
 @pytest.fixture
 async def dead(client: Redis, variables: dict[str, str]) -> str:
-    key = settings_from(variables).base_keys.dead
+    key = Topology(settings_from(variables)).short.dead
     await client.rpush(key, *LETTERS)
     return key
 
@@ -42,19 +41,19 @@ async def test_what_is_past_its_age_is_dropped(client: Redis, variables: dict[st
 async def test_without_an_age_all_are_kept(client: Redis, variables: dict[str, str], dead: str) -> None:
     """That is the default."""
     async with running(settings_from(variables)) as service:
-        await eventually(service._ownership.holds)
+        await eventually(service._lease.holds)
     assert await client.lrange(dead, 0, -1) == LETTERS
 
 
 async def test_deliveries_go_on_where_they_cannot_be_dropped(
-    client: Redis, variables: dict[str, str], dead: str, redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+    client: Redis, variables: dict[str, str], dead: str
 ) -> None:
     """A key of another type is told, and looked at again."""
-    monkeypatch.setattr(retention, "PAUSE", 0.05)
+    settings = settings_from(variables | {"CDR_DEAD_LETTER_MAX_AGE": "86400"})
     await client.delete(dead)
     await client.set(dead, "a string")
     with capture_logs() as said:
-        async with running(settings_from(variables | {"CDR_DEAD_LETTER_MAX_AGE": "86400"})):
+        async with running(settings, Timings(expiry_look=0.05)):
             await eventually(lambda: [event for event in said if event["event"] == "dead_letters.kept"])
             await client.delete(dead)
             await client.rpush(dead, *LETTERS)

@@ -21,9 +21,11 @@ ALERTS: Final = (
     "CdrForwarderDeadLettersGrowing",
     "CdrForwarderNoDelivery",
     "CdrForwarderRedisAway",
+    "CdrForwarderNotReady",
     "CdrForwarderAbsent",
     "CdrForwarderLeaseTrouble",
     "CdrForwarderRedisFull",
+    "CdrForwarderSourceShared",
 )
 ALERT_PART, RECIPE_PART = RUNBOOK.split("\n# Alerts\n")[1].split("\n# Recipes\n")
 SECTIONS: Final = {

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
+
+from rich.table import Table
 
 from app.cli.terminal import add, progress, say, say_json, show, table
 from app.config.settings import Settings
@@ -14,7 +17,8 @@ from app.errors import CommandError
 from app.store.client import Link
 from app.store.keys import Topology
 
-ROWS = 1000
+COLUMNS: Final = ("id", "endpoint", "reason", "status", "attempts", "first_failed_at", "dead_at", "bytes")
+ROWS: Final = 1000
 """In one table: its columns are fitted to what is in them, so it has to be known whole."""
 
 
@@ -71,18 +75,17 @@ class DeadLetters:
                 yield name, letter
 
     async def list(self, selection: Selection, *, as_json: bool) -> None:
-        headings = ("id", "endpoint", "reason", "status", "attempts", "first failed at", "dead at", "bytes")
-        rows = table(*headings, numbers=("status", "attempts", "bytes"))
-        number = 0
+        rows, number = empty_table(), 0
         async for name, letter in self.selected(selection):
             number += 1
             if as_json:
                 say_json(summary(name, letter))
             else:
-                add(rows, *summary(name, letter).values())
+                shown = summary(name, letter)
+                add(rows, *(shown[column] for column in COLUMNS))
                 if rows.row_count == ROWS:
                     show(rows)
-                    rows = table(*headings, numbers=("status", "attempts", "bytes"))
+                    rows = empty_table()
         if not as_json:
             if rows.row_count:
                 show(rows)
@@ -128,6 +131,10 @@ class DeadLetters:
 
     async def _number(self) -> int:
         return sum([await store.number() for store in self.stores.values()])
+
+
+def empty_table() -> Table:
+    return table(*(column.replace("_", " ") for column in COLUMNS), numbers=("status", "attempts", "bytes"))
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def replay_letters(  # noqa: PLR0913 - each is an option
     to: Annotated[str | None, typer.Option(help="Let this endpoint have them, in place of --endpoint.")] = None,
     rate: Annotated[float, typer.Option(min=0.001, help="So many in a second, at most.")] = 200,
 ) -> None:
-    """Put their CDRs back, as the newest that are pending; without options, all of them."""
+    """Put their CDRs into the retry set, to be delivered now; without options, all of them."""
     from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
 
     selection = _selection(ids, reason, older_than, limit)

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import Any, Final
 
-from redis.commands.core import AsyncScript
-
 from app.cli.terminal import progress, say
 from app.config.settings import Settings
 from app.errors import CommandError
@@ -14,6 +12,7 @@ from app.store.keys import LaneKeys, Topology
 from app.store.lease import Owner
 from app.store.leftovers import length
 from app.store.patience import ask
+from app.store.scripts import RunScript
 
 PAGE: Final = 500
 
@@ -36,20 +35,23 @@ class Reroute:
         self._move = link.script("unowned", "reroute")
         self._forget = link.script("unowned", "forget")
 
-    async def lengths(self) -> dict[str, int]:
+    async def cdrs(self) -> dict[str, int]:
         """Return what waits under which key, oldest first: what was claimed or has failed, then what was not."""
         keys = [*(slot.processing for slot in self._slots), self._from.retrying, self._from.retry, self._from.pending]
-        return await self._lengths([*keys])
+        return await self._lengths(keys)
+
+    async def letters(self) -> dict[str, int]:
+        """Return its dead letters."""
+        return await self._lengths([self._from.dead])
 
     async def run(self) -> None:
         """Move all of it, page by page. Raises CommandError where a live process still has the endpoint."""
-        lengths = await self.lengths()
-        dead = await self._lengths([self._from.dead])
-        with progress("moved", sum(lengths.values()) + sum(dead.values())) as advance:
-            moved = [await self._drain(key, self._to.retry, "cdrs", advance) for key in lengths]
-            letters = [await self._drain(key, self._to.dead, "letters", advance) for key in dead]
+        cdrs, letters = await self.cdrs(), await self.letters()
+        with progress("moved", sum(cdrs.values()) + sum(letters.values())) as advance:
+            moved = [await self._drain(key, self._to.retry, "cdrs", advance) for key in cdrs]
+            buried = [await self._drain(key, self._to.dead, "letters", advance) for key in letters]
         await self._unowned("forget", self._forget, [slot.ops for slot in self._slots])
-        say(f"{sum(moved)} CDRs and {sum(letters)} dead letters moved from {self._old} to {self._new}")
+        say(f"{sum(moved)} CDRs and {sum(buried)} dead letters moved from {self._old} to {self._new}")
 
     async def _drain(self, source: str, target: str, kind: str, advance: Any) -> int:
         moved = 0
@@ -64,7 +66,7 @@ class Reroute:
         return int(await self._unowned("reroute", self._move, keys, lambda: [PAGE, f"reroute-{token_hex(16)}", kind]))
 
     async def _unowned(
-        self, command: str, script: AsyncScript, keys: Sequence[str], args: Callable[[], list[str | int]] = list
+        self, command: str, script: RunScript, keys: Sequence[str], args: Callable[[], list[str | int]] = list
     ) -> Any:
         every_key = [*(slot.owner for slot in self._slots), *keys]
         guards: list[str | int] = [self._old, len(self._slots)]
@@ -87,7 +89,8 @@ async def reroute(link: Link, settings: Settings, old: str, new: str) -> None:
 
 async def rehearse_reroute(link: Link, settings: Settings, old: str, new: str) -> None:
     """Only say what would be moved."""
-    lengths = await Reroute(link, settings, old.lower(), new.lower()).lengths()
-    for key, number in lengths.items():
+    work = Reroute(link, settings, old.lower(), new.lower())
+    cdrs, letters = await work.cdrs(), await work.letters()
+    for key, number in (cdrs | letters).items():
         say(f"{number} in {key}")
-    say(f"{sum(lengths.values())} CDRs wait for {old}")
+    say(f"{sum(cdrs.values())} CDRs and {sum(letters.values())} dead letters of {old} would be moved to {new}")

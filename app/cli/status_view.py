@@ -1,19 +1,23 @@
 """Show the status of a system."""
 
 import asyncio
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from app.cli.status import Deferred, LaneStatus, Status, Survey
+from app.cli.status import LaneStatus, Process, Status
+from app.cli.survey import Survey
 from app.cli.terminal import add, console, joined, plain, say_json, show, table
 from app.config.settings import Settings
+from app.ops.words import clock
 from app.store.client import Link
 
-LANES: Final = ("endpoint", "pending", "processing", "by slot", "dead", "deferred", "next due")
-NUMBERS: Final = ("pending", "processing", "dead", "deferred", "slot", "lease left")
+LANES: Final = ("endpoint", "pending", "processing", "by slot", "retry", "retrying", "next due", "dead", "last hour")
+NUMBERS: Final = ("pending", "processing", "retry", "retrying", "dead", "last hour", "slot", "lease left")
+STYLES: Final = {"down": "bold red", "failing": "red", "held": "yellow", "retrying": "yellow", "unknown": "yellow"}
 
 
 async def status(link: Link, settings: Settings, *, as_json: bool) -> None:
@@ -38,31 +42,49 @@ async def watch(link: Link, settings: Settings, every: float, *, as_json: bool) 
 
 
 def rendered(found: Status) -> list[RenderableType]:
+    now = datetime.now(UTC)
     parts: list[RenderableType] = [
-        Text(plain(f"{found.source} CDRs in {found.source_key}, for {found.integrator}")),
-        lanes_table(found.lanes),
-        owners_table(found) if found.owners else Text("No live forwarder: nothing takes from the source.", "bold red"),
+        Text(plain(f"{found.source:,} CDRs in {found.source_key}, for {found.integrator}")),
+        *(line for lane in found.lanes if (line := sentence(lane, now))),
+        lanes_table(found.lanes, now),
+        owners_table(found.owners, now)
+        if found.owners
+        else Text("No live forwarder: nothing takes from the source.", "bold red"),
     ]
     for endpoint, number in found.left_over.items():
         parts.append(Text(plain(f"{number} wait for {endpoint}, which is not configured: see reroute"), "yellow"))
     return parts
 
 
-def lanes_table(lanes: list[LaneStatus]) -> RenderableType:
+def sentence(lane: LaneStatus, now: datetime) -> Text | None:
+    """Say how an endpoint is doing, and what its last answer was."""
+    if lane.condition is None:
+        return None
+    last = lane.reported
+    result = last.last_status or last.last_result
+    answered = f" Last result: {result} at {clock(last.last_attempt_at, now)}." if result else ""
+    return Text(plain(f"{lane.endpoint}: {lane.condition.words}.{answered}"), STYLES.get(lane.condition.state, ""))
+
+
+def lanes_table(lanes: list[LaneStatus], now: datetime) -> RenderableType:
     made = table(*LANES, numbers=NUMBERS)
     for lane in lanes:
         slots = joined(f"{slot}: {length}" for slot, length in lane.processing.items()) if lane.processing else ""
-        claimed = sum(lane.processing.values())
-        add(made, lane.endpoint, lane.pending, claimed, slots, lane.dead, *deferred_cells(lane.deferred))
+        deferred = lane.deferred
+        add(
+            made,
+            *(lane.endpoint, lane.pending, sum(lane.processing.values()), slots),
+            *(deferred.number - deferred.handed_out, deferred.handed_out),
+            deferred.next_due and clock(deferred.next_due, now),
+            *(lane.dead, lane.hour.delivered if lane.condition else None),
+        )
     return made
 
 
-def deferred_cells(deferred: Deferred) -> list[Any]:
-    return [deferred.number, deferred.next_due and deferred.next_due.strftime("%Y-%m-%d %H:%M:%SZ")]
-
-
-def owners_table(found: Status) -> RenderableType:
-    made = table("slot", "host", "process", "lease left", "endpoints", numbers=NUMBERS)
-    for owner in found.owners:
-        add(made, owner.slot, owner.host, owner.process, f"{owner.lease:.1f} s", joined(owner.endpoints))
+def owners_table(owners: list[Process], now: datetime) -> RenderableType:
+    made = table("slot", "host", "process", "version", "reported", "lease left", "endpoints", numbers=NUMBERS)
+    for owner in owners:
+        reported = owner.report.at and clock(owner.report.at, now)
+        lease, endpoints = f"{owner.lease:.1f} s", joined(owner.endpoints)
+        add(made, owner.slot, owner.host, owner.process, owner.report.version, reported, lease, endpoints)
     return made

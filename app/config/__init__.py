@@ -1,1 +1,6 @@
-"""Settings, endpoints and the environment they are read from. Imports nothing else of ours but errors."""
+"""Hold every setting, once: its name, its default, what it accepts, and what is said of what it does not accept.
+
+The environment is read when somebody asks for settings, never by an import. Secrets are masked wherever a value is
+shown. `timings` holds the durations and sizes that are not settings. Imports nothing of ours but `errors`; nobody else
+imports pydantic.
+"""

@@ -66,5 +66,7 @@ class Timings:
     look: float = 60.0
     """Between two looks at other processes and integrators."""
     sample: float = 5.0
+    expiry_look: float = 3600.0
+    """Between two looks for dead letters that are past their age."""
     failing: float = 60.0
     """After so long without a 2xx, failures are an outage."""

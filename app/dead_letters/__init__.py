@@ -1,1 +1,5 @@
-"""Dead letters: written, read, selected, replayed and dropped. May import store and what is below it."""
+"""Hold dead letters: written, read, selected, replayed, dropped, and deleted at their age.
+
+A letter holds its exact CDR. A replay or a drop is applied once, also when it is sent again after a lost reply.
+May import store, telemetry and config.
+"""

@@ -26,14 +26,14 @@ def stores(link: Link, keys: dict[str, LaneKeys], endpoint: str | None) -> dict[
 
 
 def summary(endpoint: str, letter: Letter) -> dict[str, Any]:
-    """Return all but the CDR, with the lane that the letter is in."""
+    """Return all but the CDR, with the lane that the letter is in. Without the answer, which may quote the CDR."""
     return {
         "id": letter.id,
+        "letter": letter.letter,
         "endpoint": endpoint,
         "source": letter.source,
         "reason": letter.reason,
         "status": letter.status,
-        "answer": letter.answer,
         "attempts": letter.attempts,
         "first_failed_at": letter.first_failed_at and letter.first_failed_at.isoformat(timespec="seconds"),
         "dead_at": letter.dead_at and letter.dead_at.isoformat(timespec="seconds"),
@@ -42,10 +42,13 @@ def summary(endpoint: str, letter: Letter) -> dict[str, Any]:
 
 
 def content(letter: Letter) -> dict[str, str]:
-    """Return the CDR as in a dead letter: text, or base64; what is damaged, as it is and with what is wrong."""
+    """Return the last answer, and the CDR as in a dead letter: text, or base64.
+
+    Of what is damaged: the element as it is, and what is wrong with it.
+    """
     body, name = (letter.raw, "element") if letter.damaged else (letter.cdr, "cdr")
-    wrong = {"damaged": letter.damaged} if letter.damaged else {}
+    more = {"damaged": letter.damaged} if letter.damaged else {"answer": letter.answer}
     try:
-        return wrong | {name: body.decode()}
+        return more | {name: body.decode()}
     except UnicodeDecodeError:
-        return wrong | {f"{name}_base64": base64.b64encode(body).decode()}
+        return more | {f"{name}_base64": base64.b64encode(body).decode()}

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Final
 
 from app.config.settings import Settings
 from app.dead_letters.lanes import stores
@@ -13,12 +12,12 @@ from app.store.client import Link
 from app.store.keys import Topology
 from app.telemetry import events
 
-PAUSE: Final = 3600.0
-"""Seconds between two looks. Every process looks: a letter that another one has dropped is only gone."""
-
 
 async def drop_expired(link: Link, settings: Settings) -> None:
-    """Go on until cancelled; return at once where there is no limit."""
+    """Go on until cancelled; return at once where there is no limit.
+
+    Every process looks: a letter that another one has dropped is only gone.
+    """
     if not settings.dead_letter_max_age:
         return
     age = timedelta(seconds=settings.dead_letter_max_age)
@@ -28,7 +27,7 @@ async def drop_expired(link: Link, settings: Settings) -> None:
                 events.dead_letters_expired(endpoint, await _drop(store, Selection(older_than=age)))
             except ForwarderError as error:
                 events.dead_letters_kept(endpoint, str(error))
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(link.timings.expiry_look)
 
 
 async def _drop(store: DeadStore, expired: Selection) -> int:

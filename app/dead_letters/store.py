@@ -12,14 +12,13 @@ from itertools import count
 from typing import Any, Final
 from uuid import uuid4
 
-from redis.commands.core import AsyncScript
-
 from app.cdr import History, webhook_id
 from app.errors import DamagedLetterError
 from app.store.client import Link
 from app.store.keys import LaneKeys
 from app.store.patience import ask
 from app.store.retry_set import member_of
+from app.store.scripts import RunScript
 
 DAMAGED: Final = "damaged"
 PAGE: Final = 64
@@ -37,6 +36,7 @@ class Letter:
 
     raw: bytes
     id: str
+    letter: str
     endpoint: str
     source: str
     reason: str
@@ -62,10 +62,11 @@ class Letter:
             cdr = _cdr(fields)
         except (ValueError, RecursionError) as error:
             name = f"{DAMAGED}_{hashlib.sha256(raw).hexdigest()[:32]}"
-            return cls(raw, name, "", "", DAMAGED, None, "", 0, None, None, b"", damaged=_problem(error))
+            return cls(raw, name, "", "", "", DAMAGED, None, "", 0, None, None, b"", damaged=_problem(error))
         return cls(
             raw=raw,
             id=_text(fields, "id") or webhook_id(cdr),
+            letter=_text(fields, "letter"),
             endpoint=_text(fields, "endpoint"),
             source=_text(fields, "source"),
             reason=_text(fields, "reason"),
@@ -131,7 +132,7 @@ class DeadStore:
         return page
 
     async def _remove(
-        self, command: str, script: AsyncScript, lists: list[str], letter: Letter, more: Sequence[bytes | str] = ()
+        self, command: str, script: RunScript, lists: list[str], letter: Letter, more: Sequence[bytes | str] = ()
     ) -> bool:
         keys = [self._operation, *lists]
         args = [next(self._numbers), REMEMBERED_MS, letter.raw, *more]

@@ -1,1 +1,5 @@
-"""All that knows HTTP: one attempt, its verdict, the transport, the gate. May import config and telemetry."""
+"""Hold all that knows HTTP: one attempt, its verdict, and the gate that each attempt must pass.
+
+A verdict says only what the endpoint has answered; what becomes of the CDR is decided in lane. The gate (breaker, hold,
+rate limit) belongs to an endpoint, not to a lane. May import telemetry and config; nobody else imports an HTTP client.
+"""

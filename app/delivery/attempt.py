@@ -72,17 +72,18 @@ class Attempt:
         ]
         if self._keys:
             headers.append((b"webhook-signature", signature(self._keys, webhook_id, timestamp, body)))
-        return httpx.Request("POST", self._url, headers=headers, content=body)
+        return httpx.Request("POST", self._url, headers=headers, stream=httpx.ByteStream(body))
 
 
 async def _read(response: httpx.Response) -> bytes:
     """Read a little of the answer, so that its connection can be used again; return its first bytes."""
+    if isinstance(response.stream, httpx.ByteStream):  # it is whole, and its connection is free
+        return b"".join(response.stream)[:KEPT_ANSWER_BYTES]
     kept, read = b"", 0
     try:
         async for chunk in cast("httpx.AsyncByteStream", response.stream):
             read += len(chunk)
-            if len(kept) < KEPT_ANSWER_BYTES:
-                kept = (kept + chunk)[:KEPT_ANSWER_BYTES]
+            kept = (kept + chunk)[:KEPT_ANSWER_BYTES]
             if read > MOST_ANSWER_BYTES:
                 break
     finally:

@@ -69,7 +69,9 @@ class Breaker:
             self._wait(min(2 * self._pause, self.timings.longest_probe))
 
     def look_again(self) -> None:
-        """There was nothing to probe with: look again in a while."""
+        """There was nothing to probe with: look again in a while, unless a late 2xx has closed it."""
+        if self.is_closed:
+            return
         self.state = State.OPEN
         self.probe_at = time.monotonic() + self.timings.first_probe
 

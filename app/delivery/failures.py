@@ -1,12 +1,20 @@
-"""What a failure of the HTTP client is called, in httpx's words and in ours."""
+"""What a failure of an attempt is called, in httpx's words and in ours."""
 
+import socket
 import ssl
+from collections.abc import Iterator
 from typing import Final, Literal
 
-import aiohttp
 import httpx
 
 FailureKind = Literal["timeout", "connect", "dns", "tls", "protocol", "other"]
+
+FOREIGN_ERRORS: Final = (OSError, RuntimeError)
+"""What event loops raise of a connection. uvloop raises RuntimeError where a transport closed under it."""
+
+
+WORDS: Final[dict[type[Exception], str]] = {ConnectionRefusedError: "refused", ConnectionResetError: "reset"}
+"""The usual word, where the system says more than anybody needs."""
 
 
 class NameResolutionError(httpx.ConnectError):
@@ -38,41 +46,64 @@ def failure_kind(error: httpx.TransportError) -> FailureKind:
             return "other"
 
 
-# uvloop says RuntimeError of a transport that closed under it, aiohttp of a closed session.
-FOREIGN_ERRORS: Final = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
-
-# The first that matches counts: aiohttp's classes overlap, and most are an OSError as well.
-TRANSLATIONS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
-    (TimeoutError, httpx.ReadTimeout),
-    (aiohttp.ClientConnectorDNSError, NameResolutionError),
-    (aiohttp.ClientConnectorCertificateError, TLSError),
-    (aiohttp.ClientSSLError, TLSError),
-    (aiohttp.ClientProxyConnectionError, httpx.ProxyError),
-    (aiohttp.ClientHttpProxyError, httpx.ProxyError),
-    (aiohttp.ClientConnectorError, httpx.ConnectError),
-    (aiohttp.ServerDisconnectedError, ConnectionLostError),
-    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
-    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
-    (OSError, ConnectionLostError),
-    (ValueError, httpx.LocalProtocolError),
-)
+def dial_failure(error: Exception) -> httpx.TransportError:
+    """Name an error of look-up, connect or handshake. Its text quotes neither a URL nor what was received."""
+    match error:
+        case TimeoutError():
+            return httpx.ConnectTimeout("not connected in time")
+        case socket.gaierror():
+            return NameResolutionError(reason(error))
+        case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
+            return TLSError(reason(error))
+        case _:
+            return httpx.ConnectError(reason(error))
 
 
-def translated(error: Exception, request: httpx.Request) -> httpx.TransportError:
-    """Say the same in httpx's words, without aiohttp's text, which may quote a URL or the answer."""
-    return _httpx_class(error)(reason(error), request=request)
+def loss(error: Exception | None) -> httpx.TransportError:
+    """Name what ended a connection; None: the other side closed it."""
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        return TLSError(reason(error))  # TLS 1.3: the receiver refuses our certificate after the handshake
+    return ConnectionLostError(reason(error) if error else "closed by the other side")
 
 
-def _httpx_class(error: Exception) -> type[httpx.TransportError]:
-    if isinstance(error.__cause__, ssl.SSLError) and not isinstance(error.__cause__, ssl.SSLEOFError):
-        return TLSError  # TLS 1.3: the receiver refuses our certificate after the handshake
-    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
-        return httpx.RemoteProtocolError  # cut off within the status line or the headers
-    return next((ours for theirs, ours in TRANSLATIONS if isinstance(error, theirs)), httpx.TransportError)
+def cut_off() -> httpx.RemoteProtocolError:
+    """Say that what came is no answer, and quote nothing of it."""
+    return httpx.RemoteProtocolError("the answer is cut off, or not HTTP/1.x")
+
+
+def in_our_words(error: httpx.TransportError, *, is_proxied: bool) -> httpx.TransportError:
+    """Turn an error of httpx's own transport into the one that ours raises at the same fault."""
+    foreign = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
+    match error:
+        case httpx.ConnectError() | httpx.ProxyError() if is_proxied and not isinstance(foreign, ssl.SSLError):
+            return httpx.ProxyError(_proxy_text(error, foreign))
+        case httpx.ConnectError():
+            return dial_failure(foreign or ConnectionError())
+        case httpx.NetworkError():
+            return loss(foreign)
+        case httpx.RemoteProtocolError() if "without sending a response" in str(error):
+            return loss(None)
+        case httpx.RemoteProtocolError():
+            return cut_off()
+    return type(error)(type(error).__name__)
+
+
+def _proxy_text(error: httpx.TransportError, foreign: OSError | None) -> str:
+    status = str(error)[:3]
+    return f"the proxy answered {status}" if status.isdigit() else reason(foreign or error)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def reason(error: Exception) -> str:
-    cause = getattr(error, "os_error", getattr(error, "certificate_error", error))
-    text = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
-    return str(text or getattr(cause, "strerror", None) or type(error).__name__)
+    """Say what happened in the words of the system or of TLS, which quote no secret."""
+    for kind, word in WORDS.items():
+        if isinstance(error, kind):
+            return word
+    text = getattr(error, "verify_message", None) or getattr(error, "reason", None)
+    return str(text or getattr(error, "strerror", None) or type(error).__name__)

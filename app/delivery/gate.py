@@ -81,6 +81,11 @@ class Gate:
         if was_passing and not self.is_passing:
             self._tell()
 
+    def probe_now(self) -> None:
+        """An operator asks for it: whoever waits for the next probe looks again."""
+        self.breaker.probe_now()
+        self._tell()
+
     def hold(self, seconds: float) -> None:
         """Let nothing pass for so long."""
         self.held_until = max(self.held_until, time.monotonic() + seconds)

@@ -23,6 +23,11 @@ class Outage:
         self._failing_since = 0.0
         self._rejections = Tally(lambda number, status: events.cdrs_rejected(endpoint, number, status))
 
+    @property
+    def seconds(self) -> float:
+        """Since the first failure of the outage that lasts; 0 where none does."""
+        return time.monotonic() - self._failing_since if self.told.lasts else 0.0
+
     def note(self, verdict: Verdict, *, down: bool) -> None:
         """Take note of a failure. `down`: whether the breaker is not closed."""
         now = time.monotonic()

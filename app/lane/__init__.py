@@ -1,1 +1,19 @@
-"""The heart: how CDRs are claimed, handed to workers, settled, swept and adopted. May import what is below it."""
+"""Hold the heart: how a CDR gets from pending to its endpoint, and what becomes of it.
+
+    pending ──claim──► processing ──inbox──► Worker ──POST──► Settler ──outbox──► acked
+       ▲                   ▲ ▲                  ▲                 │
+       └── give back ──────┘ └── adopt, sweep   └─ due ─ retry ◄──┴──► dead letters
+
+    Worker.run        wait for gate and inbox, take, attempt
+    Settler.settle    ack, defer or dead letter: decided by `settlement`, and nowhere else
+    Claimer.run       exchanges with Redis: they settle what the outbox holds, and fill the inbox
+    WaitingClaim.run  wait in Redis while nothing is pending
+    Prober.run        while the breaker is open, attempt single CDRs
+    Sweeper.run       strays of our processing list → inbox
+    Adopter.run       lists of dead processes → ours
+    Distribution.run  with several endpoints: source → pending of every lane
+
+It promises that a CDR is in Redis until its endpoint has answered 2xx, and that nothing is claimed or posted without a
+lease. What is in flight is counted in memory: all else in our processing list is a stray. No loop waits for another
+but through a `Signal`. May import dead_letters, delivery, store, telemetry and config; no client of Redis or HTTP.
+"""

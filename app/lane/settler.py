@@ -27,7 +27,7 @@ class Settler:
     def settle(self, cdr: Cdr, verdict: Verdict, began: float, began_ms: int) -> None:
         """Settle a CDR after an attempt that began at `began` (monotonic), `began_ms` by Redis' clock."""
         lane = self._lane
-        lane.metrics.attempted(verdict.result, time.monotonic() - began)
+        lane.metrics.attempted(verdict.result, time.monotonic() - began, verdict.status)
         strike = verdict.kind is not Kind.DELIVERED and lane.gate.is_strike(cdr)
         settlement = self._rules.settle(cdr, verdict, lane.clock.now(), strike=strike)
         if verdict.kind is Kind.DELIVERED:

@@ -77,6 +77,9 @@ class Supply:
             self.due_at = min(self.due_at, now + done.next_due)
         if done.refused:
             self.refused_until = now + self._lane.timings.longest_pause
+            # The waiting claim is another command, which may be allowed where this one is not.
+            self.pending_is_empty = True
+            self.changed.set()
         elif wanted.new:
             size = sum(map(len, done.claimed)) + sum(map(len, done.handed_out))
             self.pending_is_empty = len(done.claimed) < wanted.new and size < wanted.most_bytes

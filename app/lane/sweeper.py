@@ -1,6 +1,7 @@
 """Find strays: CDRs in our processing list that are not in flight."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class Sweeper:
     async def find(self, wanted: int) -> list[Cdr]:
         """Return up to so many strays; they are in flight from now on."""
         async with self._one_at_a_time:
-            self._due_at = time.monotonic() + self._interval
+            self._due_at = math.inf
             with self._lane.in_flight.watched() as known:
                 held = known.total()
                 page = await self._lane.queue.page(self._channel, held + max(held, wanted), self._budget)
@@ -68,6 +69,9 @@ class Sweeper:
                 strays = _beyond(page, known)
             found = self._lane.strays(strays[:wanted])
             self.is_behind = len(strays) >= wanted
+            # Counted from its end: a waiting claim may have kept it for longer than an interval, and nothing is
+            # adopted while a sweep is due.
+            self._due_at = min(self._due_at, time.monotonic() + self._interval)
             self._count(len(found))
             return found
 
@@ -83,7 +87,7 @@ class Sweeper:
 
     def _until_due(self) -> float:
         """Return the seconds to wait: a sweep that is due waits for the gate, the lease or room."""
-        return max(0.0, self._due_at - time.monotonic()) or 1.0
+        return max(0.0, min(self._due_at - time.monotonic(), self._interval)) or 1.0
 
 
 def _beyond(page: Sequence[bytes], known: Counter[bytes]) -> list[bytes]:

@@ -41,10 +41,8 @@ class Worker:
             return None
         if not (lane.lease.holds() and lane.gate.admits()):
             return None
-        cdr = lane.inbox.take()
-        if cdr and time.monotonic() + lane.timeout > cdr.visible_until:
+        while (cdr := lane.inbox.take()) and time.monotonic() + lane.timeout > cdr.visible_until:
             # Another process may be handed it during the attempt.
             lane.inbox.done(cdr)
             lane.forget(cdr)
-            return self._take()
         return cdr

@@ -1,6 +1,7 @@
 """What may be done with dead letters over HTTP, a piece at a time."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -55,6 +56,9 @@ class Letters:
     def __init__(self, link: Link, settings: Settings) -> None:
         self._link = link
         self._settings = settings
+        self.replayed: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        """How many were, of each endpoint."""
 
     async def oldest(self, endpoint: str | None) -> dict[str, Any]:
         """Return the oldest ones, without their CDRs, and how many there are."""
@@ -78,7 +82,7 @@ class Letters:
         return found
 
     async def replay(self, asked: Asked) -> dict[str, Any]:
-        """Put CDRs back, as the newest that are pending."""
+        """Put CDRs into the retry set, due now."""
 
         async def one(store: DeadStore, letter: Letter) -> bool:
             if letter.damaged:
@@ -86,13 +90,15 @@ class Letters:
             await asyncio.sleep(1 / RATE)
             return await store.replay(letter)
 
-        return await self._change(asked, one)
+        return await self._change(asked, one, self.replayed)
 
     async def drop(self, asked: Asked) -> dict[str, Any]:
         """Remove them for good."""
-        return await self._change(asked, lambda store, letter: store.drop(letter))
+        return await self._change(asked, lambda store, letter: store.drop(letter), self.dropped)
 
-    async def _change(self, asked: Asked, change: Callable[[DeadStore, Letter], Awaitable[bool]]) -> dict[str, Any]:
+    async def _change(
+        self, asked: Asked, change: Callable[[DeadStore, Letter], Awaitable[bool]], changed: Counter[str]
+    ) -> dict[str, Any]:
         stores = await self._stores(asked.endpoint)
         if asked.dry_run:
             return {"matching": sum([1 async for _ in _selected(stores, asked.selection)])}
@@ -100,7 +106,9 @@ class Letters:
         async for name, letter in _selected(stores, asked.selection):
             if done == MOST_AT_ONCE:
                 return {"done": done, "more": True}
-            done += await change(stores[name], letter)
+            if await change(stores[name], letter):
+                done += 1
+                changed[name] += 1
         return {"done": done, "more": False}
 
     async def _stores(self, endpoint: str | None) -> dict[str, DeadStore]:

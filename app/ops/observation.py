@@ -1,20 +1,22 @@
 """What can be seen of a process from outside: its state in words, and what that rests on."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.config.settings import Settings
 from app.config.values import redacted
 from app.lane.loops import LaneLoops
-from app.ops.sampler import Sample
+from app.ops.report import EndpointReport
+from app.ops.reporter import Identity, endpoint_report
+from app.ops.sampler import Sample, Sampler
+from app.ops.words import Condition, Waiting, condition
 from app.store.client import Link
 from app.store.lease import Lease
+from app.store.neighbours import Neighbours
 from app.telemetry import events
 from app.telemetry.metrics import LaneMetrics
 
@@ -29,18 +31,16 @@ class LaneView:
     loops: LaneLoops
     url: str
     sample: Sample
+    report: EndpointReport
+    now: datetime
 
     @property
     def endpoint(self) -> str:
-        return self.loops.lane.endpoint
+        return self.loops.endpoint.name
 
     @property
     def metrics(self) -> LaneMetrics:
         return self.sample.metrics
-
-    @property
-    def in_flight(self) -> int:
-        return self.loops.lane.in_flight.number
 
     @property
     def oldest_in_flight(self) -> float:
@@ -53,74 +53,29 @@ class LaneView:
         return not self.loops.lane.gate.breaker.is_closed
 
     @property
-    def waiting(self) -> int:
-        """CDRs that are in Redis for it, as last seen."""
-        return self.sample.lengths.waiting
-
-    @property
-    def state(self) -> str:
-        if self.is_open:
-            return "down"
-        if self.loops.lane.gate.held_for:
-            return "held"
-        if self.loops.endpoint.outage.told.lasts:
-            return "failing"
-        return "delivering" if self.in_flight or self.sample.lengths.pending else "idle"
-
-    @property
-    def words(self) -> str:
-        """Return its state as a sentence for somebody who has never seen this."""
-        dead = self.sample.lengths.dead
-        return f"{self._words}; {dead:,} dead letters want a decision" if dead else self._words
-
-    @property
-    def _words(self) -> str:
-        match self.state:
-            case "down":
-                return f"down {self._outage}, {self.waiting:,} CDRs wait in Redis, next probe {self._next_probe}"
-            case "held":
-                seconds = self.loops.lane.gate.held_for
-                return f"asked for time (Retry-After), {self.waiting:,} CDRs wait in Redis, goes on in {seconds:.0f} s"
-            case "failing":
-                return f"takes some and fails others {self._outage}; those that failed are tried again"
-            case "delivering":
-                return f"delivering, {self.in_flight} in flight, {self.sample.lengths.pending:,} pending"
-            case _:
-                return "idle: all is delivered, and it waits for CDRs"
+    def condition(self) -> Condition:
+        lengths = self.sample.lengths
+        waiting = Waiting(lengths.pending, lengths.waiting, lengths.deferred, lengths.dead)
+        return condition([self.report], waiting, self.now)
 
     @property
     def parts(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        last = self.metrics.last_delivery_at
+        found, last = self.condition, self.metrics.last_delivery_at
         return {
             "endpoint": self.endpoint,
+            "source": self.sample.keys.source,
             "url": self.url,
-            "state": self.state,
-            "words": self.words,
-            "in_flight": self.in_flight,
+            "state": found.state,
+            "words": found.words,
             "concurrency": self.loops.endpoint.settings.concurrency,
-            "prefetched": len(self.loops.lane.inbox),
             "oldest_in_flight_seconds": round(self.oldest_in_flight, 1),
             **asdict(self.sample.lengths),
             "pending_head_age_seconds": round(self.sample.head_age, 1),
-            "claimed": self.metrics.claimed,
-            "delivered": self.metrics.delivered,
-            "attempts": dict(self.metrics.attempts),
-            "dead_lettered": dict(self.metrics.dead_lettered),
+            **self.report.parts,
             "last_delivery_at": last and datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds"),
             "hour": [asdict(minute) for minute in self.sample.hour],
         }
-
-    @property
-    def _outage(self) -> str:
-        outage = self.loops.endpoint.outage.told
-        since = datetime.now(UTC) - timedelta(seconds=outage.seconds)
-        return f"since {since:%H:%M} UTC ({outage.reason})" if outage.lasts else "since just now"
-
-    @property
-    def _next_probe(self) -> str:
-        seconds = self.loops.lane.gate.breaker.probe_at - time.monotonic()
-        return f"in {seconds:.0f} s" if seconds > 0 else "under way"
 
 
 @dataclass
@@ -130,21 +85,27 @@ class Observation:
     settings: Settings
     link: Link
     lease: Lease
-    sampled: dict[str, Sample]
+    sampler: Sampler
+    neighbours: Neighbours
     running: Callable[[], Sequence[LaneLoops]]
     pulses: Callable[[], Sequence[float]]
     stopping: asyncio.Event
-    version: str = field(default_factory=lambda: version("cdr-forwarder"))
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    identity: Identity = field(default_factory=Identity)
 
     @property
     def lanes(self) -> list[LaneView]:
+        now = datetime.now(UTC)
         urls = {one.name: redacted(one.url.get_secret_value()) for one in self.settings.endpoints}
-        return [LaneView(one, urls[one.endpoint.name], self.sampled[one.endpoint.name]) for one in self.running()]
+        samples = self.sampler.samples
+        return [
+            LaneView(loops, urls[name], samples[name], endpoint_report(loops, now), now)
+            for loops in self.running()
+            if (name := loops.endpoint.name)
+        ]
 
     @property
     def samples(self) -> list[Sample]:
-        return list(self.sampled.values())
+        return list(self.sampler.samples.values())
 
     @property
     def redis_up(self) -> bool:
@@ -173,13 +134,18 @@ class Observation:
     def parts(self) -> dict[str, Any]:
         """Return it as plain values, for JSON; no CDR content, and no secret."""
         slot = self.lease.slot
-        everywhere = self.sampled.get("all")
+        everywhere = self.sampler.samples.get("all")
         return {
-            "version": self.version,
+            "version": self.identity.version,
             "integrator": self.settings.integrator,
-            "host": socket.gethostname(),
-            "started_at": self.started_at.isoformat(timespec="seconds"),
-            "redis": {"url": redacted(self.settings.redis_url.get_secret_value()), "up": self.redis_up},
+            "host": self.identity.host,
+            "started_at": self.identity.started_at.isoformat(timespec="seconds"),
+            "redis": {
+                "url": redacted(self.settings.redis_url.get_secret_value()),
+                "up": self.redis_up,
+                "memory_used_ratio": self.sampler.memory_used_ratio,
+            },
+            "foreign_consumers": self.neighbours.foreign_consumers,
             "slot": slot.number if slot else None,
             "unready": self.unready,
             "source": {

@@ -1,18 +1,27 @@
 """Look at the keys of each lane now and then, and remember the last hour."""
 
 import asyncio
+import math
 import time
 from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, Literal
 
+from app.errors import ForwarderError
 from app.store.client import Link
+from app.store.clock import RedisClock
 from app.store.keys import LaneKeys
+from app.store.minutes import A_DAY, HOUR, Minute, Minutes
+from app.store.optional import optional
+from app.store.preflight import info
 from app.telemetry.metrics import LaneMetrics, quantile
 
-MINUTE: Final = 60.0
-MINUTES: Final = 60
+MINUTE_MS: Final = 60_000
+
+FAREWELL: Final = 0.5
+"""Seconds that writing the last minute may take at a stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +35,18 @@ class Lengths:
     retrying: int = 0
 
     @property
+    def deferred(self) -> int:
+        return self.retry + self.retrying
+
+    @property
     def waiting(self) -> int:
         """CDRs that are in Redis for the endpoint, but for dead letters."""
-        return self.pending + self.processing + self.retry + self.retrying
+        return self.pending + self.processing + self.deferred
 
 
 @dataclass(frozen=True, slots=True)
-class Minute:
-    """What a lane did in a minute that ended at `at` (Unix seconds). Quantiles of claim to ack, in seconds."""
+class Deliveries:
+    """What this process delivered in a minute that ended at `at` (Unix seconds). Quantiles of claim to ack, seconds."""
 
     at: float
     delivered: int
@@ -49,13 +62,17 @@ class Sample:
     oldest: Literal["head", "tail"]
     metrics: LaneMetrics
     lengths: Lengths = Lengths()
-    hour: deque[Minute] = field(default_factory=lambda: deque(maxlen=MINUTES))
+    hour: deque[Deliveries] = field(default_factory=lambda: deque(maxlen=HOUR))
+    unsent: deque[Minute] = field(default_factory=lambda: deque(maxlen=A_DAY))
+    """Minutes that Redis has not taken yet, the oldest first."""
+    ended: int = 0
+    """How many minutes have ended: the sequence number of the last one."""
 
     def __post_init__(self) -> None:
         self._head = ""
         self._head_since = time.monotonic()
-        self._minute_began = time.monotonic()
-        self._delivered = 0
+        self._minute = 0
+        self._delivered = self._failed = 0
         self._counts = list(self.metrics.delivery_durations.counts)
 
     @property
@@ -67,14 +84,24 @@ class Sample:
         if head != self._head:
             self._head, self._head_since = head, time.monotonic()
         self.lengths = lengths
-        if time.monotonic() - self._minute_began >= MINUTE:
-            self._end_minute()
 
-    def _end_minute(self) -> None:
-        counts, delivered = list(self.metrics.delivery_durations.counts), self.metrics.delivered
+    def begin(self, minute: int) -> None:
+        """Take note of which minute it is; what was counted before belongs to the one before."""
+        if self._minute not in (0, minute):
+            self.end_minute()
+        self._minute = minute
+
+    def end_minute(self) -> None:
+        """Write down what was counted since the last time."""
+        metrics = self.metrics
+        delivered, failed = metrics.delivered - self._delivered, metrics.failed - self._failed
+        counts = list(metrics.delivery_durations.counts)
         fresh = [now - before for now, before in zip(counts, self._counts, strict=True)]
-        self.hour.append(Minute(time.time(), delivered - self._delivered, quantile(fresh, 0.5), quantile(fresh, 0.99)))
-        self._minute_began, self._delivered, self._counts = time.monotonic(), delivered, counts
+        self.hour.append(Deliveries(time.time(), delivered, quantile(fresh, 0.5), quantile(fresh, 0.99)))
+        backlog = self.lengths.pending + self.lengths.deferred
+        self.unsent.append(Minute(self._minute, delivered, failed, backlog))
+        self.ended += 1
+        self._delivered, self._failed, self._counts = metrics.delivered, metrics.failed, counts
 
 
 class Sampler:
@@ -82,20 +109,60 @@ class Sampler:
 
     def __init__(self, link: Link, samples: dict[str, Sample]) -> None:
         self.samples = samples
+        self.memory_used_ratio: float | None = None
+        """Of the memory that Redis may use, or else that its host has; None where Redis does not say."""
         self._link = link
         self._script = link.script("sample")
+        self._minutes = Minutes(link)
+        self._clock = RedisClock()
+        self._measured_at = -math.inf
 
     async def run(self, slot: int) -> None:
         """Go on until cancelled. `slot`: the number of ours."""
-        while True:
-            for sample in self.samples.values():
-                await self._look(sample, sample.keys.slot(slot).processing)
-            await asyncio.sleep(self._link.timings.sample)
+        try:
+            while True:
+                for sample in self.samples.values():
+                    await self._look(sample, slot)
+                    await self._send(sample, slot)
+                await self._measure()
+                await asyncio.sleep(self._link.timings.sample)
+        finally:
+            await self._say_farewell(slot)
 
-    async def _look(self, sample: Sample, processing: str) -> None:
-        lane = sample.keys
-        keys = [lane.pending, processing, lane.dead, lane.retry, lane.retrying]
+    async def _look(self, sample: Sample, slot: int) -> None:
+        lane, sent = sample.keys, time.monotonic()
+        keys = [lane.pending, lane.slot(slot).processing, lane.dead, lane.retry, lane.retrying]
         index = {"head": 0, "tail": -1}[sample.oldest]
-        reply: Any = await self._link.persist("sample", partial(self._script, keys=keys, args=[index]))
-        *lengths, head = reply
-        sample.note(Lengths(*lengths), head.decode())
+        with suppress(ForwarderError):  # told by the link; minutes go on while Redis is away
+            reply: Any = await self._link.call("sample", lambda: self._script(keys=keys, args=[index]))
+            *lengths, head, now, _ = reply
+            self._clock.note(sent, time.monotonic(), now)
+            sample.note(Lengths(*lengths), head.decode())
+        sample.begin(self._clock.now() // MINUTE_MS)
+
+    async def _send(self, sample: Sample, slot: int) -> None:
+        """Add the minutes that have ended to what Redis has; those that it does not take wait."""
+        minutes = list(sample.unsent)
+        first = sample.ended - len(minutes) + 1
+        if minutes and await self._minutes.add(sample.keys, sample.keys.slot(slot), first, minutes):
+            for _ in minutes:
+                sample.unsent.popleft()
+
+    async def _measure(self) -> None:
+        if time.monotonic() - self._measured_at >= self._link.timings.look:
+            self._measured_at = time.monotonic()
+            self.memory_used_ratio = used_ratio(await optional(lambda: info(self._link, "memory")) or {})
+
+    async def _say_farewell(self, slot: int) -> None:
+        """Write what was counted in a minute that does not end for us."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                for sample in self.samples.values():
+                    sample.end_minute()
+                    await self._send(sample, slot)
+
+
+def used_ratio(said: Mapping[str, Any]) -> float | None:
+    """Return how much of its memory Redis uses, by its INFO."""
+    used, most = said.get("used_memory"), said.get("maxmemory") or said.get("total_system_memory")
+    return used / most if isinstance(used, int) and isinstance(most, int) and most > 0 else None

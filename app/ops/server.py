@@ -90,7 +90,7 @@ class Ops:
         return web.Response(text="\n".join([*reasons, ""]) if reasons else "ready\n", status=503 if reasons else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        body = exposition.exposed(self._observation)
+        body = exposition.exposed(self._observation, self._letters)
         return web.Response(body=body, headers={"content-type": exposition.CONTENT_TYPE})
 
     async def _status(self, _: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any, Final
 
 import redis.exceptions as refusals
+from hiredis import pack_command
 
 from app.store.client import FOREIGN_ERRORS, Link
 from app.store.keys import Slot
@@ -71,22 +72,27 @@ class Channel:
         try:
             return await self.ask("EVALSHA", script.sha, *words, weight=weight)
         except refusals.NoScriptError:
-            return await self.ask("EVAL", script.text, *words, weight=weight)
+            await self.ask("SCRIPT", "LOAD", script.text)
+            return await self.ask("EVALSHA", script.sha, *words, weight=weight)
 
     async def ask(self, *words: Word, weight: int = 0) -> Any:
         """Send one command and return its reply. Raises what redis-py raises, and TimeoutError."""
         patience = self._patience + weight / SLOWEST_LINK
+        answered = False
         try:
             await self._connect()
             async with asyncio.timeout(patience):
-                await self._connection.send_command(*words, check_health=False)
-            return await self._reply(patience)
+                packed = pack_command(words)  # type: ignore[arg-type]  # its stub allows for one word
+                await self._connection.send_packed_command(packed, check_health=False)
+            reply = await self._reply(patience)
+            answered = True
         except refusals.ResponseError:
+            answered = True
             raise
-        except BaseException:
-            # Whatever comes now would be taken for the reply to the next command.
-            await self.disconnect()
-            raise
+        finally:
+            if not answered:  # whatever comes now would be taken for the reply to the next command
+                await self.disconnect()
+        return reply
 
     async def persist(self, command: str, *words: Word) -> Any:
         """Send a command that may be sent twice, until it is answered."""

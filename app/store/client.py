@@ -9,14 +9,13 @@ from urllib.parse import quote
 
 import redis.exceptions as refusals
 from redis.asyncio.connection import AbstractConnection
-from redis.commands.core import AsyncScript
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.store.connection import connect, locate_with
-from app.store.scripts import script
+from app.store.scripts import RunScript, script
 from app.telemetry import events
 
 NEEDS_PERSON: Final = (
@@ -97,9 +96,10 @@ class Link:
         """Return the number of the database, as CLIENT LIST shows it."""
         return str(self.commands.connection_pool.connection_kwargs.get("db") or 0)
 
-    def script(self, *names: str) -> AsyncScript:
+    def script(self, *names: str) -> RunScript:
         """Return a script that is run on the pool."""
-        return self.commands.register_script(script(*names).text)
+        registered: RunScript = self.commands.register_script(script(*names).text)
+        return registered
 
     def connection(self, role: str = "") -> AbstractConnection:
         """Make a connection that is in no pool. It has no timeouts: whoever uses it knows how long it may take."""
@@ -130,6 +130,8 @@ class Link:
         """Send it until it is answered: only for what may be applied twice. tenacity drives the pauses."""
         try:
             return await self.call(command, send)
+        except OperatorRedisError:
+            await asyncio.sleep(self.timings.operator_pause)
         except RETRIED:
             pass  # made plain, since tenacity costs more than all else in a command that works
         return await AsyncRetrying(

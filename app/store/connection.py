@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.asyncio.connection import DefaultParser
 from redis.asyncio.retry import Retry
@@ -42,7 +41,7 @@ def connect(settings: Settings, reply_deadline: float | None, name: str) -> Redi
         max_connections=CONNECTIONS,
         client_name=name,
         parser_class=CountingParser,
-        **_given(username=settings.redis_username, password=settings.redis_password),
+        **_given(username=settings.redis_username, password=_password(settings)),
         **_tls(settings),
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
     )
@@ -55,12 +54,13 @@ def locate_with(settings: Settings) -> Locate | None:
     return locator(settings.redis_place, settings.source_key, _asking(settings))
 
 
-def _given(**options: str | Path | SecretStr | None) -> dict[str, Any]:
+def _given(**options: str | Path | None) -> dict[str, Any]:
     """Return those that are set: redis-py takes None for a value of its own."""
-    shown = {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in options.items()
-    }
-    return {name: value for name, value in shown.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _password(settings: Settings) -> str | None:
+    return settings.redis_password.get_secret_value() if settings.redis_password else None
 
 
 def _tls(settings: Settings) -> dict[str, Any]:
@@ -75,10 +75,9 @@ def _asking(settings: Settings) -> dict[str, Any]:
     url = settings.redis_place.url
     tls = {"ssl": True, **_tls(settings)} if url.startswith("rediss:") else {}
     if settings.redis_place.kind == "sentinel":
-        return {**_given(password=settings.redis_sentinel_password), **tls}
+        sentinels = settings.redis_sentinel_password
+        return {**_given(password=sentinels.get_secret_value() if sentinels else None), **tls}
     parts = urlsplit(url)
     username, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-    return {
-        **_given(username=username or settings.redis_username, password=password or settings.redis_password),
-        **tls,
-    }
+    logged_in = _given(username=username or settings.redis_username, password=password or _password(settings))
+    return {**logged_in, **tls}

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from app.errors import ForwarderError
 from app.store.client import Link
 from app.store.keys import SOURCE, Topology
+from app.store.patience import ask
 from app.telemetry import events
 
 PAGE: Final = 1000
@@ -37,10 +38,10 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
 
 async def length(link: Link, key: str | bytes) -> int:
     """Return how many CDRs a key holds; 0 where it has another type than ours."""
-    kind = await link.call("type", lambda: link.commands.type(key))
+    kind = await ask(link, "type", lambda: link.commands.type(key))
     if kind not in LENGTHS:
         return 0
-    return int(await link.call("length", lambda: LENGTHS[kind](link.commands, key)))
+    return int(await ask(link, "length", lambda: LENGTHS[kind](link.commands, key)))
 
 
 async def report(link: Link, topology: Topology) -> None:
@@ -51,7 +52,7 @@ async def report(link: Link, topology: Topology) -> None:
 
 
 async def _page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
-    found: tuple[int, list[bytes]] = await link.call(
-        "scan", lambda: link.commands.scan(cursor, match=pattern, count=PAGE)
+    found: tuple[int, list[bytes]] = await ask(
+        link, "scan", lambda: link.commands.scan(cursor, match=pattern, count=PAGE)
     )
     return found

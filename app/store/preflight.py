@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from redis.commands.core import AsyncScript
 from redis.exceptions import NoPermissionError, ResponseError
 
 from app.errors import OperatorRedisError, RedisUnusableError, TransientRedisError
 from app.store.client import Link, meaning
+from app.store.scripts import RunScript
 from app.telemetry import events
 
 OLDEST_REDIS: Final = (6, 2)
@@ -57,7 +57,7 @@ async def refusals(link: Link, scratch: str, call: Call) -> list[str]:
     return refused
 
 
-async def _tried(rehearse: AsyncScript, keys: list[str]) -> list[str]:
+async def _tried(rehearse: RunScript, keys: list[str]) -> list[str]:
     """Return the rights that are missing. Raises where Redis takes no writes just now, which is tried again."""
     refused: list[str] = [text.decode() for text in await rehearse(keys=keys)]
     for refusal in refused:

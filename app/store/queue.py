@@ -160,13 +160,14 @@ class Queue:
             return None, True
         if not lost:
             self._clock.note(sent, time.monotonic(), reply[0])
-        done = self._exchanged(reply)
+        done = self._exchanged(reply, wanted)
         self._tell_of_refusals(exits, done.results)
         return done, lost
 
-    def _exchanged(self, reply: list[Any]) -> Exchanged:
+    def _exchanged(self, reply: list[Any], wanted: Wanted) -> Exchanged:
         _, next_due, claim_refusal, hand_refusal, results, claimed, handed_out, pending, deferred = reply
-        self._link.note_refusal(f"claim from {self.keys.pending}", claim_refusal.decode())
+        if wanted.new:  # an exchange that claims nothing says nothing of whether it may
+            self._link.note_refusal(f"claim from {self.keys.pending}", claim_refusal.decode())
         self._link.note_refusal(f"hand out from {self.keys.retry}", hand_refusal.decode())
         return Exchanged(
             results=[one.decode() if isinstance(one, bytes) else bool(one) for one in results],

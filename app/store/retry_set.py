@@ -14,9 +14,9 @@ from app.cdr import NEVER_FAILED, History
 MARK: Final = b"cdr1 "
 LONGEST_HEADER: Final = 256
 HEADER: Final = re.compile(
-    rb"cdr1 (?P<token>[!-~]{1,80}) (?P<attempts>\d{1,9}) (?P<strikes>\d{1,9}) (?P<first_failed>\d{1,15})"
-    rb" (?P<first_strike>\d{1,15}) (?P<last_failed>\d{1,15}) (?P<result>[a-z0-9_]{1,16}|-)"
-    rb" (?P<first_rejected>\d{1,15}) (?P<replayed>[01])"
+    rb"cdr1 (?P<token>[!-~]{1,80}) (?P<attempts>\d{1,9}) (?P<strikes>\d{1,9}) (?P<first_failed>\d{1,14})"
+    rb" (?P<first_strike>\d{1,14}) (?P<last_failed>\d{1,14}) (?P<result>[a-z0-9_]{1,16}|-)"
+    rb" (?P<first_rejected>\d{1,14}) (?P<replayed>[01])"
 )
 
 

@@ -1,9 +1,14 @@
 """Hold the Lua scripts: the only place from which their text is read."""
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
+
+RunScript = Callable[..., Awaitable[Any]]
+"""Runs one script; called with `keys=` and `args=`."""
 
 
 @dataclass(frozen=True)

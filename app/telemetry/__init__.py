@@ -1,1 +1,5 @@
-"""Events and metrics. May import config."""
+"""Hold what the service says of itself: events, one function for each, and counters.
+
+No event holds anything of a CDR, or a secret. Counters are plain numbers; ops gives them to Prometheus.
+May import config; nobody else imports structlog.
+"""

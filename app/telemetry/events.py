@@ -246,6 +246,14 @@ def endpoint_gone(endpoint: str) -> None:
     log.error("endpoint.gone", endpoint=endpoint, advice="it answers 410: is the URL still right? tried every hour")
 
 
+def bytes_unasked(endpoint: str) -> None:
+    log.error(
+        "endpoint.bytes_unasked",
+        endpoint=endpoint,
+        advice="it sent bytes that answer no request; set KEEP_ALIVE=false, so that they cannot be taken for an answer",
+    )
+
+
 def dead_letters_expired(endpoint: str, number: int) -> None:
     if number:
         log.info("dead_letters.expired", endpoint=endpoint, number=number)

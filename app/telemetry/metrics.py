@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
-"""Seconds: upper bounds of the buckets. Before the last is also what was parked, and taken in the end."""
+"""Seconds: upper bounds of the buckets. Before the last is also what was deferred, and accepted in the end."""
+
+SUCCESS: Final = "success"
+"""The result of an attempt that was answered 2xx."""
 
 Origin = Literal["own", "orphan"]
 """Of a CDR that was found in processing: our own list, or that of a process that is gone."""
@@ -51,10 +54,24 @@ class LaneMetrics:
     delivery_durations: Durations = field(default_factory=Durations)
     last_delivery_at: float | None = None
     """Unix seconds."""
+    last_attempt_at: float | None = None
+    """Unix seconds."""
+    last_result: str = ""
+    last_status: int | None = None
+    last_failure: str = ""
+    """The status of the last attempt that failed, or the kind of its failure."""
 
-    def attempted(self, result: str, seconds: float) -> None:
+    def attempted(self, result: str, seconds: float, status: int | None = None) -> None:
         self.attempts[result] += 1
         self.attempt_durations.observe(seconds)
+        self.last_attempt_at, self.last_result, self.last_status = time.time(), result, status
+        if result != SUCCESS:
+            self.last_failure = str(status or result)
+
+    @property
+    def failed(self) -> int:
+        """How many attempts failed."""
+        return self.attempts.total() - self.attempts[SUCCESS]
 
     def was_delivered(self) -> None:
         self.delivered += 1

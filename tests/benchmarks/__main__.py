@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from tests.benchmarks import (
+    attempt,
     deferred,
     distance,
     drain,
@@ -30,6 +31,7 @@ from tests.benchmarks.scale import FULL, QUICK, Scale
 from tests.benchmarks.stage import stage
 
 BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
+    "attempt": attempt.run,
     "drain": drain.run,
     "poison": poison.run,
     "loss": loss.run,

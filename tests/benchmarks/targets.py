@@ -26,6 +26,7 @@ class Check:
         return {**vars(self.target), "measured": self.measured, "met": self.met}
 
 
+ATTEMPT_RATIO = Target("CPU per attempt, as a part of aiohttp's, concurrency 64, plain", "≤", 1 / 4, "")
 DRAIN_RATIO = Target("CPU per CDR, draining, concurrency 64, as a part of the straightforward loop's", "≤", 1 / 50, "")
 POISON_RATIO = Target("Rate of the others while one CDR in ten fails, against none failing", "≥", 0.5, "x")
 DEFERRED_CPU = Target("CPU, all CDRs deferred, none due", "≤", 2, "%")

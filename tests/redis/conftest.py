@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.demo.embedded import EmbeddedRedis
-from tests.redis.rig import Rig
+from tests.redis.rig import Rig, acl
 from tests.servers import server_of
 
 LIMITED = "limited"
@@ -38,9 +38,9 @@ async def rig(open_rig: OpenRig) -> Rig:
 @pytest.fixture
 async def limited(redis_server: EmbeddedRedis, client: Redis, integrator: str) -> AsyncIterator[str]:
     """A user that may do everything, until `deny` takes a right away."""
-    await client.execute_command("ACL", "SETUSER", integrator, "on", ">secret", "~*", "&*", "+@all")
+    await acl(client, "SETUSER", integrator, "on", ">secret", "~*", "&*", "+@all")
     yield integrator
-    await client.execute_command("ACL", "DELUSER", integrator)
+    await acl(client, "DELUSER", integrator)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def deny(client: Redis, limited: str) -> Deny:
     """Take commands away from the limited user, at run time."""
 
     async def denied(*commands: str) -> None:
-        await client.execute_command("ACL", "SETUSER", limited, *(f"-{command}" for command in commands))
+        await acl(client, "SETUSER", limited, *(f"-{command}" for command in commands))
 
     return denied
 
@@ -65,9 +65,9 @@ async def selective_rig(tmp_path: Path, integrator: str) -> AsyncIterator[Rig]:
         EmbeddedRedis(tmp_path, server=server_of("valkey"), appendonly=False) as server,
         Redis.from_url(server.url) as client,
     ):
-        await client.execute_command("ACL", "SETUSER", LIMITED, "on", ">secret", "~*", "&*", "+@all")
-        login = {"redis_username": LIMITED, "redis_password": "secret"}
-        async with Rig(server.url, integrator, endpoints=("a", "b", "c"), **login) as rig:
+        await acl(client, "SETUSER", LIMITED, "on", ">secret", "~*", "&*", "+@all")
+        lanes = ("a", "b", "c")
+        async with Rig(server.url, integrator, endpoints=lanes, redis_username=LIMITED, redis_password="secret") as rig:
             yield rig
 
 

@@ -31,6 +31,12 @@ NOWHERE = "http://127.0.0.1:9/"
 BRISK = Timings(claim_wait=0.1, idle_pause=0.02, operator_pause=0.05, full_pause=0.01)
 
 
+async def acl(client: Redis, *words: str) -> None:
+    """Change what a user of Redis may do."""
+    send: Any = client.execute_command
+    await send("ACL", *words)
+
+
 class Recording(Channel):
     """A channel that remembers its commands, so that one can arrive again, late."""
 

@@ -6,7 +6,7 @@ from app.cdr import NEVER_FAILED
 from app.store.queue import Distributed, Exit
 from app.store.retry_set import member_of
 from tests.redis.conftest import LIMITED
-from tests.redis.rig import MIB, Rig
+from tests.redis.rig import MIB, Rig, acl
 
 WAITS = member_of("t-1", NEVER_FAILED, b"waits")
 
@@ -14,7 +14,7 @@ WAITS = member_of("t-1", NEVER_FAILED, b"waits")
 async def allow(rig: Rig, command: str, *keys: str) -> None:
     """Let the limited user give a command to some keys only."""
     selector = f"(+{command} {' '.join(f'~{key}' for key in keys)})"
-    await rig.redis.execute_command("ACL", "SETUSER", LIMITED, f"-{command}", selector)
+    await acl(rig.redis, "SETUSER", LIMITED, f"-{command}", selector)
 
 
 async def distribute(rig: Rig) -> Distributed:

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from structlog.typing import EventDict
 
 from app.demo.embedded import EmbeddedRedis
 from app.errors import ConfigurationError, FencedError
+from app.store.channel import Word
 from app.store.lease import TRUSTED_PART, Owner
 from tests.harness import eventually
 from tests.redis.conftest import OpenRig
@@ -106,7 +108,7 @@ async def test_trusted_from_the_send_on(rig: Rig) -> None:
     sent = time.monotonic()
 
     class Late:
-        async def __call__(self, keys: list[str], args: list[object]) -> list[object]:
+        async def __call__(self, keys: list[str], args: list[Word]) -> list[object]:
             reply = await renew(keys=keys, args=args)
             await eventually(lambda: time.monotonic() - sent > 0.3)
             return list(reply)
@@ -124,7 +126,7 @@ async def test_trusted_from_the_send_on_when_taken(open_rig: OpenRig) -> None:
     sent, take_script = time.monotonic(), rig.lease._take
 
     class Late:
-        async def __call__(self, keys: list[str], args: list[object]) -> int:
+        async def __call__(self, keys: list[str], args: list[Word]) -> int:
             reply = await take_script(keys=keys, args=args)
             await eventually(lambda: time.monotonic() - sent > 0.3)
             return int(reply)
@@ -253,7 +255,7 @@ async def test_another_source_is_refused(open_rig: OpenRig) -> None:
 async def test_the_owner_says_what_it_has(open_rig: OpenRig) -> None:
     """Its source, its endpoints with a fingerprint of each URL, and whether it fans out; never a URL."""
     rig = await open_rig(endpoints=("a", "b"))
-    value = await rig.redis.get(rig.slot.owner)
+    value: Any = await rig.redis.get(rig.slot.owner)
     owner = Owner.read(value)
     assert (owner.names, owner.fans_out, owner.source) == (["a", "b"], True, rig.settings.source_key)
     assert b"127.0.0.1:9" not in value

@@ -11,7 +11,7 @@ from app.store.client import client_name
 from app.store.neighbours import Neighbours
 from tests.harness import eventually
 from tests.redis.conftest import OpenRig
-from tests.redis.rig import Rig
+from tests.redis.rig import Rig, acl
 
 
 async def look(rig: Rig, said: list[EventDict]) -> list[EventDict]:
@@ -91,7 +91,7 @@ async def test_not_another_integrator(rig: Rig, redis_server: EmbeddedRedis, sou
 async def test_it_looks_on_where_it_may_not(open_rig: OpenRig, limited: str, client: Redis) -> None:
     """CLIENT LIST may be withheld: a look that fails costs nothing."""
     rig = await open_rig(redis_username=limited, redis_password="secret")
-    await client.execute_command("ACL", "SETUSER", limited, "-client")
+    await acl(client, "SETUSER", limited, "-client")
     neighbours = Neighbours(rig.link, rig.lease)
     looking = asyncio.create_task(neighbours.run())
     await eventually(lambda: "client list" in rig.link.refused)

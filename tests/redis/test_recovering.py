@@ -7,6 +7,7 @@ import pytest
 from app.demo.embedded import EmbeddedRedis
 from app.errors import OperatorRedisError
 from app.store.budget import Budget
+from app.store.channel import Word
 from app.store.keys import Slot
 from app.store.queue import ADOPT
 from tests.harness import eventually
@@ -98,7 +99,7 @@ async def test_adopts_nothing_of_a_wrong_type(rig: Rig, whose: str) -> None:
     queue = rig.queue()
     channel = queue.channel()
     keys = [rig.slot.owner, rig.slot.ops, rig.slot.processing, orphan(rig).owner, orphan(rig).processing]
-    args = [rig.lease.value, rig.lease.lease_ms, 1, 1, 10, MIB, ""]
+    args: list[Word] = [rig.lease.value, rig.lease.lease_ms, 1, 1, 10, MIB, ""]
     with pytest.raises(OperatorRedisError, match=f"WRONGTYPE {key}"):
         await rig.link.call("adopt", lambda: channel.evaluate(ADOPT, keys, args))
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from app.cli.check.finding import Finding, fail, ok, warn
 from app.cli.check.redis import ACL_LINE
-from app.cli.status import DISTRIBUTED, LaneStatus, Status, Survey
+from app.cli.status import DISTRIBUTED, LaneStatus, Status
+from app.cli.survey import Survey
 from app.config.settings import Settings
 from app.errors import OperatorRedisError
 from app.store.client import OURS, Link
@@ -52,7 +53,7 @@ def types(settings: Settings) -> dict[str, str]:
             keys.minutes: "hash",
         }
         for slot in keys.slots():
-            wanted |= {slot.processing: "list", slot.ops: "hash", slot.owner: "string"}
+            wanted |= {slot.processing: "list", slot.ops: "hash", slot.owner: "string", slot.report: "string"}
     return wanted
 
 

@@ -21,6 +21,11 @@ function duration(seconds) {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
+function result(lane) {
+  if (!lane.last_attempt_at) return "none yet";
+  return `${lane.last_status || lane.last_result}, ${new Date(lane.last_attempt_at).toLocaleTimeString()}`;
+}
+
 function plot(title, minutes, value, shown) {
   const values = minutes.map(value);
   const most = Math.max(...values, 0);
@@ -52,10 +57,11 @@ function card(lane) {
     pending: number(lane.pending),
     "oldest unchanged for": lane.pending ? duration(lane.pending_head_age_seconds) : "-",
     "in processing": number(lane.processing),
-    "in flight": `${lane.in_flight} of ${lane.slots}`,
+    "in flight": `${number(lane.in_flight)}, ${number(lane.prefetched)} prefetched`,
     "oldest in flight": lane.in_flight ? duration(lane.oldest_in_flight_seconds) : "-",
-    parked: number(lane.failing),
+    deferred: lane.retrying ? `${number(lane.retry + lane.retrying)}, ${number(lane.retrying)} under way` : number(lane.retry),
     "dead letters": number(lane.dead),
+    "last result": result(lane),
     delivered: number(lane.delivered),
     "last delivery": lane.last_delivery_at ? new Date(lane.last_delivery_at).toLocaleTimeString() : "none yet",
   };

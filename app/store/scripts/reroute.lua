@@ -9,6 +9,11 @@ redis.call('PEXPIRE', scratch, 1) -- opens a full Redis: a move adds next to no 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local kind = redis.call('TYPE', from).ok
+-- Without these a refusal half-way could not be undone, and each further try would add a copy.
+for _, command in ipairs({{'LPOP', scratch}, {'ZREM', scratch, ''}}) do
+  local refused = redis.pcall(unpack(command))
+  if failed(refused) then return refused end
+end
 
 local function member_of(element, number)
   local line_end = string.sub(element, 1, 5) == 'cdr1 ' and string.find(element, '\n', 1, true)
@@ -22,7 +27,9 @@ end
 local function move(number)
   if ARGV[5] == 'letters' then
     local letter = redis.pcall('LMOVE', from, to, 'LEFT', 'RIGHT')
-    return failed(letter) and letter or (not letter and false) or nil
+    if failed(letter) then return letter end
+    if not letter then return false end
+    return nil
   end
   local element = kind == 'zset' and redis.call('ZRANGE', from, 0, 0)[1] or kind == 'list' and redis.call('LINDEX', from, 0)
   if not element then return false end

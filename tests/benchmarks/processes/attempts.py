@@ -11,26 +11,26 @@ import uvloop
 
 from app.cdr import Cdr
 from app.config.environment import load_settings
-from app.delivery.endpoint import Endpoint
+from app.delivery.attempt import Attempt
 from app.delivery.verdict import Kind
 from tests.benchmarks.cdrs import cdrs
 
 
-async def attempt(endpoint: Endpoint, waiting: list[Cdr]) -> None:
+async def deliver(attempt: Attempt, waiting: list[Cdr]) -> None:
     while waiting:
         cdr = waiting.pop()
-        verdict = await endpoint.post(cdr.webhook_id, cdr.body, 1)
+        verdict = await attempt.post(cdr.webhook_id, cdr.body, 1)
         assert verdict.kind is Kind.DELIVERED, verdict
 
 
-async def attempts(endpoint: Endpoint, concurrency: int, number: int, size: int) -> float:
+async def attempts(attempt: Attempt, concurrency: int, number: int, size: int) -> float:
     """Make so many attempts, and return the CPU seconds that one took."""
     waiting = [Cdr(body) for body in cdrs(number, size)]
     assert all(cdr.webhook_id for cdr in waiting)
     before = _cpu_seconds()
     async with asyncio.TaskGroup() as tasks:
         for _ in range(concurrency):
-            tasks.create_task(attempt(endpoint, waiting))
+            tasks.create_task(deliver(attempt, waiting))
     return (_cpu_seconds() - before) / number
 
 
@@ -41,10 +41,10 @@ def _cpu_seconds() -> float:
 
 async def main(number: int, size: int) -> None:
     (settings,) = load_settings(dotenv=None).endpoints
-    endpoint = Endpoint(settings)
-    await attempts(endpoint, settings.concurrency, 500, size)
-    print(await attempts(endpoint, settings.concurrency, number, size))
-    await endpoint.aclose()
+    attempt = Attempt(settings)
+    await attempts(attempt, settings.concurrency, 500, size)
+    print(await attempts(attempt, settings.concurrency, number, size))
+    await attempt.aclose()
 
 
 if __name__ == "__main__":

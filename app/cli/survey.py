@@ -1,0 +1,114 @@
+"""Look at a running system from outside, as Redis knows it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from app.cli.status import DISTRIBUTED, Deferred, Hour, LaneStatus, Process, Status
+from app.config.settings import Settings
+from app.ops.report import MOST_BYTES, MOST_TEXT, EndpointReport, Report
+from app.ops.words import Waiting, condition
+from app.store.client import Link
+from app.store.keys import LaneKeys, Slot, Topology
+from app.store.lease import Owner
+from app.store.leftovers import leftovers, length
+from app.store.minutes import HOUR, read_history
+from app.store.patience import ask
+
+MOST_ENDPOINTS: Final = 100
+"""Shown of one owner: what is in Redis may be anybody's."""
+
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class Survey:
+    """Reads a part at a time, and nothing that grows with a backlog."""
+
+    def __init__(self, link: Link, settings: Settings) -> None:
+        self._link = link
+        self._settings = settings
+        self._topology = Topology(settings)
+        self._slots, self._reports = link.script("survey"), link.script("reports")
+        self._sample, self._history = link.script("sample"), link.script("history")
+
+    async def status(self) -> Status:
+        """Ask Redis. Raises our errors where it is away."""
+        topology = self._topology
+        owners = [await self._process(*found) for found in await self._owned()]
+        lanes = [await self._lane(name, keys, owners) for name, keys in topology.lanes.items()]
+        if topology.fans_out:
+            lanes.insert(0, await self._lane(DISTRIBUTED, topology.short, owners))
+        return Status(
+            integrator=self._settings.integrator,
+            source_key=topology.source_key,
+            source=await length(self._link, topology.source_key),
+            lanes=lanes,
+            owners=owners,
+            left_over=dict(await leftovers(self._link, topology)),
+        )
+
+    async def _lane(self, name: str, keys: LaneKeys, owners: Sequence[Process]) -> LaneStatus:
+        slots = keys.slots()
+        surveyed = await self._survey(slots)
+        processing = {slot.number: length for slot, (_, length) in zip(slots, surveyed, strict=True) if length > 0}
+        pending, dead, deferred = await self._lengths(keys)
+        reports = [owner.report.endpoints[name] for owner in owners if name in owner.report.endpoints]
+        waiting = Waiting(pending, pending + sum(processing.values()) + deferred.number, deferred.number, dead)
+        is_shared = name == DISTRIBUTED  # its pending list is the source
+        return LaneStatus(
+            endpoint=name,
+            source=keys.source,
+            condition=None if is_shared else condition(reports, waiting, datetime.now(UTC)),
+            reported=_latest(reports),
+            pending=None if is_shared else pending,
+            processing=processing,
+            dead=dead,
+            deferred=deferred,
+            hour=await self._hour(keys),
+        )
+
+    async def _lengths(self, keys: LaneKeys) -> tuple[int, int, Deferred]:
+        """Return how many are pending, how many are dead, and what is deferred."""
+        names = [keys.pending, keys.slot(1).processing, keys.dead, keys.retry, keys.retrying]
+        reply = await ask(self._link, "sample", lambda: self._sample(keys=names, args=[0]))
+        pending, _, dead, retry, retrying, *_, due = reply
+        return pending, dead, Deferred(retry + retrying, retrying, _time(due))
+
+    async def _survey(self, slots: Sequence[Slot]) -> list[tuple[bytes, int]]:
+        keys = [key for slot in slots for key in (slot.owner, slot.processing)]
+        args = [int(self._settings.lease * 1000)]
+        reply = await ask(self._link, "survey", lambda: self._slots(keys=keys, args=args))
+        return list(zip(reply[::2], reply[1::2], strict=True))
+
+    async def _owned(self) -> list[tuple[Slot, bytes, Report]]:
+        slots = self._topology.short.slots()
+        surveyed = await self._survey(slots)
+        keys = [slot.report for slot in slots]
+        reply = await ask(self._link, "reports", lambda: self._reports(keys=keys, args=[MOST_BYTES]))
+        found = zip(slots, surveyed, map(Report.read, reply), strict=True)
+        return [(slot, owner, report) for slot, (owner, _), report in found if owner]
+
+    async def _process(self, slot: Slot, value: bytes, report: Report) -> Process:
+        left = await ask(self._link, "pttl", lambda: self._link.commands.pttl(slot.owner))
+        owner = Owner.read(value)
+        host, process, source = (text[:MOST_TEXT] or "?" for text in (owner.host, owner.id, owner.source))
+        names = [name[:MOST_TEXT] for name in owner.names[:MOST_ENDPOINTS]]
+        own = report if report.id == owner.id else Report()  # or it is of whoever had the slot before
+        return Process(slot.number, host, process, max(0, left) / 1000, source, names, own)
+
+    async def _hour(self, keys: LaneKeys) -> Hour:
+        reply = await ask(self._link, "history", lambda: self._history(keys=[keys.minutes], args=[HOUR]))
+        minutes = read_history(reply)
+        return Hour(sum(one.delivered for one in minutes), sum(one.failed for one in minutes))
+
+
+def _latest(reports: Sequence[EndpointReport]) -> EndpointReport:
+    tried = [report for report in reports if report.last_attempt_at]
+    return max(tried, key=lambda report: report.last_attempt_at or NEVER, default=EndpointReport())
+
+
+def _time(milliseconds: bytes) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

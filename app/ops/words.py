@@ -1,0 +1,108 @@
+"""Say in one sentence how an endpoint is doing, for somebody who has never seen this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from app.ops.report import EndpointReport
+
+State = Literal["down", "failing", "held", "delivering", "retrying", "idle", "unknown"]
+
+TROUBLE: Final[tuple[State, ...]] = ("down", "failing", "held")
+"""The worst first."""
+
+A_DAY: Final = timedelta(days=1)
+EARLIEST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The state of an endpoint, and the sentence that explains it."""
+
+    state: State
+    words: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """CDRs in Redis: pending, everywhere but in the dead letters, deferred, and dead."""
+
+    pending: int = 0
+    all: int = 0
+    deferred: int = 0
+    dead: int = 0
+
+
+def condition(reports: Sequence[EndpointReport], waiting: Waiting, now: datetime) -> Condition:
+    """Judge an endpoint by what each process reports of it, and by what waits for it. The worst is told first."""
+    states = [_state(report, waiting, now) for report in reports]
+    for state in TROUBLE:
+        if state in states:
+            worst = [report for report, its in zip(reports, states, strict=True) if its == state]
+            which = "" if len(worst) == len(reports) else f"for {len(worst)} of {len(reports)} processes "
+            return Condition(state, _with_dead(which + _trouble(state, worst, waiting, now), waiting))
+    state, words = _calm(states, sum(report.in_flight for report in reports), waiting)
+    return Condition(state, _with_dead(words, waiting))
+
+
+def clock(moment: datetime | None, now: datetime) -> str:
+    """Write a time of day, and the date where that is not today's."""
+    if moment is None:
+        return "?"
+    form = "%H:%M UTC" if abs(now - moment) < A_DAY else "%Y-%m-%d %H:%M UTC"
+    return moment.astimezone(UTC).strftime(form)
+
+
+def _state(report: EndpointReport, waiting: Waiting, now: datetime) -> State:
+    if report.breaker in {"open", "half-open"}:
+        return "down"
+    if report.failing_since:
+        return "failing"
+    if report.hold_until and report.hold_until > now:
+        return "held"
+    if report.in_flight or waiting.pending:
+        return "delivering"
+    return "retrying" if waiting.deferred else "idle"
+
+
+def _trouble(state: State, worst: Sequence[EndpointReport], waiting: Waiting, now: datetime) -> str:
+    first = min(worst, key=lambda report: report.failing_since or EARLIEST)
+    since = f"since {clock(first.failing_since, now)} ({first.failing_with or '?'})"
+    if state == "down":
+        is_gone = "gone (it answers 410; is its URL right?)" if first.gone else "down"
+        return f"{is_gone} {since}, {_cdrs(waiting.all)} in Redis, next probe {_next_probe(worst, now)}"
+    if state == "failing":
+        return f"every attempt has failed {since}, {_cdrs(waiting.all)} in Redis"
+    until = max(report.hold_until or now for report in worst)
+    seconds = (until - now).total_seconds()
+    return f"asked for time (Retry-After), {_cdrs(waiting.all)} in Redis, goes on in {seconds:.0f} s"
+
+
+def _calm(states: Sequence[State], in_flight: int, waiting: Waiting) -> tuple[State, str]:
+    again = f"{waiting.deferred:,} failed and will be tried again"
+    if not states:
+        return "unknown", f"no forwarder reports on it, {_cdrs(waiting.all)} in Redis"
+    if "delivering" in states:
+        words = f"delivering, {in_flight:,} in flight, {waiting.pending:,} pending"
+        return "delivering", f"{words}, {again}" if waiting.deferred else words
+    if "retrying" in states:
+        return "retrying", f"nothing new; {again}"
+    return "idle", "idle: all is delivered, and it waits for CDRs"
+
+
+def _next_probe(worst: Sequence[EndpointReport], now: datetime) -> str:
+    probes = [report.next_probe_at for report in worst if report.next_probe_at]
+    seconds = (min(probes) - now).total_seconds() if probes else 0
+    return f"in {seconds:.0f} s" if seconds > 0 else "under way"
+
+
+def _cdrs(number: int) -> str:
+    return "1 CDR waits" if number == 1 else f"{number:,} CDRs wait"
+
+
+def _with_dead(words: str, waiting: Waiting) -> str:
+    if not waiting.dead:
+        return words
+    letters = "1 dead letter wants" if waiting.dead == 1 else f"{waiting.dead:,} dead letters want"
+    return f"{words}; {letters} a decision"

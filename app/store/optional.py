@@ -1,0 +1,20 @@
+"""Ask Redis for what no delivery depends on."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from app.store.client import FOREIGN_ERRORS
+
+
+async def optional(send: Callable[[], Awaitable[Any]]) -> Any:
+    """Send it once. Returns None where Redis is away or refuses it, and tells nobody of it."""
+    task = asyncio.current_task()
+    cancels = task.cancelling() if task else 0
+    try:
+        reply = await send()
+    except FOREIGN_ERRORS:
+        reply = None
+    if task and task.cancelling() > cancels:  # before Python 3.12 redis-py may swallow a cancellation
+        raise asyncio.CancelledError
+    return reply

@@ -1,0 +1,109 @@
+"""Plays scenes against a transport, and judges what it says to have delivered."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+from pydantic import SecretStr
+
+from app.config.endpoint import EndpointSettings
+from app.delivery.transport import build_transport
+from tests.fuzz.receiver import BODY_SIZE, Conversation, HostileReceiver
+from tests.fuzz.scripts import Script
+
+REQUESTS = 3
+DEADLINE = 0.03
+"""Seconds; a scene in which nobody says any more takes this long for each request."""
+
+HALF_ARRIVED = -0.5
+
+Client = Literal["direct", "httpx"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a request: its status, or 0."""
+
+    body: bytes
+    status: int
+    conversations: Sequence[Conversation]
+
+    def written(self, arrived: float = 0) -> list[int]:
+        """Return the successes that were written for it, on each connection on which it arrived."""
+        return [
+            conversation.status_for(number + arrived)
+            for conversation in self.conversations
+            for number, body in enumerate(conversation.requests, start=1)
+            if body == self.body
+        ]
+
+    @property
+    def must_be_delivered(self) -> bool:
+        """Tell whether it was answered with a success beyond doubt: alone on its connection, which was not reset."""
+        return any(
+            conversation.requests[:1] == [self.body]
+            and conversation.status_for(1)
+            and not (conversation.was_reset or conversation.has_strays)
+            for conversation in self.conversations
+        )
+
+
+def findings(results: Sequence[Result], client: Client) -> list[str]:
+    """Say what is wrong: a delivery that nobody confirmed, and a confirmed one that is sent again.
+
+    httpx writes head and body apart, so that what arrives between the two looks to it like an answer.
+    """
+    found = []
+    for result in results:
+        is_delivered = 200 <= result.status <= 299
+        written = result.written() + (result.written(HALF_ARRIVED) if client == "httpx" else [])
+        if is_delivered and result.status not in written:
+            found.append(f"delivered with {result.status}, but written: {written}")
+        if result.must_be_delivered and not is_delivered:
+            found.append(f"answered {written}, but not delivered: {result.status}")
+    return found
+
+
+async def play(
+    scene: Sequence[Script], client: Client, *, keep_alive: bool, deadline: float = DEADLINE
+) -> list[Result]:
+    """Send requests one after the other to a hostile receiver."""
+    receiver = HostileReceiver(scene)
+    settings = EndpointSettings(url=SecretStr(receiver.url), http_client=client, keep_alive=keep_alive)
+    receiving = asyncio.create_task(receiver.run())
+    statuses: dict[bytes, int] = {}
+    try:
+        async with build_transport(settings) as transport:
+            for _ in range(REQUESTS):
+                body = os.urandom(BODY_SIZE // 2).hex().encode()
+                statuses[body] = await _post(transport, receiver.url, body, deadline)
+    finally:
+        receiving.cancel()
+        await asyncio.wait([receiving])
+    return [Result(body, status, receiver.conversations) for body, status in statuses.items()]
+
+
+async def find(scene: Sequence[Script], client: Client, *, keep_alive: bool) -> list[str]:
+    """Return what is wrong. What a short deadline may explain is played again with a long one."""
+    found = findings(await play(scene, client, keep_alive=keep_alive), client)
+    if any(finding.startswith("answered") for finding in found):
+        found = findings(await play(scene, client, keep_alive=keep_alive, deadline=20 * DEADLINE), client)
+    return found
+
+
+async def _post(transport: httpx.AsyncBaseTransport, url: str, body: bytes, deadline: float) -> int:
+    """Return the status, as an attempt does; 0: there is none."""
+    response: httpx.Response | None = None
+    try:
+        async with asyncio.timeout(deadline):
+            response = await transport.handle_async_request(httpx.Request("POST", url, content=body))
+            await response.aread()
+    except (TimeoutError, httpx.TransportError):
+        pass
+    finally:
+        if response is not None:
+            await response.aclose()
+    return response.status_code if response is not None else 0

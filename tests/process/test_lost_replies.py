@@ -1,0 +1,318 @@
+"""A command is lost, or it is carried out and its reply is lost: for every kind of command that we send."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import pytest
+from redis.asyncio import Redis
+
+from app.cdr import Cdr, History
+from app.config.timings import Timings
+from app.dead_letters.letter import dead_letter
+from app.dead_letters.store import DeadStore
+from app.demo.embedded import EmbeddedRedis
+from app.service import Service
+from app.store.client import Link
+from app.store.keys import Topology
+from tests.harness import environment, eventually, gone, running, settings_from
+from tests.proxy import RedisProxy, Way, at_random, nth
+from tests.receiver import Receiver
+
+OFTEN = (
+    *("BLMOVE", "page", "survey", "renew"),
+    *("settle_and_claim acks", "settle_and_claim defers", "settle_and_claim claims", "settle_and_claim hands out"),
+)
+"""What one forwarder sends at least three times in the work below."""
+
+ONCE = (
+    *("settle_and_claim dead letters", "settle_and_claim gives back", "settle_and_claim in vain"),
+    *("BLMOVE in vain", "adopt", "INFO", "rehearse", "SCAN", "take", "SCRIPT LOAD", "NOSCRIPT", "release"),
+    *("CLIENT LIST", "sample", "CLIENT UNBLOCK"),
+)
+
+OUTCOMES = {"settle_and_claim", *OFTEN, *ONCE}
+"""Told apart by name and by what came of them; `test_every_command_is_in_the_list` finds what is missing here."""
+
+COMMANDS = sorted({outcome.split(" in vain")[0].split("claim ")[0] for outcome in ONCE + OFTEN} - {"NOSCRIPT"})
+COMMANDS = [command if command != "settle_and_" else "settle_and_claim" for command in COMMANDS]
+
+SOMETIMES = {"adopt in vain", "EXISTS", "TYPE"}
+"""Only where the order of events has made one."""
+
+CONNECTION_SETUP = {"CLIENT SETNAME", "CLIENT SETINFO", "CLIENT SETINFO refused", "SELECT"}
+
+STRAYS = Counter({b"stray": 2, b"twin": 1})
+ORPHANS = Counter({b"orphan": 2, b"twin": 1})
+BACKLOG = Counter({b"twin": 20, b"poison": 3, b"flaky": 3, b"": 2, b"\r\n$-1\r\n": 2, b"\xff\x00": 1})
+OUTAGE = Counter(b"outage %d" % number for number in range(12))
+LATE = Counter({b"late": 2, b"twin": 2})
+
+PUSHED = STRAYS + ORPHANS + BACKLOG + OUTAGE + LATE
+REJECTED = Counter({b"poison": 3})
+
+QUICK: Final = Timings(
+    claim_wait=0.2, idle_pause=0.1, patience=0.3, visibility=0.5, first_probe=0.05, longest_probe=0.2
+)
+CONCURRENCY: Final = 4
+THRESHOLD: Final = 4
+
+
+@dataclass
+class World:
+    """A forwarder's work: strays, orphans, a backlog, an outage, and CDRs that come one by one.
+
+    Some are refused at first, and some always.
+    """
+
+    proxy: RedisProxy
+    client: Redis
+    receiver: Receiver
+    integrator: str
+
+    def __post_init__(self) -> None:
+        self.source = f"{self.integrator}-source"
+        self.processing = f"{self.integrator}:processing:cdr"
+        self.orphaned = f"{self.processing}:7"
+        self.deferred = (f"{self.integrator}:retry:cdr", f"{self.integrator}:retrying:cdr")
+        self._refusals = Counter({b"flaky": 3})
+        self._is_down = False
+        self.receiver.judge = self._judge
+
+    def _judge(self, body: bytes) -> int:
+        if self._is_down:
+            return 503
+        self._refusals[body] -= 1
+        refusal = 400 if body in REJECTED else 503
+        return refusal if body in REJECTED or self._refusals[body] >= 0 else 204
+
+    async def forward_all(self) -> None:
+        """Run a forwarder until it has done all its work."""
+        for key, cdrs in ((self.processing, STRAYS), (self.orphaned, ORPHANS), (self.source, BACKLOG)):
+            await self.client.rpush(key, *cdrs.elements())
+        quick = {
+            "lease": "0.5",
+            "sweep_interval": "0.2",
+            "webhook_timeout": "1",
+            "webhook_connect_timeout": "1",
+            "webhook_concurrency": str(CONCURRENCY),
+            "webhook_breaker_threshold": str(THRESHOLD),
+        }
+        variables = environment(self.proxy.url, self.receiver.url, self.integrator, **quick)
+        async with running(settings_from(variables), QUICK) as service:
+            await eventually(partial(self._has_taken, STRAYS + ORPHANS + BACKLOG - REJECTED), deadline=20)
+            await self._outage(service)
+            for number in range(1, LATE.total() + 1):
+                late = Counter(list(LATE.elements())[:number])
+                await eventually(lambda: self.proxy.open["BLMOVE"])
+                await self.client.rpush(self.source, [*LATE.elements()][number - 1])
+                await eventually(partial(self._has_taken, PUSHED - LATE + late - REJECTED), deadline=20)
+            await eventually(self.is_done, deadline=20)
+
+    async def _outage(self, service: Service) -> None:
+        """Have the breaker open while CDRs wait in the inbox, and the endpoint come back."""
+        self.receiver.gate.clear()
+        await self.client.rpush(self.source, *OUTAGE.elements())
+        await eventually(lambda: self.receiver.at_the_gate == CONCURRENCY)
+        await eventually(lambda: len(service._lanes[0].lane.inbox) >= CONCURRENCY - 1)
+        self._is_down = True
+        self.receiver.gate.set()
+        await eventually(lambda: service._lanes[0].lane.is_shut)
+        await eventually(lambda: not len(service._lanes[0].lane.inbox))
+        self._is_down = False
+        await eventually(partial(self._has_taken, PUSHED - LATE - REJECTED), deadline=20)
+
+    def _has_taken(self, cdrs: Counter[bytes]) -> bool:
+        return not cdrs - self.receiver.bodies
+
+    async def is_done(self) -> bool:
+        return await gone(self.client, self.source, self.processing, self.orphaned, *self.deferred)
+
+    async def dead(self) -> Counter[bytes]:
+        letters = await self.client.lrange(f"{self.integrator}:dead:cdr", 0, -1)
+        return Counter(json.loads(letter)["cdr"].encode() for letter in letters)
+
+    async def assert_nothing_was_lost(self) -> None:
+        """Every payload was taken as often as it was pushed, or more; what was rejected is dead, once each."""
+        assert await self.is_done()
+        assert PUSHED - REJECTED - self.receiver.bodies == Counter()
+        assert await self.dead() == REJECTED
+
+    def assert_nothing_came_twice(self) -> None:
+        """Only a process or a lease that ends may cost that, and here none does."""
+        assert self.receiver.bodies == PUSHED - REJECTED
+
+
+@pytest.fixture
+async def proxy(redis_server: EmbeddedRedis) -> AsyncIterator[RedisProxy]:
+    async with RedisProxy(redis_server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def world(proxy: RedisProxy, client: Redis, receiver: Receiver, integrator: str) -> World:
+    await client.script_flush()
+    return World(proxy, client, receiver, integrator)
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+@pytest.mark.parametrize("outcome", OFTEN)
+async def test_nothing_is_lost_with_a_reply(outcome: str, first: int, world: World) -> None:
+    """Redis did it and nobody was told: twins are neither acked nor delivered in each other's place."""
+    world.proxy.loses = nth("reply", outcome, first)
+    await world.forward_all()
+    assert world.proxy.lost["reply", outcome]
+    await world.assert_nothing_was_lost()
+    world.assert_nothing_came_twice()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("outcome", ONCE)
+async def test_nothing_is_lost_with_a_reply_at_start_or_stop(outcome: str, times: int, world: World) -> None:
+    """Likewise for what is sent only now and then; twice: also the reply to its repetition, if it is repeated."""
+    world.proxy.loses = nth("reply", outcome, times=times)
+    await world.forward_all()
+    assert world.proxy.lost["reply", outcome]
+    await world.assert_nothing_was_lost()
+    world.assert_nothing_came_twice()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_nothing_is_lost_with_a_command(command: str, world: World) -> None:
+    """Redis never got it, which looks the same from here as a lost reply."""
+    world.proxy.loses = nth("command", command, times=2)
+    await world.forward_all()
+    assert world.proxy.lost["command", command]
+    await world.assert_nothing_was_lost()
+    world.assert_nothing_came_twice()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_nothing_is_lost_when_much_is(seed: int, world: World) -> None:
+    """One in ten commands and one in ten replies are lost, of every kind."""
+    world.proxy.loses = at_random(seed, 1 / 10)
+    await world.forward_all()
+    assert world.proxy.lost.total() > 10
+    await world.assert_nothing_was_lost()
+
+
+async def test_every_command_is_in_the_list(world: World) -> None:
+    """A new kind of command, or of what comes of one, needs a test of its lost reply."""
+    await world.forward_all()
+    assert world.proxy.seen.keys() - CONNECTION_SETUP - SOMETIMES == OUTCOMES
+
+
+# --- several lanes
+
+
+ENDPOINTS: Final = ("billing", "crm")
+FANNED_OUT: Final = Counter({b"twin": 5} | {b"cdr %d" % number: 1 for number in range(200)})
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("first", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [("reply", "distribute"), ("command", "distribute"), ("reply", "BLMOVE"), ("reply", "adopt"), ("command", "adopt")],
+)
+async def test_nothing_is_lost_to_any_lane(
+    way: Way, name: str, first: int, times: int, proxy: RedisProxy, client: Redis, receiver: Receiver, integrator: str
+) -> None:
+    """What was distributed, or adopted, unseen reaches every endpoint once: in no lane twice, in none too rarely."""
+    async with AsyncExitStack() as stack:
+        receivers = [await stack.enter_async_context(Receiver()) for _ in ENDPOINTS]
+        urls = {f"endpoints__{name}__url": receiver.url for name, receiver in zip(ENDPOINTS, receivers, strict=True)}
+        variables = environment(proxy.url, "", integrator, lease="0.5", sweep_interval="0.2", **urls)
+        settings = settings_from(variables)
+        topology = Topology(settings)
+        source, orphaned = settings.source_key, [topology.short.slot(number).processing for number in (7, 8, 9, 10)]
+        for key in orphaned:
+            await client.rpush(key, "orphan")
+        proxy.loses = nth(way, name, first, times)
+        few = Timings(claim_wait=0.2, idle_pause=0.1, distributed=20, full_pause=0.001, operator_pause=0.1)
+        async with running(settings, few):
+            await eventually(lambda: proxy.open["BLMOVE"])
+            for cdr in FANNED_OUT.elements():
+                await client.rpush(source, cdr)
+            await eventually(lambda: proxy.lost[way, name] == times)
+            wanted = FANNED_OUT + Counter({b"orphan": 4})
+            await eventually(lambda: all(not wanted - one.bodies for one in receivers))
+            await eventually(lambda: gone(client, source, *orphaned, *waiting_keys(topology)))
+    assert [one.bodies for one in receivers] == [wanted] * len(receivers)
+
+
+def waiting_keys(topology: Topology) -> list[str]:
+    keys = [*topology.lanes.values(), topology.short]
+    return [key for one in keys for key in (*one.waiting, one.slot(1).processing)]
+
+
+# --- an operator's command
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("way", ["reply", "command"])
+async def test_a_replay_that_is_sent_again_is_delivered_once(
+    way: Way, times: int, proxy: RedisProxy, client: Redis, receiver: Receiver, variables: dict[str, str], dead: str
+) -> None:
+    """Also where the CDR is delivered between the two: twins stay two, and none becomes three."""
+    settings = settings_from(variables | {"CDR_REDIS_URL": proxy.url})
+    letters = [letter_of(b"twin") for _ in range(2)]
+    await client.rpush(dead, *letters)
+    link = Link(settings, "command", QUICK)
+    store = DeadStore(link, Topology(settings).short)
+    async with running(settings, QUICK):
+        proxy.loses = nth(way, "replay", times=times)
+        replayed = [await store.replay(letter) async for letter in store.letters()]
+        await eventually(lambda: receiver.bodies[b"twin"] >= 2)
+        await eventually(lambda: gone(client, *Topology(settings).short.waiting, dead))
+    await link.aclose()
+    assert replayed == [True, True]
+    assert proxy.lost[way, "replay"] == times
+    assert receiver.bodies == {b"twin": 2}
+
+
+def letter_of(body: bytes) -> bytes:
+    history = History(attempts=2, first_failed_at=1)
+    return dead_letter(
+        cdr=Cdr(body), endpoint="webhook", source="cdr", reason="rejected", status=400, answer=b"", history=history
+    )
+
+
+# --- looked for at once
+
+
+@pytest.mark.parametrize("outcome", ["BLMOVE", "settle_and_claim claims"])
+async def test_a_claim_whose_reply_is_lost_is_looked_for_at_once(
+    outcome: str, proxy: RedisProxy, client: Redis, receiver: Receiver, variables: dict[str, str], source: str
+) -> None:
+    """Not only with the next sweep, which may be long away."""
+    proxy.loses = nth("reply", outcome)
+    seldom = {"CDR_SWEEP_INTERVAL": "3600", "CDR_REDIS_URL": proxy.url}
+    async with running(settings_from(variables | seldom)):
+        await eventually(lambda: proxy.seen["take"] and proxy.open["BLMOVE"])
+        await client.rpush(source, "a", "b", "b")
+        await eventually(lambda: proxy.lost["reply", outcome])
+        await eventually(lambda: receiver.bodies == {b"a": 1, b"b": 2})
+
+
+async def test_an_ack_that_is_sent_again_leaves_a_twin_alone(
+    proxy: RedisProxy, client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str
+) -> None:
+    """It stays in processing for as long as it is being delivered itself."""
+    proxy.loses = nth("reply", "settle_and_claim acks")
+    first, second = asyncio.Event(), asyncio.Event()
+    async with running(settings_from(variables | {"CDR_REDIS_URL": proxy.url})):
+        for number, receiver.gate in enumerate((first, second), start=1):
+            await client.rpush(source, "twin")
+            await eventually(partial(lambda all_of_them: receiver.at_the_gate == all_of_them, number))
+        first.set()
+        await eventually(lambda: proxy.seen["settle_and_claim again"])
+        assert await client.lrange(processing, 0, -1) == [b"twin"]
+        second.set()
+        await eventually(lambda: gone(client, processing))
+    assert receiver.bodies == {b"twin": 2}

@@ -1,0 +1,482 @@
+"""Which processing list is ours, and what happens when the lease on it ends."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from app.config.settings import Settings
+from app.config.timings import Timings
+from app.demo.embedded import EmbeddedRedis
+from app.errors import ConfigurationError, FencedError
+from app.store.client import Link
+from app.store.keys import MOST_SLOTS, Slot, Topology
+from app.store.lease import Lease, Owner, fingerprint, new_process_id
+from tests.conftest import StartChild
+from tests.harness import environment, eventually, gone, running, settings_from
+from tests.proxy import RedisProxy
+from tests.receiver import Receiver
+
+LEASE_MS = 2000
+
+
+@pytest.fixture
+def settings(variables: dict[str, str]) -> Settings:
+    return settings_from(variables)
+
+
+@pytest.fixture
+def slots(settings: Settings) -> list[Slot]:
+    return Topology(settings).short.slots()
+
+
+@pytest.fixture
+def said() -> Iterator[list[EventDict]]:
+    with capture_logs() as events:
+        yield events
+
+
+@asynccontextmanager
+async def a_process(settings: Settings, name: str = "a") -> AsyncIterator[Lease]:
+    """What a process knows of its lease, with a link of its own."""
+    link = Link(settings, name)
+    try:
+        yield Lease(link, name, settings)
+    finally:
+        await link.aclose()
+
+
+@pytest.fixture
+async def ours(settings: Settings) -> AsyncIterator[Lease]:
+    async with a_process(settings, "ours") as lease:
+        yield lease
+
+
+@pytest.fixture
+async def theirs(settings: Settings) -> AsyncIterator[Lease]:
+    async with a_process(settings, "theirs") as lease:
+        yield lease
+
+
+@asynccontextmanager
+async def kept(lease: Lease) -> AsyncIterator[asyncio.Task[None]]:
+    keeping = asyncio.create_task(lease.keep())
+    try:
+        yield keeping
+    finally:
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
+
+
+def names(said: list[EventDict]) -> list[str]:
+    return [event["event"] for event in said]
+
+
+async def set_owner(client: Redis, slot: Slot, **owner: Any) -> None:
+    await client.set(slot.owner, json.dumps(owner))
+
+
+async def owner_of(client: Redis, slot: Slot) -> dict[str, Any]:
+    value: Any = await client.get(slot.owner)
+    stored: dict[str, Any] = json.loads(value or b"{}")
+    return stored
+
+
+async def id_of_owner(client: Redis, slot: Slot) -> str:
+    return str((await owner_of(client, slot)).get("id", ""))
+
+
+# --- taking
+
+
+async def test_a_process_alone_takes_the_documented_list(
+    ours: Lease, settings: Settings, client: Redis, integrator: str
+) -> None:
+    """The first slot; the owner's value says who, from which source and to which endpoints, and ends with the lease."""
+    slot = await ours.take()
+    assert slot.processing == f"{integrator}:processing:cdr"
+    owner = await owner_of(client, slot)
+    assert (owner["id"], owner["source"], owner["fans_out"]) == ("ours", f"{integrator}-source", False)
+    assert owner["endpoints"] == {"webhook": fingerprint(settings.endpoints[0].url.get_secret_value())}
+    assert settings.endpoints[0].url.get_secret_value() not in json.dumps(owner)
+    assert 0 < await client.pttl(slot.owner) <= LEASE_MS
+    assert ours.holds()
+
+
+async def test_the_second_process_takes_the_second_slot(ours: Lease, theirs: Lease) -> None:
+    """Each has a list of its own."""
+    assert [(await one.take()).number for one in (ours, theirs)] == [1, 2]
+
+
+async def test_the_lowest_free_slot_is_taken(ours: Lease, client: Redis, slots: list[Slot]) -> None:
+    """Gaps that others have left are filled."""
+    for slot in (*slots[:4], *slots[5:9]):
+        await set_owner(client, slot, id="somebody")
+    assert (await ours.take()).number == 5
+
+
+async def test_processes_that_start_together_take_different_slots(settings: Settings, client: Redis) -> None:
+    """However they race."""
+    links = [Link(settings, f"{number}") for number in range(8)]
+    racing = [Lease(link, f"{number}", settings) for number, link in enumerate(links)]
+    taken = await asyncio.gather(*(lease.take() for lease in racing))
+    assert sorted(slot.number for slot in taken) == list(range(1, 9))
+    for link in links:
+        await link.aclose()
+
+
+async def test_whoever_takes_a_slot_forgets_the_operations_of_the_one_before(
+    ours: Lease, client: Redis, slots: list[Slot]
+) -> None:
+    """Else its first operations would look like repetitions, and not be applied."""
+    await client.hset(slots[0].ops, mapping={"owner": "the one before", "0": "999"})
+    await ours.take()
+    assert await client.hgetall(slots[0].ops) == {b"owner": ours.value}
+
+
+async def test_a_65th_process_waits_and_says_so(
+    ours: Lease, client: Redis, slots: list[Slot], said: list[EventDict]
+) -> None:
+    """It owns nothing and does nothing until one of the others ends."""
+    for slot in slots:
+        await set_owner(client, slot, id="somebody")
+    taking = asyncio.create_task(ours.take())
+    await eventually(lambda: names(said).count("slot.awaited") >= 2)
+    assert {event["log_level"] for event in said} == {"error"}
+    assert not ours.holds()
+    await client.delete(slots[39].owner)
+    assert (await taking).number == 40
+    assert len(slots) == MOST_SLOTS == 64
+
+
+async def test_a_65th_process_forwards_when_one_ends(
+    settings: Settings, client: Redis, slots: list[Slot], source: str, receiver: Receiver, said: list[EventDict]
+) -> None:
+    """The whole service: nothing is claimed before."""
+    for slot in slots:
+        await set_owner(client, slot, id="somebody")
+    await client.rpush(source, "cdr")
+    async with running(settings):
+        await eventually(lambda: "slot.awaited" in names(said))
+        assert await client.lrange(source, 0, -1) == [b"cdr"]
+        await client.delete(slots[63].owner)
+        await eventually(lambda: gone(client, source, slots[63].processing))
+    assert receiver.bodies == {b"cdr": 1}
+
+
+# --- two installations by mistake
+
+
+async def test_another_source_under_the_same_name_is_refused(
+    settings: Settings, client: Redis, slots: list[Slot]
+) -> None:
+    """The message names both sources and says what to do; the command line makes it exit status 2."""
+    await set_owner(client, slots[2], id="somebody", source="elsewhere", endpoints={"webhook": ""})
+    async with a_process(settings) as lease:
+        with pytest.raises(ConfigurationError, match=f"elsewhere.*{settings.source_key}.*name of its own"):
+            await lease.take()
+    assert not await client.exists(slots[0].owner)
+
+
+async def test_a_process_that_meets_another_source_exits_with_2(
+    variables: dict[str, str], client: Redis, slots: list[Slot], start_child: StartChild
+) -> None:
+    """One line, no traceback."""
+    await set_owner(client, slots[0], id="somebody", source="elsewhere", endpoints={"webhook": ""})
+    child = await start_child(variables, "run")
+    assert await child.ended() == 2
+    [line] = [line for line in child.log.read_text().splitlines() if not line.startswith("{")]
+    assert line.startswith("CDR_INTEGRATOR: ")
+
+
+async def test_other_endpoints_do_not_keep_a_process_from_a_slot(
+    ours: Lease, client: Redis, slots: list[Slot], integrator: str
+) -> None:
+    """A rolling change of configuration looks like this; `Neighbours` tells of it."""
+    theirs = {"billing": "", "crm": ""}
+    await set_owner(client, slots[0], id="somebody", source=f"{integrator}-source", endpoints=theirs, fans_out=True)
+    assert (await ours.take()).number == 2
+
+
+@pytest.mark.parametrize(
+    ("theirs", "told"),
+    [
+        ({"endpoints": {"billing": "", "crm": ""}, "fans_out": True}, "billing, crm"),
+        ({"endpoints": {"webhook": "another"}}, "URL for webhook"),
+    ],
+)
+async def test_another_configuration_is_told_each_minute_and_does_not_stop_us(
+    theirs: dict[str, Any],
+    told: str,
+    settings: Settings,
+    client: Redis,
+    slots: list[Slot],
+    source: str,
+    receiver: Receiver,
+    said: list[EventDict],
+) -> None:
+    """Other endpoints, or other URLs: an error event, again and again while it lasts, and CDRs are delivered."""
+    await set_owner(client, slots[6], id="somebody", host="elsewhere", source=source, **theirs)
+    async with running(settings, Timings(look=0.05)):
+        await eventually(lambda: names(said).count("installation.differs") >= 3)
+        await client.rpush(source, "cdr")
+        await eventually(lambda: receiver.bodies[b"cdr"])
+    differs = next(event for event in said if event["event"] == "installation.differs")
+    assert (differs["log_level"], differs["slot"], differs["host"]) == ("error", 7, "elsewhere")
+    assert told in differs["differences"]
+
+
+@pytest.mark.parametrize(
+    "owner", [b"not JSON", b"\xff", b"[]", b'"text"', b"7", b"{}", b'{"id": "x", "endpoints": 5}', b"[" * 100_000]
+)
+async def test_an_owner_that_is_not_one_of_us_is_left_alone(
+    ours: Lease, client: Redis, slots: list[Slot], owner: bytes
+) -> None:
+    """Whatever is written there, the slot is somebody's until its time is over."""
+    await client.set(slots[0].owner, owner, px=60_000)
+    assert (await ours.take()).number == 2
+
+
+# --- keeping
+
+
+async def test_the_lease_is_renewed(ours: Lease, client: Redis) -> None:
+    """Several times within its length."""
+    slot = await ours.take()
+    async with kept(ours):
+        for _ in range(2):
+            await client.pexpire(slot.owner, LEASE_MS // 2)
+            await eventually(lambda: remains(client, slot, LEASE_MS // 2 + 1))
+    assert ours.holds()
+
+
+async def remains(client: Redis, slot: Slot, milliseconds: int) -> bool:
+    return bool(await client.pttl(slot.owner) >= milliseconds)
+
+
+async def test_the_lease_is_renewed_in_a_full_redis(
+    own_redis: EmbeddedRedis, own_client: Redis, receiver: Receiver, integrator: str
+) -> None:
+    """SET is refused there; a process that cannot renew would look dead to all others."""
+    settings = settings_from(environment(own_redis.url, receiver.url, integrator))
+    async with a_process(settings) as lease:
+        slot = await lease.take()
+        await own_client.config_set("maxmemory", "1")
+        async with kept(lease):
+            await own_client.pexpire(slot.owner, LEASE_MS // 2)
+            await eventually(lambda: remains(own_client, slot, LEASE_MS // 2 + 1))
+
+
+async def test_a_slot_is_taken_in_a_full_redis(
+    own_redis: EmbeddedRedis, own_client: Redis, receiver: Receiver, integrator: str
+) -> None:
+    """A forwarder that starts is what can empty it."""
+    await own_client.config_set("maxmemory", "1")
+    settings = settings_from(environment(own_redis.url, receiver.url, integrator))
+    async with a_process(settings) as lease:
+        assert (await lease.take()).number == 1
+
+
+async def test_a_lease_that_ended_unnoticed_is_taken_again(ours: Lease, client: Redis, said: list[EventDict]) -> None:
+    """Nobody else had it: the operations that are known as applied stay known."""
+    slot = await ours.take()
+    await client.hset(slot.ops, mapping={"0": "7"})
+    async with kept(ours):
+        await client.delete(slot.owner)
+        await eventually(lambda: "lease.expired" in names(said))
+        await eventually(ours.holds)
+    assert await id_of_owner(client, slot) == "ours"
+    assert await client.hget(slot.ops, "0") == b"7"
+
+
+async def test_a_slot_that_another_has_taken_is_given_up(
+    ours: Lease, theirs: Lease, client: Redis, said: list[EventDict]
+) -> None:
+    """FENCED: what that list holds is theirs to deliver."""
+    slot = await ours.take()
+    await client.delete(slot.owner)
+    await theirs.take()
+    with pytest.raises(FencedError):
+        await ours.keep()
+    assert not ours.holds()
+    assert "slot.lost" in names(said)
+
+
+async def test_a_slot_that_another_has_had_meanwhile_is_given_up(ours: Lease, theirs: Lease, client: Redis) -> None:
+    """It is free again, but what we know of its list is no longer true."""
+    slot = await ours.take()
+    await client.delete(slot.owner)
+    await theirs.take()
+    await theirs.release()
+    with pytest.raises(FencedError):
+        await ours.keep()
+
+
+async def test_a_doubted_lease_is_renewed_at_once(
+    settings: Settings, client: Redis, variables: dict[str, str], said: list[EventDict]
+) -> None:
+    """An operation that was FENCED does not wait for the next renewal, here two minutes away."""
+    link = Link(settings, "ours")
+    lease = Lease(link, "ours", settings_from(variables | {"CDR_LEASE": "600"}))
+    slot = await lease.take()
+    async with kept(lease):
+        await eventually(lambda: remains(client, slot, 1))
+        await client.delete(slot.owner)
+        link.lease_doubted.set()
+        await eventually(lambda: "lease.expired" in names(said))
+    await link.aclose()
+
+
+async def test_a_lease_is_given_back(ours: Lease, theirs: Lease) -> None:
+    """So that another takes it at once, and not when it ends."""
+    first = await ours.take()
+    await ours.release()
+    assert await theirs.take() == first
+    assert not ours.holds()
+
+
+async def test_only_our_own_lease_is_given_back(ours: Lease, theirs: Lease, client: Redis) -> None:
+    """It may have become another's without our knowledge."""
+    slot = await ours.take()
+    await client.delete(slot.owner)
+    await theirs.take()
+    await ours.release()
+    assert await id_of_owner(client, slot) == "theirs"
+
+
+def test_a_process_is_recognised_by_its_host() -> None:
+    """A healthcheck in the same container asks for a process of this host."""
+    assert Owner.read(json.dumps({"id": new_process_id(), "host": socket.gethostname()}).encode()).runs_here
+    assert not Owner.read(json.dumps({"id": new_process_id(), "host": "elsewhere"}).encode()).runs_here
+    assert not Owner.read(None).runs_here
+
+
+# --- the whole service
+
+
+async def test_deliveries_go_on_when_a_lease_has_ended_unnoticed(
+    settings: Settings,
+    client: Redis,
+    slots: list[Slot],
+    source: str,
+    receiver: Receiver,
+    said: list[EventDict],
+) -> None:
+    """What is in flight is acked by its own 2xx, and nothing is sent twice."""
+    receiver.gate.clear()
+    await client.rpush(source, "a", "twin", "twin")
+    async with running(settings):
+        await eventually(lambda: receiver.at_the_gate == 3)
+        await client.delete(slots[0].owner)
+        await eventually(lambda: "lease.expired" in names(said))
+        receiver.gate.set()
+        await client.rpush(source, "b")
+        await eventually(lambda: gone(client, source, slots[0].processing))
+    assert receiver.bodies == {b"a": 1, b"twin": 2, b"b": 1}
+
+
+async def test_a_process_that_lost_its_slot_goes_on_with_another(
+    settings: Settings,
+    theirs: Lease,
+    client: Redis,
+    slots: list[Slot],
+    source: str,
+    receiver: Receiver,
+    said: list[EventDict],
+) -> None:
+    """It forgets what the lost list holds; that is delivered when its new owner ends, here by adoption."""
+    # given: a process with a delivery in flight
+    receiver.gate.clear()
+    await client.rpush(source, "held")
+    async with running(settings):
+        await eventually(lambda: receiver.at_the_gate == 1)
+        # when: another has its slot
+        await client.set(slots[0].owner, theirs.value, px=LEASE_MS)
+        await client.hset(slots[0].ops, mapping={"owner": theirs.value})
+        await eventually(lambda: names(said).count("slot.taken") == 2)
+        # then: it takes the next, and all is delivered in the end
+        receiver.gate.set()
+        await client.rpush(source, "new")
+        await eventually(lambda: gone(client, source, slots[0].processing, slots[1].processing))
+        assert await id_of_owner(client, slots[1]) != ""
+    assert [event["slot"] for event in said if event["event"] == "slot.taken"] == [1, 2]
+    assert receiver.bodies[b"new"] == 1
+    assert receiver.bodies[b"held"] >= 1
+
+
+async def test_a_stop_gives_the_lease_back(settings: Settings, client: Redis, slots: list[Slot]) -> None:
+    """The next process takes the documented list at once."""
+    async with running(settings):
+        await eventually(lambda: client.exists(slots[0].owner))
+    assert not await client.exists(slots[0].owner)
+
+
+LATE = 1.2
+"""Seconds, of a lease of 2, that the answer to a renewal is late."""
+
+
+async def test_a_lease_is_trusted_from_when_its_renewal_was_sent(
+    variables: dict[str, str], redis_server: EmbeddedRedis, slots: list[Slot]
+) -> None:
+    """Redis counts from before the answer: one that comes late leaves less of the lease."""
+    async with (
+        RedisProxy(redis_server) as proxy,
+        a_process(settings_from(variables | {"CDR_REDIS_URL": proxy.url})) as ours,
+    ):
+        await ours.take()
+        proxy.hold("renew")
+        async with kept(ours):
+            await eventually(lambda: proxy.held["renew"])
+            sent = time.monotonic()
+            await eventually(lambda: time.monotonic() - sent >= LATE)
+            assert ours.holds()
+            # when: it is answered, 0.2 s before 0.7 of the lease are over; the next renewal is 0.4 s away
+            proxy.let_go("renew")
+            # then: the lease is no longer trusted in between
+            await eventually(lambda: not ours.holds())
+
+
+async def test_nothing_is_claimed_or_posted_with_a_lease_that_may_have_ended(
+    variables: dict[str, str],
+    redis_server: EmbeddedRedis,
+    client: Redis,
+    slots: list[Slot],
+    source: str,
+    receiver: Receiver,
+) -> None:
+    """Without an answer to a renewal for 0.7 of it: the rest is for what is on the wire."""
+    receiver.gate.clear()
+    one_at_a_time = variables | {"CDR_WEBHOOK_CONCURRENCY": "1"}
+    await client.rpush(source, "first", "second", "third", "fourth", "fifth", "sixth")
+    async with (
+        RedisProxy(redis_server) as proxy,
+        running(settings_from(one_at_a_time | {"CDR_REDIS_URL": proxy.url}), Timings(claim_wait=0.05)) as service,
+    ):
+        # given: a CDR on the wire and one in the inbox, renewals without an answer, and no claim on its way any more
+        await eventually(lambda: receiver.at_the_gate and len(service._lanes[0].lane.inbox))
+        await eventually(lambda: proxy.seen["renew"])
+        proxy.hold("renew")
+        for outcome in ("settle_and_claim acks", "settle_and_claim claims"):
+            proxy.hold(outcome)
+        await eventually(lambda: proxy.held["renew"] and not service._lease.holds())
+        await eventually(lambda: proxy.open["BLMOVE"] == 0)
+        pending = await client.lrange(source, 0, -1)
+        # when: the one on the wire is answered, and the lease ends
+        receiver.gate.set()
+        await eventually(lambda: gone(client, slots[0].owner))
+        # then: no other was posted or claimed; they are when a renewal is answered
+        assert receiver.bodies == {b"first": 1}
+        assert await client.lrange(source, 0, -1) == pending != []
+        for outcome in ("settle_and_claim acks", "settle_and_claim claims", "renew"):
+            proxy.let_go(outcome)
+        await eventually(lambda: gone(client, source, slots[0].processing))
+    assert receiver.bodies.total() == 6

@@ -1,0 +1,430 @@
+"""The loops of a lane on a real store, each alone, and together."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from structlog.typing import EventDict
+
+from app.cdr import Cdr, History, Origin
+from app.config.timings import Timings
+from app.delivery.breaker import State
+from app.delivery.verdict import Kind, Verdict
+from app.lane.arrivals import Arrivals
+from app.lane.distribution import Distribution, Taker
+from app.lane.sweeper import Sweeper
+from app.store.keys import LaneKeys
+from app.store.retry_set import member_of
+from tests.harness import eventually
+from tests.redis.conftest import Deny, OpenRig
+from tests.redis.rig import Answers, Rig, acl
+
+FAILED = History(attempts=1, first_failed_at=1, last_failed_at=1)
+REFUSED = Verdict(Kind.TRANSIENT, "connect")
+Run = Callable[[], Coroutine[Any, Any, None]]
+
+
+def sweeper_of(rig: Rig, arrivals: Arrivals | None = None) -> Sweeper:
+    lane = rig.loops(Answers()).lane
+    return Sweeper(lane, Arrivals() if arrivals is None else arrivals, 60)
+
+
+def bodies(cdrs: list[Cdr]) -> list[bytes]:
+    return [cdr.body for cdr in cdrs]
+
+
+@asynccontextmanager
+async def going(*runs: Run) -> AsyncIterator[None]:
+    """Let loops run meanwhile."""
+    tasks = [asyncio.create_task(run()) for run in runs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_sweep_finds_what_was_put_in_by_hand(rig: Rig) -> None:
+    """Oldest first, once; whatever is not in flight is a stray."""
+    sweeper = sweeper_of(rig)
+    await rig.redis.rpush(rig.slot.processing, "1", "2", "3")
+    found = await sweeper.find(2)
+    assert (bodies(found), {cdr.origin for cdr in found}) == ([b"1", b"2"], {Origin.STRAY})
+    assert sweeper.is_behind
+    assert bodies(await sweeper.find(2)) == [b"3"]
+    assert not sweeper.is_behind
+    assert await sweeper.find(2) == []
+
+
+async def test_sweep_counts_twins(rig: Rig) -> None:
+    """One of them is in flight; the other two are strays, and a retried twin hides none."""
+    sweeper = sweeper_of(rig)
+    lane = sweeper._lane
+    await rig.redis.rpush(rig.slot.processing, "twin", "twin", "twin")
+    lane.new([b"twin"])
+    lane.handed_out([member_of("t", FAILED, b"twin")], time.monotonic() + 60)
+    assert bodies(await sweeper.find(9)) == [b"twin", b"twin"]
+
+
+async def test_sweep_finds_what_is_behind_those_in_flight(rig: Rig) -> None:
+    """The page is longer than what is known: a stray cannot hide."""
+    sweeper = sweeper_of(rig)
+    await rig.redis.rpush(rig.slot.processing, *range(50), "stray")
+    sweeper._lane.new(str(number).encode() for number in range(50))
+    assert bodies(await sweeper.find(1)) == [b"stray"]
+
+
+async def test_sweep_during_a_claim_whose_answer_is_on_its_way(rig: Rig) -> None:
+    """What the page shows may be about to be in flight: it is judged when that claim has ended."""
+    arrivals = Arrivals()
+    sweeper = sweeper_of(rig, arrivals)
+    await rig.redis.rpush(rig.slot.processing, "claimed", "stray")
+    with arrivals.announced():
+        sweeping = asyncio.create_task(sweeper.find(9))
+        await eventually(lambda: any(claim._waiters for claim in arrivals._under_way))
+        sweeper._lane.new([b"claimed"])
+    assert bodies(await sweeping) == [b"stray"]
+
+
+async def test_sweep_does_not_post_what_was_acked_meanwhile(rig: Rig) -> None:
+    """It was in flight when the page was asked for."""
+    sweeper = sweeper_of(rig)
+    await rig.redis.rpush(rig.slot.processing, "acked")
+    [cdr] = sweeper._lane.new([b"acked"])
+    arrivals = sweeper._arrivals
+    with arrivals.announced():
+        sweeping = asyncio.create_task(sweeper.find(9))
+        await eventually(lambda: sweeper._lane.in_flight._watchers)
+        sweeper._lane.in_flight.remove(cdr)
+    assert await sweeping == []
+
+
+async def test_sweep_counts_whose_they_were(rig: Rig, said: list[EventDict]) -> None:
+    """Adopted ones are orphans, the others ours."""
+    sweeper = sweeper_of(rig)
+    sweeper.adopted = 1
+    await rig.redis.rpush(rig.slot.processing, "1", "2")
+    await sweeper.find(9)
+    assert dict(sweeper._lane.metrics.recovered) == {"orphan": 1, "own": 1}
+    assert [event["event"] for event in said if event["event"] == "sweep.recovered"]
+
+
+async def test_a_stray_is_delivered_during_busy_claims(rig: Rig) -> None:
+    """Nothing is paused for it, and nothing is delivered twice."""
+    answers = Answers()
+    cdrs = [str(number).encode() for number in range(2000)]
+    await rig.redis.rpush(rig.keys.pending, *cdrs)
+    await rig.redis.rpush(rig.slot.processing, "stray", "stray")
+    async with rig.running(rig.loops(answers, concurrency=16)):
+        await eventually(lambda: len(answers.bodies) >= 2002)
+        await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
+    assert Counter(answers.bodies) == Counter([*cdrs, b"stray", b"stray"])
+
+
+async def is_gone(redis: Redis, *keys: str) -> bool:
+    return not await redis.exists(*keys)
+
+
+async def test_only_a_probe_while_the_gate_is_shut(rig: Rig) -> None:
+    """A sweep that is due brings one stray, as probe; the others stay where they are."""
+    answers = Answers(503)
+    loops = rig.loops(answers, breaker_threshold=1)
+    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
+    loops.lane.gate.breaker.probe_now()
+    await rig.redis.rpush(rig.slot.processing, "1", "2", "3")
+    async with rig.running(loops):
+        await eventually(lambda: answers.bodies)
+        await eventually(lambda: loops.lane.gate.breaker.state is State.OPEN)
+    assert set(answers.bodies) == {b"1"}
+    assert await rig.processing() == [b"2", b"3"]
+
+
+async def test_what_is_adopted_is_delivered(rig: Rig) -> None:
+    """Two looks at a list without owner, half a lease apart, make it an orphan."""
+    answers = Answers()
+    orphan = rig.keys.slot(7)
+    await rig.redis.rpush(orphan.processing, "left", "behind")
+    loops = rig.loops(answers)
+    adopter = loops._adopter
+    assert await adopter.look() == 0
+    assert await adopter.look() == 0
+    adopter._orphans_since = dict.fromkeys(adopter._orphans_since, 0.0)
+    assert await adopter.look() == 2
+    assert await rig.processing() == [b"left", b"behind"]
+    async with rig.running(loops):
+        await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
+    assert answers.bodies == [b"left", b"behind"]
+    assert loops.lane.metrics.recovered["orphan"] == 2
+
+
+async def test_an_owner_between_two_looks(rig: Rig) -> None:
+    """A live process had it, if only for a moment: the time begins anew."""
+    orphan = rig.keys.slot(7)
+    await rig.redis.rpush(orphan.processing, "theirs")
+    adopter = rig.loops(Answers())._adopter
+    await adopter.look()
+    adopter._orphans_since = dict.fromkeys(adopter._orphans_since, 0.0)
+    await rig.redis.set(orphan.owner, rig.lease.value, px=60_000)
+    assert await adopter.look() == 0
+    await rig.redis.delete(orphan.owner)
+    assert await adopter.look() == 0
+    assert await rig.elements(orphan.processing) == [b"theirs"]
+
+
+async def test_a_list_of_the_wrong_type_is_told_once(rig: Rig, said: list[EventDict]) -> None:
+    """With its name, and the others are adopted; told again when it comes again."""
+    wrong, orphan = rig.keys.slot(5), rig.keys.slot(7)
+    await rig.redis.set(wrong.processing, "of somebody")
+    await rig.redis.rpush(orphan.processing, "1")
+    adopter = rig.loops(Answers())._adopter
+    await adopter.look()
+    adopter._orphans_since = dict.fromkeys(adopter._orphans_since, 0.0)
+    assert await adopter.look() == 1
+    assert [event["key"] for event in said if event["event"] == "key.wrong_type"] == [wrong.processing]
+
+
+async def test_a_page_at_a_time(open_rig: OpenRig) -> None:
+    """The next one is adopted when all of the last are in flight."""
+    rig = await open_rig(timings=Timings(adopted=2, full_pause=0.01))
+    await rig.redis.rpush(rig.keys.slot(7).processing, *range(5))
+    loops = rig.loops(Answers())
+    adopter = loops._adopter
+    await adopter.look()
+    adopter._orphans_since = dict.fromkeys(adopter._orphans_since, 0.0)
+    assert await adopter.look() == 2
+    assert not adopter._may_adopt()
+    await loops._sweeper.find(9)
+    loops._sweeper._due_at = time.monotonic() + 60
+    assert adopter._may_adopt()
+
+
+async def test_given_back_in_order_at_a_stop(rig: Rig) -> None:
+    """What was claimed and not attempted is pending again, as it was; no POST is made for it."""
+    answers = Answers()
+    answers.open.clear()
+    await rig.redis.rpush(rig.keys.pending, *range(10))
+    async with rig.running(rig.loops(answers, concurrency=1)) as loops:
+        await eventually(lambda: answers.bodies and len(loops.lane.inbox) > 0)
+        rig.stopping.set()
+        await eventually(lambda: not loops.lane.inbox)
+        answers.open.set()
+    assert answers.bodies == [b"0"]
+    assert await rig.pending() == [str(number).encode() for number in range(1, 10)]
+    assert await rig.processing() == []
+
+
+async def test_given_back_in_order_when_the_breaker_opens(rig: Rig) -> None:
+    """Others may deliver them meanwhile; retried ones are due again, strays stay for a sweep."""
+    answers = Answers()
+    answers.open.clear()
+    now = await rig.now()
+    retried = [member_of(f"t-{number}", FAILED, b"retried") for number in range(2)]
+    await rig.redis.zadd(rig.keys.retry, dict.fromkeys(retried, now - 5))
+    await rig.redis.rpush(rig.keys.pending, *range(10))
+    async with rig.running(rig.loops(answers, concurrency=2)) as loops:
+        lane = loops.lane
+        await eventually(lambda: len(answers.bodies) == 2 and len(lane.inbox) > 0)
+        for number in range(10):
+            lane.gate.breaker.record_failure(str(number), time.monotonic(), REFUSED)
+        lane.gate.breaker.probe_at += 60
+        lane.wake()
+        await eventually(lambda: not lane.inbox and not lane.outbox)
+        posted = set(answers.bodies)
+        pending = await rig.pending()
+        assert pending == [b for b in (str(number).encode() for number in range(10)) if b not in posted]
+        in_hand = Counter(answers.bodies)[b"retried"]
+        assert (len(await rig.retry()), len(await rig.retrying())) == (2 - in_hand, in_hand)
+        answers.open.set()
+
+
+async def test_a_refused_settlement_stays_in_flight_and_is_repeated(limited_rig: Rig, deny: Deny) -> None:
+    """It is not posted again, and is done once the right is back."""
+    rig, answers = limited_rig, Answers()
+    await deny("lrem")
+    await rig.redis.rpush(rig.keys.pending, "acked")
+    async with rig.running(rig.loops(answers)) as loops:
+        await eventually(lambda: loops.lane.outbox._refused)
+        loops._sweeper.soon()
+        await eventually(lambda: loops.lane.outbox._refused and loops.lane.outbox._refused[0][2].tries > 1)
+        assert loops.lane.in_flight.number == 1
+        await acl(rig.redis, "SETUSER", rig.settings.integrator, "+lrem")
+        await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
+        await eventually(lambda: not loops.lane.in_flight.number)
+    assert answers.bodies == [b"acked"]
+
+
+async def test_an_ack_that_finds_nothing_makes_a_sweep(rig: Rig, said: list[EventDict]) -> None:
+    """Somebody has touched our list: look what else is in it."""
+    answers = Answers()
+    answers.open.clear()
+    await rig.redis.rpush(rig.keys.pending, "1")
+    async with rig.running(rig.loops(answers)) as loops:
+        await eventually(lambda: answers.bodies)
+        sweeper = loops._sweeper
+        await eventually(lambda: not sweeper.is_due)
+        await rig.redis.delete(rig.slot.processing)
+        await rig.redis.rpush(rig.slot.processing, "stray")
+        answers.open.set()
+        await eventually(lambda: b"stray" in answers.bodies)
+    assert loops.lane.metrics.acks_lost == 1
+    assert "ack.found_nothing" in [event["event"] for event in said]
+
+
+async def test_a_claim_whose_reply_was_lost_is_swept(rig: Rig) -> None:
+    """At once, not a sweep interval later; nothing is delivered twice."""
+    answers = Answers()
+    async with rig.running(rig.loops(answers)) as loops:
+        await eventually(lambda: not loops._sweeper.is_due)
+        await rig.redis.rpush(rig.slot.processing, "claimed")
+        loops.claimer._claim_reply_lost()
+        await eventually(lambda: answers.bodies)
+        await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
+    assert answers.bodies == [b"claimed"]
+
+
+async def test_probes_go_in_pairs(rig: Rig) -> None:
+    """A never-attempted one, and if that fails the earliest deferred, due or not."""
+    answers = Answers()
+    answers.statuses = {b"new": 503}
+    later = await rig.now() + 600_000
+    await rig.redis.rpush(rig.keys.pending, "new", "newer")
+    await rig.redis.zadd(rig.keys.retry, {member_of("t", FAILED, b"deferred"): later})
+    loops = rig.loops(answers, breaker_threshold=1)
+    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
+    await loops.prober._probe()
+    assert answers.bodies == [b"new", b"deferred"]
+    assert loops.lane.gate.breaker.is_closed
+
+
+async def test_one_probe_where_the_first_is_accepted(rig: Rig) -> None:
+    """The breaker is closed: the workers do the rest."""
+    answers = Answers()
+    await rig.redis.rpush(rig.keys.pending, "new", "newer")
+    await rig.redis.zadd(rig.keys.retry, {member_of("t", FAILED, b"deferred"): 1})
+    loops = rig.loops(answers, breaker_threshold=1)
+    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
+    await loops.prober._probe()
+    assert answers.bodies == [b"new"]
+
+
+async def test_never_the_same_one_twice(rig: Rig) -> None:
+    """The second of a pair is another CDR, though a twin of the first is due before it."""
+    answers = Answers(503)
+    await rig.redis.rpush(rig.keys.pending, "same")
+    await rig.redis.zadd(rig.keys.retry, {member_of("t-1", FAILED, b"same"): 1, member_of("t-2", FAILED, b"other"): 2})
+    loops = rig.loops(answers, breaker_threshold=1)
+    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
+    await loops.prober._probe()
+    assert answers.bodies == [b"same", b"other"]
+
+
+@pytest.mark.parametrize(("status", "wait"), [(500, 1), (404, 2), (503, 2)])
+async def test_the_interval(rig: Rig, status: int, wait: float) -> None:
+    """It stays at a second while CDRs are refused by an endpoint that is there, until each had its turn."""
+    await rig.redis.rpush(rig.keys.pending, "1")
+    await rig.redis.zadd(
+        rig.keys.retry, {member_of(f"t-{number}", FAILED, b"%d" % number): 1 for number in range(2, 6)}
+    )
+    loops = rig.loops(Answers(status), breaker_threshold=1)
+    breaker = loops.lane.gate.breaker
+    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
+    await loops.prober._probe()
+    assert breaker.probe_at - time.monotonic() == pytest.approx(wait, abs=0.3)
+
+
+async def test_nothing_to_probe_with(rig: Rig) -> None:
+    """It says so, for distribution, and looks again."""
+    loops = rig.loops(Answers(), breaker_threshold=1)
+    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
+    await loops.prober._probe()
+    assert loops.prober.has_nothing
+    assert loops.lane.gate.breaker.state is State.OPEN
+    await rig.redis.rpush(rig.keys.pending, "1")
+    await loops.prober._probe()
+    assert not loops.prober.has_nothing
+    assert loops.lane.gate.breaker.is_closed
+
+
+async def test_no_probe_during_a_hold(rig: Rig) -> None:
+    """A hold that came while it was claimed: it waits in the inbox."""
+    answers = Answers()
+    await rig.redis.rpush(rig.keys.pending, "1")
+    loops = rig.loops(answers, breaker_threshold=1)
+    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
+    loops.lane.gate.hold(30)
+    await loops.prober._probe()
+    assert answers.bodies == []
+    assert len(loops.lane.inbox) == 1
+
+
+async def test_too_late_to_be_posted(rig: Rig) -> None:
+    """Another process may be handed it during the attempt: it is forgotten, however many there are."""
+    loops = rig.loops(Answers())
+    lane = loops.lane
+    members = [member_of(f"t-{number}", FAILED, b"late") for number in range(3000)]
+    lane.inbox.put(lane.handed_out(members, time.monotonic() + lane.timeout - 1))
+    in_time = lane.handed_out([member_of("t", FAILED, b"in time")], time.monotonic() + lane.timeout + 30)
+    lane.inbox.put(in_time)
+    assert loops._workers[0]._take() is in_time[0]
+    assert lane.in_flight.number == 1
+    assert loops._workers[0]._take() is None
+
+
+async def test_members_in_hand_are_not_taken_twice(rig: Rig) -> None:
+    """A claim that returns one of them is ignored."""
+    lane = rig.loops(Answers()).lane
+    member = member_of("t", FAILED, b"x")
+    assert len(lane.handed_out([member], 1)) == 1
+    assert lane.handed_out([member], 1) == []
+
+
+async def test_delivered_when_the_lease_is_held_again(rig: Rig) -> None:
+    """Redis was away for longer than the lease: what waits in the inbox is posted, though nothing new comes."""
+    answers = Answers()
+    rig.lease._trusted_until = 0
+    loops = rig.loops(answers)
+    await rig.redis.rpush(rig.slot.processing, "waits")
+    loops._sweeper._due_at = time.monotonic() + 600
+    loops.lane.inbox.put(loops.lane.strays([b"waits"]))
+    async with going(*(worker.run for worker in loops._workers), loops.run):
+        await eventually(lambda: len(loops.lane.inbox._waiting) > 0)
+        assert answers.bodies == []
+        await rig.lease._renewed(rig.slot)
+        await eventually(lambda: answers.bodies == [b"waits"], 5)
+
+
+async def test_distribution_feeds_each_lane(open_rig: OpenRig) -> None:
+    """Those that pass, and one CDR to a lane that is shut and has nothing to probe with."""
+    rig = await open_rig(endpoints=("a", "b"))
+    lanes = [rig.topology.lane(name) for name in ("a", "b")]
+    shut = [False, False]
+
+    def taker(number: int, keys: LaneKeys) -> Taker:
+        return Taker(keys, lambda: not shut[number], lambda: shut[number])
+
+    takers = [taker(number, keys) for number, keys in enumerate(lanes)]
+    timings = Timings(claim_wait=0.1, first_probe=0.02, full_pause=0.01, idle_pause=0.02)
+    distribution = Distribution(rig.queue(), rig.lease, takers, timings, rig.stopping)
+    running = asyncio.create_task(distribution.run())
+    await rig.redis.rpush(rig.keys.pending, "1")
+    await eventually(lambda: has(rig, lanes[1], b"1"))
+    shut[:] = [True, True]
+    await rig.redis.delete(*(keys.pending for keys in lanes))
+    await rig.redis.rpush(rig.keys.pending, "2", "3", "4")
+    await eventually(lambda: has(rig, lanes[0], b"2"))
+    rig.stopping.set()
+    await running
+    assert await rig.elements(lanes[0].pending) == await rig.elements(lanes[1].pending)
+    assert len(await rig.pending() + await rig.processing()) >= 1
+
+
+async def has(rig: Rig, keys: LaneKeys, body: bytes) -> bool:
+    return body in await rig.elements(keys.pending)

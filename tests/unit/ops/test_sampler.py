@@ -1,0 +1,70 @@
+"""A sample: what is kept of a lane's lists, and of its last hour."""
+
+from app.ops.sampler import Lengths, Sample, used_ratio
+from app.store.keys import LaneKeys
+from app.store.minutes import A_DAY, HOUR, Minute
+from app.telemetry.metrics import LaneMetrics
+
+
+def a_sample() -> Sample:
+    return Sample(LaneKeys("i", "source"), "head", LaneMetrics("webhook"))
+
+
+def test_a_minute_has_what_happened_in_it() -> None:
+    """And not what was before; its backlog is what was last seen."""
+    sample = a_sample()
+    sample.begin(100)
+    sample.metrics.delivered = 3
+    sample.metrics.delivery_durations.observe(0.2)
+    sample.note(Lengths(pending=5, processing=7, dead=9, retry=2, retrying=1), "head")
+    sample.begin(100)
+    sample.begin(101)
+    sample.metrics.delivered = 4
+    sample.metrics.delivery_durations.observe(0.02)
+    sample.metrics.attempted("http_5xx", 0.1, 503)
+    sample.note(Lengths(), "")
+    sample.begin(102)
+    assert [(each.delivered, each.p50, each.p99) for each in sample.hour] == [(3, 0.25, 0.25), (1, 0.025, 0.025)]
+    assert list(sample.unsent) == [Minute(100, 3, 0, 8), Minute(101, 1, 1, 0)]
+    assert sample.ended == 2
+
+
+def test_an_hour_and_a_day_are_kept() -> None:
+    """Memory does not grow, however long Redis takes nothing."""
+    sample = a_sample()
+    for minute in range(1, 2 * A_DAY):
+        sample.begin(minute)
+    assert len(sample.hour) == HOUR
+    assert len(sample.unsent) == A_DAY
+    assert sample.unsent[-1].minute == 2 * A_DAY - 2
+
+
+def test_a_clock_that_is_set_back_begins_another_minute() -> None:
+    """What was counted is not lost."""
+    sample = a_sample()
+    sample.begin(100)
+    sample.metrics.delivered = 3
+    sample.begin(40)
+    sample.metrics.delivered = 4
+    sample.begin(41)
+    assert [(each.minute, each.delivered) for each in sample.unsent] == [(100, 3), (40, 1)]
+
+
+def test_the_head_ages_while_it_is_the_same() -> None:
+    """Another one, or none, begins anew."""
+    sample = a_sample()
+    sample.note(Lengths(pending=2), "a")
+    first = sample.head_age
+    assert sample.head_age > first
+    sample.note(Lengths(pending=1), "b")
+    assert sample.head_age < 1
+    sample.note(Lengths(), "")
+    assert sample.head_age == 0
+
+
+def test_memory_is_of_what_redis_may_use() -> None:
+    """Else of its host's; nothing where it does not say."""
+    assert used_ratio({"used_memory": 50, "maxmemory": 100, "total_system_memory": 1000}) == 0.5
+    assert used_ratio({"used_memory": 50, "maxmemory": 0, "total_system_memory": 1000}) == 0.05
+    assert used_ratio({"used_memory": 50, "maxmemory": 0}) is None
+    assert used_ratio({}) is None
