@@ -104,7 +104,9 @@ def _each(asked: argparse.Namespace) -> int:
         command = [sys.executable, "-m", "tests.simulation", "--without", one.name]
         if asked.seeds:
             command += ["--seeds", str(asked.seeds)]
-        missed += subprocess.run(command, check=False).returncode != 0
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+        print((ended.stdout or ended.stderr).strip().rpartition("\n")[2], flush=True)
+        missed += ended.returncode != 0
     return 1 if missed else 0
 
 

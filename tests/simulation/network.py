@@ -1,6 +1,7 @@
 """An in-memory network: connections with latency, bandwidth, and faults that come from a seed."""
 
 import asyncio
+import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -74,6 +75,7 @@ class Transport(asyncio.Transport):
         self.process = process
         self.context = context
         self.peername = peername
+        self.descriptor = network.descriptor(self)
         self.peer: Transport
         self.whole = False
         """Set by whoever writes: what is written next arrives in one piece."""
@@ -161,7 +163,8 @@ class Transport(asyncio.Transport):
         """Keep ours."""
 
     def get_write_buffer_size(self) -> int:
-        return self._on_the_way
+        """Return what the system has not taken: it keeps some itself."""
+        return max(0, self._on_the_way - HIGH_WATER)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         return 0, HIGH_WATER
@@ -245,6 +248,26 @@ class Transport(asyncio.Transport):
             self._protocol_call("connection_lost", error)
 
 
+class Poll:
+    """Stands for `select.poll`, for connections of one network."""
+
+    def __init__(self, network: "Network") -> None:
+        self._network = network
+        self._registered: list[int] = []
+
+    def register(self, descriptor: int, _: int = 0) -> None:
+        self._registered.append(descriptor)
+
+    def poll(self, _: float = 0) -> list[tuple[int, int]]:
+        """Return those from which something can be read, or that are gone."""
+        found = []
+        for descriptor in self._registered:
+            transport = self._network.descriptors.get(descriptor)
+            if transport is None or transport.unread is not None:
+                found.append((descriptor, select.POLLIN if transport else select.POLLNVAL))
+        return found
+
+
 class Peephole:
     """What stands for a connection's socket: options are taken, and what has arrived can be peeked at."""
 
@@ -268,7 +291,7 @@ class Peephole:
         return ("0.0.0.0", 0)  # noqa: S104
 
     def fileno(self) -> int:
-        return -1
+        return self._transport.descriptor
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         if not flags & socket.MSG_PEEK:
@@ -287,12 +310,20 @@ class Network:
     names: dict[str, str] = field(default_factory=dict)
     listeners: dict[tuple[str, int], Listener] = field(default_factory=dict)
     transports: dict[Transport, None] = field(default_factory=dict)
+    descriptors: dict[int, Transport] = field(default_factory=dict)
     apart: set[frozenset[str]] = field(default_factory=set)
     """Pairs of hosts that do not reach each other."""
 
     def __post_init__(self) -> None:
         self.loop: asyncio.BaseEventLoop
         self._ports = 40_000
+        self._descriptors = 1_000_000
+
+    def descriptor(self, transport: Transport) -> int:
+        """Return a number for a connection's socket that no real one has."""
+        self._descriptors += 1
+        self.descriptors[self._descriptors] = transport
+        return self._descriptors
 
     def resolve(self, host: str | None) -> str:
         name = host or "127.0.0.1"
@@ -425,6 +456,7 @@ class Network:
         self.forget(transport)
 
     def forget(self, transport: Transport) -> None:
+        self.descriptors.pop(transport.descriptor, None)
         if not transport.stalled:
             self.transports.pop(transport, None)
         if transport.process is not None:

@@ -38,7 +38,7 @@ ABLATIONS: Final = (
     Ablation(
         "adopted from nobody",
         "the check that a list still has no owner when it is adopted",
-        (Edit(f"{SCRIPTS}/adopt.lua", "if (redis.call('GET', KEYS[4]) or '') ~= ARGV[7] then return 0 end", ""),),
+        (Edit(f"{SCRIPTS}/adopt.lua", "if owner ~= ARGV[7] then return 0 end", ""),),
         theme="owners",
     ),
     Ablation(
@@ -63,7 +63,7 @@ ABLATIONS: Final = (
     Ablation(
         "no late replies",
         "closing a connection whose reply did not come in time",
-        (Edit("app/store/channel.py", "            await self.disconnect()\n            raise", "            raise"),),
+        (Edit("app/store/channel.py", "                await self.disconnect()\n        return reply", "                pass\n        return reply"),),
         theme="delays",
     ),
     # Sweeping
@@ -140,14 +140,14 @@ ABLATIONS: Final = (
     Ablation(
         "all lanes or none",
         "taking back what was distributed to some lanes only",
-        (Edit(DISTRIBUTE, "      for j = FIRST, i - 2, 2 do undo(j) end\n", ""),),
+        (Edit(DISTRIBUTE, "    if failed(reply) then return refuse(reply) end\n", "    if failed(reply) then return reply.err end\n"),),
         theme="refusals",
     ),
     Ablation(
         "distributed and not taken out",
         "taking back what was distributed and could not be taken out, and the trial before it",
         (
-            Edit(DISTRIBUTE, "    for j = FIRST, #KEYS, 2 do undo(j) end\n", ""),
+            Edit(DISTRIBUTE, "  if failed(removed) then return refuse(removed) end\n", "  if failed(removed) then return removed.err end\n"),
             Edit(DISTRIBUTE, "if missing then return redis.error_reply(missing) end\n", ""),
         ),
         theme="refusals",
@@ -179,7 +179,7 @@ ABLATIONS: Final = (
     Ablation(
         "visible for the whole attempt",
         "posting a deferred CDR only while its visibility outlasts the attempt",
-        (Edit("app/lane/worker.py", "if cdr and time.monotonic() + lane.timeout > cdr.visible_until:", "if cdr and False:"),),
+        (Edit("app/lane/worker.py", "while (cdr := lane.inbox.take()) and time.monotonic() + lane.timeout > cdr.visible_until:", "while (cdr := lane.inbox.take()) and False:"),),
         theme="endpoints",
     ),
     Ablation(

@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import os
 import random
+import select
 import socket
 import ssl
 import sys
@@ -19,6 +20,7 @@ from unittest.mock import patch
 from redis.asyncio.connection import AbstractConnection
 
 from tests.simulation.loop import SimulatedLoop
+from tests.simulation.network import Poll
 from tests.simulation.process import PROCESS
 
 EPOCH: Final = 1_750_000_000.0
@@ -76,6 +78,7 @@ def virtual(loop: SimulatedLoop, seed: int) -> Iterator[None]:
         *((module, name, chance.randbytes) for module, name in ((os, "urandom"), (random, "_urandom"))),
         (socket, "gethostname", _host_name),
         (os, "getpid", lambda: 1),
+        (select, "poll", lambda: Poll(loop.network)),
         (ssl, "create_default_context", lambda *_, **__: UNUSED_TLS),
         *_datetimes(_datetime_class(wall_clock)),
         *((kind, "__hash__", _serial_hash()) for kind in KEPT_IN_SETS),
