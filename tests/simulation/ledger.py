@@ -16,6 +16,10 @@ from tests.simulation.redis.server import Client
 from tests.simulation.redis.values import SortedSet, Value
 from tests.simulation.trace import Trace
 
+TRUSTED_PART: Final = 0.7
+CONNECT_TIMEOUT: Final = 5.5
+"""Of its lease, and seconds: an attempt that passed its gate just before the end may have to connect first."""
+
 REJECTED_FOR: Final = 59.0
 """Seconds between the first and the last rejection of a dead letter, at least."""
 
@@ -87,6 +91,7 @@ class Ledger:
         self._owners: dict[bytes, Process] = {}
         self._renewed: dict[Process, float] = {}
         self._stale: Counter[Process] = Counter()
+        self._lease_ends: dict[bytes, float] = {}
 
     def pool(self, name: str) -> Pool:
         """Return an endpoint's. The only one, without lists of its own, has the shared one."""
@@ -109,7 +114,7 @@ class Ledger:
                 delta = difference(place, before.value, self.engine.data.get(key))
                 if delta:
                     places[key] = place, delta
-            elif process is not None and self.layout.is_owner(key):
+            elif self.layout.is_owner(key):
                 self._note_owner(key, process)
         entries: list[Entry] = []
         self._entries.append(entries)
@@ -117,10 +122,12 @@ class Ledger:
             self.trace.unit(self._clock(), process.name if process else "Enigma", args, list(places.values()))
             self._account(process, list(places.values()), entries)
 
-    def _note_owner(self, key: bytes, process: Process) -> None:
-        if isinstance(value := self.engine.data.get(key), bytes):
+    def _note_owner(self, key: bytes, process: Process | None) -> None:
+        now = self._clock()
+        value, expires = self.engine.data.get(key), self.engine.expires.get(key)
+        self._lease_ends[key] = now if expires is None else now + (expires - self.engine.now()) / 1000
+        if isinstance(value, bytes) and process is not None:
             self._owners.setdefault(value, process)
-            now = self._clock()
             if now - self._renewed.get(process, now) >= self.members[process].lease and not self.excuse:
                 self.excuse = f"the lease of {process.name} was over"
             self._renewed[process] = now
@@ -185,12 +192,17 @@ class Ledger:
                         self._break("lost", f"{self.trace.name(payload)} was not distributed to {endpoint}")
 
     def _is_fenced(self, process: Process, place: Place, delta: Counter[bytes]) -> None:
-        """Only its owner takes something out of a processing list; any other process, where it has none."""
-        if place.kind == "processing" and any(number < 0 for number in delta.values()):
-            value = self.engine.any(self.layout.owner_key(place.slot))
-            owner = self._owners.get(value) if isinstance(value, bytes) else None
-            if owner is not None and owner is not process and self._has_lane(owner, place):
-                self._break("fenced", f"{process.name} takes from {place}, which {owner.name} owns")
+        """Only its owner takes something out of a processing list; any other process, where it has had none a while."""
+        if place.kind != "processing" or not any(number < 0 for number in delta.values()):
+            return
+        key = self.layout.owner_key(place.slot)
+        value = self.engine.any(key)
+        owner = self._owners.get(value) if isinstance(value, bytes) else None
+        if owner is not None and owner is not process and self._has_lane(owner, place):
+            self._break("fenced", f"{process.name} takes from {place}, which {owner.name} owns")
+        since = self._clock() - self._lease_ends.get(key, 0.0)
+        if value is None and self.clock_is_true and since < self.members[process].lease / 2:
+            self._break("eager", f"{process.name} takes from {place} {since:.1f} s after its owner was gone")
 
     def _has_lane(self, owner: Process, place: Place) -> bool:
         return place.pool == SHARED or place.pool in self.members[owner].endpoints
@@ -217,16 +229,22 @@ class Ledger:
         for _ in range(units):
             for counter, payload, number in self._entries.pop():
                 counter[payload] -= number
+        if units:
+            self._lease_ends.clear()
 
     # Endpoints.
 
     def on_post(self, process: Process) -> None:
         """A POST begins. Attempts that had passed their gate before a freeze may follow it."""
         member = self.members.get(process)
-        if member and member.role == "service" and self._clock() - self._renewed.get(process, 0.0) > member.lease:
+        if member is None or member.role != "service":
+            return
+        age = self._clock() - self._renewed.get(process, self._clock())
+        frozen = process.thawed_at > self._renewed.get(process, 0.0)
+        if age > TRUSTED_PART * member.lease + (0.0 if frozen else CONNECT_TIMEOUT):
             self._stale[process] += 1
-            if self._stale[process] > member.concurrency:
-                self._break("lease", f"{process.name} goes on posting after the end of its lease")
+            if self._stale[process] > (member.concurrency if frozen else 0):
+                self._break("lease", f"{process.name} posts {age:.1f} s after its lease was renewed")
 
     def on_answer(self, endpoint: str, request: Request, answer: str) -> None:
         key = endpoint, request.body

@@ -150,6 +150,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def thaw(self, process: Process) -> None:
         process.frozen = False
+        process.thawed_at = self._now
         self._ready.extend(process.held)
         process.held.clear()
 

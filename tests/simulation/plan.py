@@ -23,6 +23,9 @@ MOODS: Final[dict[str, dict[str, int]]] = {
 MILD_MOODS: Final = ("good", "varied", "sloppy")
 MOODS_AT_REST: Final = (*MILD_MOODS, "good", "flaky")
 
+LATENCIES: Final = (0.0002, 0.0002, 0.002, 0.03, 0.2)
+"""Of the way to Redis, in seconds."""
+
 RIGHTS: Final = ("lrem", "rpush", "lmove", "blmove", "lpop", "rpop", "hset", "hdel", "pexpire", "zadd", "zrem", "evalsha")
 
 PACKETS: Final = ("cut", "hole", "late", "split")
@@ -119,6 +122,8 @@ def plan_of(seed: int, theme: str = "") -> Plan:
     services = chance.choice((1, 2, 2, 2, 3))
     endpoints = chance.choice((1, 1, 3))
     duration = chance.choice((5.0, 20.0, 40.0, 70.0))
+    if theme in ("takeovers", "stale"):
+        services, duration = 3, 70.0
     pushes = tuple(_pushes(chance, duration))
     faults = tuple(_faults(chance, theme, duration, services, endpoints, pushes))
     packets = _packets(chance, theme)
@@ -129,9 +134,9 @@ def plan_of(seed: int, theme: str = "") -> Plan:
         endpoints=endpoints,
         oldest=chance.choice(("head", "head", "tail")),
         redis=chance.choice(("6.2", "7.0", "7.2", "8.0")),
-        settings=_settings(chance),
+        settings=_settings(chance, theme),
         disorder=chance.choice((0.0, 0.1, 0.5)),
-        redis_latency=chance.choice((0.0002, 0.0002, 0.002, 0.03, 0.2)),
+        redis_latency=chance.choice(LATENCIES[-2:] if theme in ("takeovers", "stale") else LATENCIES),
         bandwidth=chance.choice((1e8, 1e8, 1e8, 1e6)),
         duration=duration,
         pushes=pushes,
@@ -142,7 +147,9 @@ def plan_of(seed: int, theme: str = "") -> Plan:
     )
 
 
-def _settings(chance: Random) -> dict[str, str]:
+def _settings(chance: Random, theme: str) -> dict[str, str]:
+    if theme == "stale":
+        return {"WEBHOOK_CONCURRENCY": "1", "WEBHOOK_RATE_LIMIT": "1"}
     settings = {"WEBHOOK_CONCURRENCY": str(chance.choice((1, 2, 4, 32)))}
     if chance.random() < 0.15:
         settings["WEBHOOK_RATE_LIMIT"] = str(chance.choice((1, 5, 20)))
@@ -226,6 +233,20 @@ def _freeze(chance: Random, at: float, services: int, _: int) -> Fault:
     return Fault(at, "freeze", _lasting(chance), chance.randrange(services))
 
 
+def _usurp(chance: Random, at: float, services: int, _: int) -> Fault:
+    """It starts again about when another one adopts what it had."""
+    return Fault(at, "kill", round(chance.uniform(20, 34), 3), chance.randrange(services))
+
+
+def _cut_off(chance: Random, at: float, services: int, _: int) -> Fault:
+    return Fault(at, "partition", round(chance.uniform(15, 60), 3), chance.randrange(services), "redis")
+
+
+def _outage(chance: Random, at: float, *_: int) -> Fault:
+    """Redis is away for longer than a lease, and all leases end at once."""
+    return Fault(at, "redis restart", round(chance.uniform(14, 40), 3), detail="0")
+
+
 def _replace(chance: Random, at: float, services: int, _: int) -> Fault:
     """It is taken for dead, and another one is started in its place; then it comes back."""
     return Fault(at, "replace", round(chance.uniform(20, 60), 3), chance.randrange(services), chance.choice(("freeze", "apart")))
@@ -301,6 +322,8 @@ EVERYTHING: Final = (
 
 THEMES: Final = {
     "owners": (_kill, _freeze, _replace, _replace, _stop, _partition),
+    "takeovers": (_usurp, _usurp, _outage, _redis_freeze),
+    "stale": (_cut_off, _freeze, _replace),
     "replies": (_kick, _partition, _redis_restart, _kill),
     "refusals": (_right, _right, _type, _full, _swamp, _operator),
     "endpoints": (_mood, _mood, _mood, _unplug, _operator, _stop),

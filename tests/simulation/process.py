@@ -24,6 +24,7 @@ class Process:
 
     alive: bool = True
     frozen: bool = False
+    thawed_at: float = -1.0
     held: list[asyncio.Handle] = field(default_factory=list)
     """Callbacks that wait for the end of a freeze."""
     graveyard: list[object] = field(default_factory=list)

@@ -332,6 +332,7 @@ class World:
     def _on_delivered(self, endpoint: Endpoint, request: Request) -> None:
         who = request.process.name if request.process else "?"
         self.note(f"{who} hears that {self.trace.name(request.body)} is delivered to {endpoint.name}")
+        self.ledger.on_closed(endpoint.name, request)
         self.ledger.on_delivered(endpoint.name, request.body)
 
 
