@@ -157,11 +157,14 @@ async def forward_all(case: Case) -> None:
 
     settings = load_settings(case.variables, dotenv=None)
     service = Service(settings, quick())
-    async with asyncio.TaskGroup() as tasks:
+    async with (
+        Redis.from_url(case.variables["CDR_REDIS_URL"], protocol=2) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await client.script_flush()  # so that scripts are loaded, which is a way of its own
         forwarder = work = tasks.create_task(service.run())
-        async with Redis.from_url(case.variables["CDR_REDIS_URL"], protocol=2) as client:
-            while not work.done() and not await is_done(client, settings):
-                await asyncio.wait([work], timeout=0.02)
+        while not work.done() and not await is_done(client, settings):
+            await asyncio.wait([work], timeout=0.02)
         if not work.done():
             service.stop()
     if work.cancelled():

@@ -21,7 +21,10 @@ LIMIT = 64 * 1024 * 1024
 GUARDED = ("settle_and_claim", "distribute", "adopt")
 ONCE = ("replay", "drop")
 UNOWNED = ("reroute", "forget")
-PLAIN = ("sample", "page", "take", "renew", "release", "survey", "rehearse", "letters", "inject")
+PLAIN = (
+    *("sample", "page", "take", "renew", "release", "survey", "rehearse", "letters", "inject"),
+    *("report", "reports", "history", "minutes"),
+)
 
 Way = Literal["command", "reply", "connection"]
 """What is lost: a command, the reply to it, or, behind its reply, the connection alone."""

@@ -243,7 +243,7 @@ async def test_what_is_in_flight_is_seen(
     lane = "webhook", "cdr"
     found = await metrics_when(ask, lambda found: found["processing_length", *lane] == found["in_flight", *lane] > 0)
     assert found["in_flight", *lane] == 32 + found["prefetched", *lane]
-    assert found["in_flight", *lane] + found["pending_length", *lane] == 40
+    assert found["in_flight", *lane] + found["pending_length", *lane] == 100
     assert found["oldest_in_flight_seconds", *lane] > 0
 
 
@@ -338,7 +338,9 @@ async def test_an_endpoint_that_fails_some_is_put_into_words(
         [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
         return lane if lane["state"] == "failing" else None
 
-    lane = await eventually(is_told)
+    async with running(settings_from(watched), Timings(sample=0.05, failing=0.1)) as service:
+        await eventually(service._lease.holds)
+        lane = await eventually(is_told)
     assert "every attempt has failed since " in lane["words"]
 
 

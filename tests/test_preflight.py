@@ -30,7 +30,7 @@ README = Path(__file__).parents[1] / "README.md"
 IN_SCRIPTS = (
     *("time", "pexpire", "set", "get", "pttl", "type", "del"),
     *("rpush", "lpush", "rpop", "lpop", "lmove", "lpos", "lindex", "lrange", "llen", "lrem"),
-    *("hset", "hget", "hgetall", "hdel"),
+    *("hset", "hget", "hgetall", "hlen", "hdel"),
     *("zadd", "zrem", "zcard", "zscore", "zrange", "zrangebyscore", "zrevrangebyscore"),
 )
 OUTSIDE = ("blmove", "scan", "evalsha", "script|load", "info")

@@ -56,11 +56,15 @@ class Breaker:
     def begin_probe(self) -> None:
         self.state = State.HALF_OPEN
 
-    def end_probe(self, *, stays: bool) -> None:
-        """Wait for the next probe, unless one was accepted: as long as before if it `stays`, else twice as long."""
+    def end_probe(self, *, stays: bool, gone: bool = False) -> None:
+        """Wait for the next probe, unless one was accepted: twice as long as before, unless it `stays`.
+
+        `gone`: the answer was 410 again; any other one says that the endpoint is not gone.
+        """
         if self.is_closed:
             return
         self.state = State.OPEN
+        self.is_gone = self.is_gone and gone
         if self.is_gone:
             self._wait(self.timings.gone_probe)
         elif stays:

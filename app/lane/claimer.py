@@ -130,7 +130,7 @@ class Claimer:
 
     def _give_back(self) -> None:
         """Give back what was claimed and not attempted. Strays stay in processing, for a sweep to find."""
-        if self._arrivals and not self._lane.stopping.is_set():
+        if self._arrivals:
             return  # what is on its way is newer, and is given back before
         lane, taken = self._lane, self._lane.inbox.take_back()
         for cdr in taken:

@@ -4,7 +4,7 @@ import hashlib
 import time
 
 from app.cdr import Cdr, Origin
-from app.delivery.verdict import Verdict
+from app.delivery.verdict import GONE, Verdict
 from app.lane.arrivals import Arrivals
 from app.lane.lane import Lane
 from app.lane.signal import Signal
@@ -60,8 +60,9 @@ class Prober:
         if not breaker.is_closed and (another := await self._earliest_deferred(cdr)):
             verdicts.append(await self._attempt(another))
         answered = any(verdict and verdict.is_about_the_cdr for verdict in verdicts)
+        gone = all(verdict and verdict.status == GONE for verdict in verdicts)
         # It is there, and refuses these CDRs: so the next one follows soon, until all have had their turn.
-        breaker.end_probe(stays=answered and len(self._probed) < max(self._deferred, 2))
+        breaker.end_probe(stays=answered and len(self._probed) < max(self._deferred, 2), gone=gone)
         return None
 
     async def _attempt(self, cdr: Cdr) -> Verdict | None:

@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -93,10 +92,6 @@ class Channel:
             if not answered:  # whatever comes now would be taken for the reply to the next command
                 await self.disconnect()
         return reply
-
-    async def persist(self, command: str, *words: Word) -> Any:
-        """Send a command that may be sent twice, until it is answered."""
-        return await self._link.persist(command, partial(self.ask, *words))
 
     async def disconnect(self) -> None:
         with suppress(*FOREIGN_ERRORS):

@@ -25,6 +25,7 @@ NOT_PASSED = {
     "store.preflight: asyncio.sleep": "only where a right is missing: tests/test_preflight.py",
     "store.lease: asyncio.sleep": "only while all slots are taken, or Redis is away: test_ownership.py",
     "store.lease: _retake": "only where the lease was lost: test_ownership.py",
+    "store.lease: lease_doubted": "ends by its timeout, or where the lease was lost: test_ownership.py",
     "store.lease: taken = await self._take_slot": "likewise",
     "store.client: AsyncRetrying(": "only while Redis refuses or is away: test_lost_replies.py, test_outages.py",
     "store.client: asyncio.sleep(self.timings.operator_pause)": "where a person has to act: tests/redis/test_link.py",

@@ -205,7 +205,7 @@ async def test_strays_are_not_started_during_a_hold(
     arrived_at: list[float] = []
     async with serve(holds_once(arrived_at)) as server:
         variables = environment(redis_server.url, server.url, integrator, sweep_interval="0.1")
-        async with running(settings_from(variables)):
+        async with running(settings_from(variables), Timings(claim_wait=0.05)):  # a sweep waits for its end
             await client.rpush(source, "first")
             await eventually(lambda: arrived_at)
             await client.rpush(processing, *(f"stray {number}" for number in range(20)))

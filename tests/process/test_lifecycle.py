@@ -329,5 +329,7 @@ async def test_bad_configuration_is_told_at_once(start_child: StartChild) -> Non
     """Exit status 2, a line for each problem, and no traceback."""
     child = await start_child({"CDR_LEASE": "soon", "CDR_LEESE": "1"})
     assert await child.ended() == 2
-    said = child.log.read_text().splitlines()
-    assert [line.split(":")[0] for line in said] == ["CDR_LEESE", "CDR_WEBHOOK_URL", "CDR_LEASE"]
+    said = child.events()
+    assert {line["event"] for line in said} == {"configuration.refused"}
+    assert [line["problem"].split(":")[0] for line in said] == ["CDR_LEESE", "CDR_WEBHOOK_URL", "CDR_LEASE"]
+    assert "Traceback" not in child.log.read_text()

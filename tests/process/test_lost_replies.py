@@ -25,7 +25,7 @@ from tests.proxy import RedisProxy, Way, at_random, nth
 from tests.receiver import Receiver
 
 OFTEN = (
-    *("BLMOVE", "page", "survey", "renew"),
+    *("BLMOVE", "page", "survey", "renew", "report"),
     *("settle_and_claim acks", "settle_and_claim defers", "settle_and_claim claims", "settle_and_claim hands out"),
 )
 """What one forwarder sends at least three times in the work below."""
@@ -33,7 +33,7 @@ OFTEN = (
 ONCE = (
     *("settle_and_claim dead letters", "settle_and_claim gives back", "settle_and_claim in vain"),
     *("BLMOVE in vain", "adopt", "INFO", "rehearse", "SCAN", "take", "SCRIPT LOAD", "NOSCRIPT", "release"),
-    *("CLIENT LIST", "sample", "CLIENT UNBLOCK"),
+    *("CLIENT LIST", "sample", "minutes", "CLIENT UNBLOCK"),
 )
 
 OUTCOMES = {"settle_and_claim", *OFTEN, *ONCE}

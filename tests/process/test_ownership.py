@@ -190,12 +190,14 @@ async def test_another_source_under_the_same_name_is_refused(
 async def test_a_process_that_meets_another_source_exits_with_2(
     variables: dict[str, str], client: Redis, slots: list[Slot], start_child: StartChild
 ) -> None:
-    """One line, no traceback."""
+    """One event that says why, no traceback."""
     await set_owner(client, slots[0], id="somebody", source="elsewhere", endpoints={"webhook": ""})
     child = await start_child(variables, "run")
     assert await child.ended() == 2
-    [line] = [line for line in child.log.read_text().splitlines() if not line.startswith("{")]
-    assert line.startswith("CDR_INTEGRATOR: ")
+    [refused] = child.events("configuration.refused")
+    assert refused["level"] == "error"
+    assert refused["problem"].startswith("CDR_INTEGRATOR: ")
+    assert "Traceback" not in child.log.read_text()
 
 
 async def test_other_endpoints_do_not_keep_a_process_from_a_slot(

@@ -114,7 +114,7 @@ async def test_trusted_from_the_send_on(rig: Rig) -> None:
             return list(reply)
 
     renew = rig.lease._renew
-    rig.lease._renew = Late()  # type: ignore[assignment]
+    rig.lease._renew = Late()
     assert await rig.lease._renewed(rig.slot)
     assert rig.lease._trusted_until < sent + 0.2 + TRUSTED_PART * rig.lease.seconds
 
@@ -131,7 +131,7 @@ async def test_trusted_from_the_send_on_when_taken(open_rig: OpenRig) -> None:
             await eventually(lambda: time.monotonic() - sent > 0.3)
             return int(reply)
 
-    rig.lease._take = Late()  # type: ignore[assignment]
+    rig.lease._take = Late()
     assert await rig.lease._take_slot(rig.slot) == 2
     assert rig.lease._trusted_until < sent + 0.2 + TRUSTED_PART * rig.lease.seconds
 

@@ -221,6 +221,23 @@ async def test_given_back_in_order_at_a_stop(rig: Rig) -> None:
     assert await rig.processing() == []
 
 
+async def test_given_back_in_order_though_a_claim_is_on_its_way(rig: Rig) -> None:
+    """What it brings at a stop is newer than what waits in the inbox."""
+    await rig.redis.rpush(rig.slot.processing, "1", "2")
+    await rig.redis.rpush(rig.keys.pending, "3")
+    loops = rig.loops(Answers())
+    lane, claimer = loops.lane, loops.claimer
+    lane.inbox.put(lane.new([b"1"]))
+    rig.stopping.set()
+    with claimer._arrivals.announced():
+        stopping = asyncio.create_task(claimer.run())
+        await eventually(lambda: claimer._signal._event._waiters)
+        lane.inbox.put(lane.new([b"2"]))
+    claimer.wake()
+    await stopping
+    assert (await rig.pending(), await rig.processing()) == ([b"1", b"2", b"3"], [])
+
+
 async def test_given_back_in_order_when_the_breaker_opens(rig: Rig) -> None:
     """Others may deliver them meanwhile; retried ones are due again, strays stay for a sweep."""
     answers = Answers()
@@ -261,8 +278,9 @@ async def test_a_refused_settlement_stays_in_flight_and_is_repeated(limited_rig:
     assert answers.bodies == [b"acked"]
 
 
-async def test_an_ack_that_finds_nothing_makes_a_sweep(rig: Rig, said: list[EventDict]) -> None:
-    """Somebody has touched our list: look what else is in it."""
+async def test_an_ack_that_finds_nothing_makes_a_sweep(open_rig: OpenRig, said: list[EventDict]) -> None:
+    """Somebody has touched our list: look what else is in it, and not an interval later."""
+    rig = await open_rig(sweep_interval="600")
     answers = Answers()
     answers.open.clear()
     await rig.redis.rpush(rig.keys.pending, "1")
@@ -278,8 +296,9 @@ async def test_an_ack_that_finds_nothing_makes_a_sweep(rig: Rig, said: list[Even
     assert "ack.found_nothing" in [event["event"] for event in said]
 
 
-async def test_a_claim_whose_reply_was_lost_is_swept(rig: Rig) -> None:
+async def test_a_claim_whose_reply_was_lost_is_swept(open_rig: OpenRig) -> None:
     """At once, not a sweep interval later; nothing is delivered twice."""
+    rig = await open_rig(sweep_interval="600")
     answers = Answers()
     async with rig.running(rig.loops(answers)) as loops:
         await eventually(lambda: not loops._sweeper.is_due)

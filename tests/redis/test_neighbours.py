@@ -36,8 +36,8 @@ async def test_other_endpoints(open_rig: OpenRig, said: list[EventDict]) -> None
 
 
 async def test_one_of_them_does_not_fan_out(open_rig: OpenRig, said: list[EventDict]) -> None:
-    """An endpoint that is called webhook is not the one of CDR_WEBHOOK_URL."""
-    rig, _ = await open_rig(endpoints=("webhook",)), await open_rig()
+    """One has CDR_WEBHOOK_URL, and the other one a named endpoint."""
+    rig, _ = await open_rig(endpoints=("crm",)), await open_rig()
     assert len(await look(rig, said)) == 1
 
 

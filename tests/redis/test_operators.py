@@ -280,7 +280,7 @@ async def test_sample(rig: Rig) -> None:
     await rig.redis.set(rig.keys.dead, "of somebody")
     await rig.redis.zadd(rig.keys.retry, {"1": 1, "2": 2, "3": 3})
     sample = Sample(rig.keys, "head", LaneMetrics("webhook"))
-    await Sampler(rig.link, {"webhook": sample})._look(sample, rig.slot.processing)
+    await Sampler(rig.link, {"webhook": sample})._look(sample, rig.slot.number)
     assert sample.lengths == Lengths(pending=2, processing=1, dead=0, retry=3, retrying=0)
     assert sample._head == hashlib.sha1(b"oldest", usedforsecurity=False).hexdigest()
 
@@ -310,7 +310,7 @@ async def test_rehearsal(rig: Rig) -> None:
             "lindex",
             "llen",
         ),
-        *("rpop", "lpop", "lrem", "hset", "hget", "hgetall", "hdel", "zadd", "zscore", "zcard", "zrange"),
+        *("rpop", "lpop", "lrem", "hset", "hget", "hgetall", "hlen", "hdel", "zadd", "zscore", "zcard", "zrange"),
         *("zrangebyscore", "zrevrangebyscore", "zrem", "del", "blmove"),
     ],
 )

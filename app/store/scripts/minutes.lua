@@ -37,8 +37,7 @@ redis.call('HSET', KEYS[2], ARGV[1], math.max(added, number - 1))
 redis.call('PEXPIRE', KEYS[1], DAY * 60000)
 
 -- There are at most as many fields as a day has minutes, whoever wrote them.
-local length = redis.pcall('HLEN', KEYS[1])
-if type(length) ~= 'number' or length > DAY then
+if redis.call('HLEN', KEYS[1]) > DAY then
   local fields = redis.call('HGETALL', KEYS[1])
   for i = 1, #fields, 2 do
     if not of_a_day(fields[i]) then redis.call('HDEL', KEYS[1], fields[i]) end

@@ -95,13 +95,17 @@ def test_pauses_stay_at_a_second() -> None:
 
 
 def test_a_full_row_of_410_means_gone() -> None:
-    """Probed once an hour, however probes end."""
+    """Probed once an hour, until a probe is answered something else."""
     breaker = opened(GONE)
     assert breaker.is_gone
     assert wait_of(breaker) == 3600
     breaker.begin_probe()
-    breaker.end_probe(stays=True)
+    breaker.end_probe(stays=False, gone=True)
     assert wait_of(breaker) == 3600
+    breaker.begin_probe()
+    breaker.end_probe(stays=False)
+    assert not breaker.is_gone
+    assert wait_of(breaker) == 60
 
 
 def test_one_410_is_a_failure_like_another() -> None:

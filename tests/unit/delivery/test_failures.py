@@ -78,6 +78,7 @@ def test_what_httpx_says_is_not_quoted() -> None:
 
 
 def test_a_reason_is_in_the_words_of_the_system() -> None:
-    """Or the name of the error, where there are none."""
-    assert reason(ConnectionRefusedError(111, "Connection refused")) == "Connection refused"
+    """The usual word where there is one, or the name of the error where nothing is said."""
+    assert reason(ConnectionRefusedError(111, "Connection refused")) == "refused"
+    assert reason(OSError(113, "No route to host")) == "No route to host"
     assert reason(RuntimeError("a secret")) == "RuntimeError"

@@ -66,7 +66,6 @@ def test_lanes_that_are_left_over() -> None:
     """One that this configuration does not use has the keys that carry its name, whatever it is called."""
     assert topology().lane("crm").pending == "acme:crm:pending:cdr"
     assert topology().named("webhook").pending == "acme:webhook:pending:cdr"
-    assert topology("redis://localhost/0", "webhook").lane("webhook").pending == "acme:webhook:pending:cdr"
 
 
 @pytest.mark.parametrize(("source", "prefix"), [("enigma:cdr", "{enigma:cdr}:acme"), ("x{tag}y", "{tag}:acme")])
