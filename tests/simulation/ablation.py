@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from tests.simulation.redis import lua
+
 ROOT: Final = Path(__file__).parents[2]
 
 
@@ -48,8 +50,6 @@ def apply(ablation: Ablation) -> None:
     python: dict[str, list[Edit]] = {}
     for edit in ablation.edits:
         if edit.file.endswith(".lua"):
-            from tests.simulation.redis import lua  # noqa: PLC0415 - it imports nothing of app
-
             lua.rewrites.append((edit.old.encode(), edit.new.encode()))
         else:
             python.setdefault(edit.file.removesuffix(".py").replace("/", "."), []).append(edit)
@@ -68,7 +68,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         if fullname not in self._edits:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        assert spec is not None and spec.origin is not None
+        assert spec
+        assert spec.origin
         return importlib.util.spec_from_loader(fullname, _Loader(fullname, spec.origin, self._edits[fullname]))
 
 

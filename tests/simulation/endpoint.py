@@ -11,7 +11,6 @@ from typing import Final
 from tests.simulation.network import Network, Transport
 from tests.simulation.process import Process
 
-
 PORT: Final = 80
 MOST_HEAD: Final = 64 * 1024
 
@@ -31,7 +30,11 @@ class Request:
     def is_awaited(self) -> bool:
         """Whether whoever posted it still waits for an answer, and none has been sent."""
         peer = self.connection.peer
-        return not (self.connection.is_closing() or peer.is_closing() or peer.in_a_hole) and peer.process is not None and peer.process.alive
+        return (
+            not (self.connection.is_closing() or peer.is_closing() or peer.in_a_hole)
+            and peer.process is not None
+            and peer.process.alive
+        )
 
 
 Judge = Callable[[Request], str]

@@ -103,13 +103,13 @@ def run_seeds(seeds: Iterable[int], theme: str = "") -> Summary:
     return summary
 
 
-def explore(first: int, seconds: float, jobs: int) -> Summary:
+def explore(first: int, theme: str, seconds: float, jobs: int) -> Summary:
     """Run seeds from `first` on until the time is over."""
     deadline = time.monotonic() + seconds
     chunks = (range(begin, begin + CHUNK) for begin in count(first, CHUNK))
     total = Summary()
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        running = {pool.submit(run_seeds, next(chunks)) for _ in range(jobs)}
+        running = {pool.submit(run_seeds, next(chunks), theme) for _ in range(jobs)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -117,5 +117,5 @@ def explore(first: int, seconds: float, jobs: int) -> Summary:
                 for seed, _, broken in summary.findings:
                     print(f"seed {seed}: {broken}", flush=True)
                 if time.monotonic() < deadline:
-                    running.add(pool.submit(run_seeds, next(chunks)))
+                    running.add(pool.submit(run_seeds, next(chunks), theme))
     return total

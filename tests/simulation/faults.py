@@ -172,6 +172,15 @@ def _right(world: World, fault: Fault) -> None:
     world.after(fault.lasts, world.redis.engine.denied.discard, fault.detail.encode())
 
 
+def _lock(world: World, fault: Fault) -> None:
+    """A right goes away to write to one kind of key, of the last lane if there are several."""
+    lane = f"{world.endpoints[-1].name}:" if world.plan.endpoints > 1 else ""
+    key = f"{INTEGRATOR}:{lane}{fault.detail}:cdr".encode()
+    _matters(world, fault, when=_is_busy(world))
+    world.redis.engine.locked.add(key)
+    world.after(fault.lasts, world.redis.engine.locked.discard, key)
+
+
 def _type(world: World, fault: Fault) -> None:
     """Somebody writes a string to a key of ours that is not there just now."""
     keys = [SOURCE] if fault.detail == "source" else [f"{INTEGRATOR}:{fault.detail}:cdr"]
@@ -246,6 +255,7 @@ BEGIN: Final[dict[str, Callable[[World, Fault], None]]] = {
     "failover": _failover,
     "clock": _clock,
     "right": _right,
+    "lock": _lock,
     "type": _type,
     "script flush": _flush,
     "kick": _kick,
@@ -264,7 +274,8 @@ def end_all(world: World) -> None:
     engine.read_only = False
     _has_room(world)
     engine.denied.clear()
-    for key in engine.keys():
+    engine.locked.clear()
+    for key in engine.every_key():
         _remove_wrong(world, key)
     world.network.apart.clear()
     world.network.heal()

@@ -133,7 +133,9 @@ class Ledger:
             self._renewed[process] = now
             self._stale[process] = 0
 
-    def _account(self, process: Process | None, places: list[tuple[Place, Counter[bytes]]], entries: list[Entry]) -> None:
+    def _account(
+        self, process: Process | None, places: list[tuple[Place, Counter[bytes]]], entries: list[Entry]
+    ) -> None:
         member = self.members[process] if process else Member("enigma")
         deltas: dict[str, Counter[bytes]] = {}
         for place, delta in places:

@@ -73,7 +73,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         return self._now
 
     def create_task(
-        self, coro: Generator[Any, None, Any] | Coroutine[Any, Any, Any], *, name: object = None, context: Context | None = None
+        self,
+        coro: Generator[Any, None, Any] | Coroutine[Any, Any, Any],
+        *,
+        name: object = None,
+        context: Context | None = None,
     ) -> asyncio.Task[Any]:
         self._tasks += 1
         return NumberedTask(self._tasks, coro, loop=self, name=name or f"Task-{self._tasks}", context=context)
@@ -103,7 +107,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             while scheduled and (scheduled[0]._when <= self._now or scheduled[0]._cancelled):  # type: ignore[attr-defined]
                 timer = heapq.heappop(scheduled)
                 timer._scheduled = False  # type: ignore[attr-defined]
-                if not timer._cancelled:  # type: ignore[attr-defined]
+                if not timer._cancelled:
                     ready.append(timer)
             if ready:
                 return self._pick()
@@ -163,7 +167,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.network.orphan(transport, silently=vanishes)
         self.network.deafen(process)
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
         process = PROCESS.get()
         if process is not None:
             process.signal_handlers[sig] = lambda: self.call_soon(callback, *args)

@@ -26,7 +26,20 @@ MOODS_AT_REST: Final = (*MILD_MOODS, "good", "flaky")
 LATENCIES: Final = (0.0002, 0.0002, 0.002, 0.03, 0.2)
 """Of the way to Redis, in seconds."""
 
-RIGHTS: Final = ("lrem", "rpush", "lmove", "blmove", "lpop", "rpop", "hset", "hdel", "pexpire", "zadd", "zrem", "evalsha")
+RIGHTS: Final = (
+    "lrem",
+    "rpush",
+    "lmove",
+    "blmove",
+    "lpop",
+    "rpop",
+    "hset",
+    "hdel",
+    "pexpire",
+    "zadd",
+    "zrem",
+    "evalsha",
+)
 
 PACKETS: Final = ("cut", "hole", "late", "split")
 
@@ -122,7 +135,7 @@ def plan_of(seed: int, theme: str = "") -> Plan:
     services = chance.choice((1, 2, 2, 2, 3))
     endpoints = chance.choice((1, 1, 3))
     duration = chance.choice((5.0, 20.0, 40.0, 70.0))
-    if theme in ("takeovers", "stale"):
+    if theme in ("takeovers", "stale", "two hands"):
         services, duration = 3, 70.0
     pushes = tuple(_pushes(chance, duration))
     faults = tuple(_faults(chance, theme, duration, services, endpoints, pushes))
@@ -242,6 +255,16 @@ def _cut_off(chance: Random, at: float, services: int, _: int) -> Fault:
     return Fault(at, "partition", round(chance.uniform(15, 60), 3), chance.randrange(services), "redis")
 
 
+def _sleep(chance: Random, at: float, services: int, _: int) -> Fault:
+    """It sleeps until others have adopted what it had, and nobody has taken its slot."""
+    return Fault(at, "freeze", round(chance.uniform(35, 100), 3), chance.randrange(services))
+
+
+def _bad_mood(chance: Random, at: float, _: int, endpoints: int) -> Fault:
+    mood = chance.choice(("hanging", "down", "flaky", "late"))
+    return Fault(at, "mood", round(chance.uniform(20, 120), 3), chance.randrange(endpoints), mood)
+
+
 def _outage(chance: Random, at: float, *_: int) -> Fault:
     """Redis is away for longer than a lease, and all leases end at once."""
     return Fault(at, "redis restart", round(chance.uniform(14, 40), 3), detail="0")
@@ -249,7 +272,9 @@ def _outage(chance: Random, at: float, *_: int) -> Fault:
 
 def _replace(chance: Random, at: float, services: int, _: int) -> Fault:
     """It is taken for dead, and another one is started in its place; then it comes back."""
-    return Fault(at, "replace", round(chance.uniform(20, 60), 3), chance.randrange(services), chance.choice(("freeze", "apart")))
+    return Fault(
+        at, "replace", round(chance.uniform(20, 60), 3), chance.randrange(services), chance.choice(("freeze", "apart"))
+    )
 
 
 def _stop(chance: Random, at: float, services: int, _: int) -> Fault:
@@ -289,6 +314,11 @@ def _right(chance: Random, at: float, *_: int) -> Fault:
     return Fault(at, "right", _lasting(chance), detail=chance.choice(RIGHTS))
 
 
+def _lock(chance: Random, at: float, *_: int) -> Fault:
+    kind = chance.choice(("processing", "retry", "retrying", "dead", "pending", "pending"))
+    return Fault(at, "lock", _lasting(chance), detail=kind)
+
+
 def _type(chance: Random, at: float, *_: int) -> Fault:
     kind = chance.choice(("processing", "retry", "retrying", "dead", "pending", "source", "ops"))
     return Fault(at, "type", _lasting(chance), detail=kind)
@@ -317,15 +347,16 @@ def _operator(chance: Random, at: float, *_: int) -> Fault:
 
 EVERYTHING: Final = (
     *(_kill, _kill, _freeze, _freeze, _replace, _stop, _partition, _redis_restart, _redis_freeze, _full, _swamp),
-    *(_failover, _clock, _right, _type, _flush, _kick, _mood, _mood, _mood, _unplug, _operator),
+    *(_failover, _clock, _right, _lock, _type, _flush, _kick, _mood, _mood, _mood, _unplug, _operator),
 )
 
 THEMES: Final = {
     "owners": (_kill, _freeze, _replace, _replace, _stop, _partition),
     "takeovers": (_usurp, _usurp, _outage, _redis_freeze),
     "stale": (_cut_off, _freeze, _replace),
+    "two hands": (_sleep, _sleep, _bad_mood),
     "replies": (_kick, _partition, _redis_restart, _kill),
-    "refusals": (_right, _right, _type, _full, _swamp, _operator),
+    "refusals": (_right, _right, _lock, _type, _full, _swamp, _operator),
     "endpoints": (_mood, _mood, _mood, _unplug, _operator, _stop),
     "delays": (_redis_freeze, _partition),
     "mild": (),

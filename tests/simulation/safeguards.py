@@ -14,19 +14,37 @@ ABLATIONS: Final = (
     Ablation(
         "owner check",
         "FENCED for whoever has lost its lease",
-        (Edit(GUARD, "if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n  return redis.error_reply('FENCED", "if false then\n  return redis.error_reply('FENCED"),),
+        (
+            Edit(
+                GUARD,
+                "if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n  return redis.error_reply('FENCED",
+                "if false then\n  return redis.error_reply('FENCED",
+            ),
+        ),
         theme="owners",
     ),
     Ablation(
         "trust in the lease",
         "the end of trust in one's own lease after 0.7 of it",
-        (Edit("app/store/lease.py", "return self.slot is not None and time.monotonic() < self._trusted_until", "return self.slot is not None"),),
+        (
+            Edit(
+                "app/store/lease.py",
+                "return self.slot is not None and time.monotonic() < self._trusted_until",
+                "return self.slot is not None",
+            ),
+        ),
         theme="stale",
     ),
     Ablation(
         "lease at the gate",
         "the lease that each attempt needs",
-        (Edit("app/lane/worker.py", "if not (lane.lease.holds() and lane.gate.admits()):", "if not lane.gate.admits():"),),
+        (
+            Edit(
+                "app/lane/worker.py",
+                "if not (lane.lease.holds() and lane.gate.admits()):",
+                "if not lane.gate.admits():",
+            ),
+        ),
         theme="stale",
     ),
     Ablation(
@@ -66,7 +84,13 @@ ABLATIONS: Final = (
     Ablation(
         "no late replies",
         "closing a connection whose reply did not come in time",
-        (Edit("app/store/channel.py", "                await self.disconnect()\n        return reply", "                pass\n        return reply"),),
+        (
+            Edit(
+                "app/store/channel.py",
+                "                await self.disconnect()\n        return reply",
+                "                pass\n        return reply",
+            ),
+        ),
         theme="delays",
     ),
     # Sweeping
@@ -90,7 +114,11 @@ ABLATIONS: Final = (
         "sweep after a lost reply",
         "the sweep at once after a claim whose reply was lost",
         (
-            Edit("app/lane/claimer.py", "        self._supply.look_again()\n        self._sweeper.soon()", "        self._supply.look_again()"),
+            Edit(
+                "app/lane/claimer.py",
+                "        self._supply.look_again()\n        self._sweeper.soon()",
+                "        self._supply.look_again()",
+            ),
             Edit("app/lane/waiting_claim.py", "                    self._sweeper.soon()\n", ""),
         ),
         theme="mild",
@@ -98,7 +126,13 @@ ABLATIONS: Final = (
     Ablation(
         "refused stays in flight",
         "keeping in flight what Redis refuses to settle",
-        (Edit("app/lane/claimer.py", "                self._lane.outbox.refuse(parcel)", "                self._lane.in_flight.remove(parcel.cdr)"),),
+        (
+            Edit(
+                "app/lane/claimer.py",
+                "                self._lane.outbox.refuse(parcel)",
+                "                self._lane.in_flight.remove(parcel.cdr)",
+            ),
+        ),
         theme="refusals",
     ),
     # Moving
@@ -108,8 +142,17 @@ ABLATIONS: Final = (
         (
             Edit(
                 EXCHANGE,
-                "  if to ~= '' then\n    local added = push[to](pushed, delay)\n    if failed(added) then return added.err end\n    if added == 0 then return 0 end\n  end\n  local removed = take_out(from, to, element)\n",
-                "  local removed = take_out(from, to, element)\n  if to ~= '' and removed == 1 then\n    local added = push[to](pushed, delay)\n    if failed(added) then return added.err end\n  end\n",
+                "  if to ~= '' then\n"
+                "    local added = push[to](pushed, delay)\n"
+                "    if failed(added) then return added.err end\n"
+                "    if added == 0 then return 0 end\n"
+                "  end\n"
+                "  local removed = take_out(from, to, element)\n",
+                "  local removed = take_out(from, to, element)\n"
+                "  if to ~= '' and removed == 1 then\n"
+                "    local added = push[to](pushed, delay)\n"
+                "    if failed(added) then return added.err end\n"
+                "  end\n",
             ),
         ),
         theme="refusals",
@@ -117,14 +160,24 @@ ABLATIONS: Final = (
     Ablation(
         "undo: nothing to take out",
         "taking a push back where there was nothing to take out",
-        (Edit(EXCHANGE, "if to ~= '' and (failed(removed) or removed == 0) then undo", "if to ~= '' and failed(removed) then undo"),),
-        theme="owners",
+        (
+            Edit(
+                EXCHANGE,
+                "if to ~= '' and (failed(removed) or removed == 0) then undo",
+                "if to ~= '' and failed(removed) then undo",
+            ),
+        ),
+        theme="two hands",
     ),
     Ablation(
         "undo: refused",
         "taking a push back where taking out was refused, and the trial before it",
         (
-            Edit(EXCHANGE, "if to ~= '' and (failed(removed) or removed == 0) then undo", "if to ~= '' and removed == 0 then undo"),
+            Edit(
+                EXCHANGE,
+                "if to ~= '' and (failed(removed) or removed == 0) then undo",
+                "if to ~= '' and removed == 0 then undo",
+            ),
             Edit(EXCHANGE, "    local refusal = refused_on(scratch, places[to].removing)\n", "    local refusal\n"),
         ),
         theme="refusals",
@@ -138,19 +191,36 @@ ABLATIONS: Final = (
     Ablation(
         "NX",
         "a push to the retry set that adds nothing is refused",
-        (Edit(EXCHANGE, "redis.pcall('ZADD', retry, 'NX', now + delay, element)", "redis.pcall('ZADD', retry, now + delay, element)"), Edit(EXCHANGE, "    if added == 0 then return 0 end\n", "")),
+        (
+            Edit(
+                EXCHANGE,
+                "redis.pcall('ZADD', retry, 'NX', now + delay, element)",
+                "redis.pcall('ZADD', retry, now + delay, element)",
+            ),
+            Edit(EXCHANGE, "    if added == 0 then return 0 end\n", ""),
+        ),
     ),
     Ablation(
         "all lanes or none",
         "taking back what was distributed to some lanes only",
-        (Edit(DISTRIBUTE, "    if failed(reply) then return refuse(reply) end\n", "    if failed(reply) then return reply.err end\n"),),
+        (
+            Edit(
+                DISTRIBUTE,
+                "    if failed(reply) then return refuse(reply) end\n",
+                "    if failed(reply) then return reply.err end\n",
+            ),
+        ),
         theme="refusals",
     ),
     Ablation(
         "distributed and not taken out",
         "taking back what was distributed and could not be taken out, and the trial before it",
         (
-            Edit(DISTRIBUTE, "  if failed(removed) then return refuse(removed) end\n", "  if failed(removed) then return removed.err end\n"),
+            Edit(
+                DISTRIBUTE,
+                "  if failed(removed) then return refuse(removed) end\n",
+                "  if failed(removed) then return removed.err end\n",
+            ),
             Edit(DISTRIBUTE, "if missing then return redis.error_reply(missing) end\n", ""),
         ),
         theme="refusals",
@@ -165,7 +235,13 @@ ABLATIONS: Final = (
     Ablation(
         "visibility",
         "hiding what is handed out from others",
-        (Edit(EXCHANGE, "hand_refusal = move(member, retry, retrying, now + ARGV[9]) or ''", "hand_refusal = move(member, retry, retrying, now) or ''"),),
+        (
+            Edit(
+                EXCHANGE,
+                "hand_refusal = move(member, retry, retrying, now + ARGV[9]) or ''",
+                "hand_refusal = move(member, retry, retrying, now) or ''",
+            ),
+        ),
         theme="endpoints",
     ),
     Ablation(
@@ -182,34 +258,66 @@ ABLATIONS: Final = (
     Ablation(
         "visible for the whole attempt",
         "posting a deferred CDR only while its visibility outlasts the attempt",
-        (Edit("app/lane/worker.py", "while (cdr := lane.inbox.take()) and time.monotonic() + lane.timeout > cdr.visible_until:", "while (cdr := lane.inbox.take()) and False:"),),
+        (
+            Edit(
+                "app/lane/worker.py",
+                "while (cdr := lane.inbox.take()) and time.monotonic() + lane.timeout > cdr.visible_until:",
+                "while (cdr := lane.inbox.take()) and False:",
+            ),
+        ),
         theme="endpoints",
     ),
     Ablation(
         "horizon",
         "scores that nobody can have meant are due now",
-        (Edit(EXCHANGE, "return first or redis.call('ZREVRANGEBYSCORE', set, '+inf', '(' .. string.format('%.0f', horizon), 'LIMIT', 0, 1)[1] or false", "return first or false"),),
+        (
+            Edit(
+                EXCHANGE,
+                "return first or redis.call(",
+                "return first or false and redis.call(",
+            ),
+        ),
         theme="redis",
     ),
     Ablation(
         "two rejections",
         "the second rejection that a dead letter needs",
-        (Edit("app/lane/settlement.py", "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0", "return True"),),
+        (
+            Edit(
+                "app/lane/settlement.py",
+                "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0",
+                "return True",
+            ),
+        ),
         theme="endpoints",
     ),
     Ablation(
         "a minute between rejections",
         "the minute between the two rejections of a dead letter",
         (
-            Edit("app/lane/settlement.py", "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0", "return before.first_rejected_at > 0"),
-            Edit("app/lane/settlement.py", "max(self._backoff(history), self._until_final(history, now))", "self._backoff(history)"),
+            Edit(
+                "app/lane/settlement.py",
+                "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0",
+                "return before.first_rejected_at > 0",
+            ),
+            Edit(
+                "app/lane/settlement.py",
+                "max(self._backoff(history), self._until_final(history, now))",
+                "self._backoff(history)",
+            ),
         ),
         theme="endpoints",
     ),
     Ablation(
         "strike",
         "others that are accepted while a CDR is rejected",
-        (Edit("app/lane/settlement.py", "case Kind.REJECTED if strike and self._is_final(cdr.history, now):", "case Kind.REJECTED if self._is_final(cdr.history, now):"),),
+        (
+            Edit(
+                "app/lane/settlement.py",
+                "case Kind.REJECTED if strike and self._is_final(cdr.history, now):",
+                "case Kind.REJECTED if self._is_final(cdr.history, now):",
+            ),
+        ),
         theme="endpoints",
     ),
     # Breaker

@@ -4,12 +4,13 @@ import gc
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
+from tests.simulation.ablation import check
 from tests.simulation.plan import POISON, Fault, Plan, Push, plan_of
 from tests.simulation.safeguards import ABLATIONS
-from tests.simulation.ablation import check
 from tests.simulation.world import run
 
 CALM = Plan(1, services=2, duration=10.0, pushes=tuple(Push(number / 10, number) for number in range(20)))
@@ -81,8 +82,6 @@ def test_three_lanes_each_get_every_cdr() -> None:
 
 def test_clocks_and_chance_are_put_back() -> None:
     """A run leaves the interpreter as it found it."""
-    import time
-
     before = time.monotonic, os.urandom, gc.isenabled()
     run(CALM.but(pushes=()))
 

@@ -73,7 +73,7 @@ class Trace:
             kinds = (sources[0].kind if sources else "", targets[0].kind if targets else "")
             verb = DONE.get(kinds, "distributes" if len(targets) > 1 or kinds[1] == "pending" else "moves")
             way = " → ".join(", ".join(map(str, ends)) for ends in (sources, targets) if ends)
-            name = self.name(payload) + (f" ×{number}" if number > 1 else "")
+            name = self.name(payload) + (f" x{number}" if number > 1 else "")
             by_way.setdefault(f"{who} {verb} {{}} ({way}; {command})", []).append(name)
         for told, names in by_way.items():
             yield told.format(", ".join(names))

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import os
 import random
 import select
@@ -107,19 +107,19 @@ def _host_name() -> str:
     return f"host-{process.name}" if process else "host"
 
 
-def _datetime_class(clock: Callable[[], float]) -> type[datetime.datetime]:
-    class VirtualDatetime(datetime.datetime):
+def _datetime_class(clock: Callable[[], float]) -> type[dt.datetime]:
+    class VirtualDatetime(dt.datetime):
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> "VirtualDatetime":
+        def now(cls, tz: dt.tzinfo | None = None) -> "VirtualDatetime":
             return cls.fromtimestamp(clock(), tz)
 
     return VirtualDatetime
 
 
-def _datetimes(virtual_class: type[datetime.datetime]) -> Iterator[tuple[Any, str, Any]]:
+def _datetimes(virtual_class: type[dt.datetime]) -> Iterator[tuple[Any, str, Any]]:
     """Yield each module of ours that has imported the class: its `now` cannot be replaced."""
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in OURS and getattr(module, "datetime", None) is datetime.datetime:
+        if name.partition(".")[0] in OURS and getattr(module, "datetime", None) is dt.datetime:
             yield module, "datetime", virtual_class
 
 

@@ -37,7 +37,9 @@ class SimulatedWeather:
         for kind, rate in self._plan.packets.items():
             if self._chance.random() < rate:
                 world.happened[kind] += 1
-                world.mattered[kind] += sender.matters or any(word in data[:32] for word in SETTLES) or not self._is_redis(sender)
+                world.mattered[kind] += (
+                    sender.matters or any(word in data[:32] for word in SETTLES) or not self._is_redis(sender)
+                )
                 self._suffer(fate, kind)
                 if kind in ("cut", "hole"):
                     side = "request to" if sender.peername[0] == self._host(sender) else "reply of"

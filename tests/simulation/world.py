@@ -17,16 +17,17 @@ import structlog
 from app.config.environment import load_settings
 from app.config.settings import Settings
 from app.service import Service
-from tests.simulation.endpoint import Endpoint, Request, webhook_id
 from tests.simulation.endpoint import PORT as HTTP
+from tests.simulation.endpoint import Endpoint, Request, webhook_id
 from tests.simulation.keys import Layout
 from tests.simulation.ledger import LawBrokenError, Ledger, Member
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.network import OUTSIDE, Network
 from tests.simulation.operator import carry_out
-from tests.simulation.plan import MOODS, POISON, Plan, Push
+from tests.simulation.plan import MOODS, Plan, Push
 from tests.simulation.process import PROCESS, Process
-from tests.simulation.redis.server import RedisServer
+from tests.simulation.redis.engine import Changes
+from tests.simulation.redis.server import Client, RedisServer
 from tests.simulation.trace import Trace
 from tests.simulation.virtual import EPOCH, virtual
 from tests.simulation.weather import SimulatedWeather
@@ -36,7 +37,7 @@ SOURCE: Final = "enigma:notifications:cdr"
 REDIS_HOST: Final = "10.0.0.1"
 
 TRICKLE: Final = 15.0
-"""Seconds between two looks at which good CDRs are pushed while something still waits: a rejection counts only if others are taken."""
+"""Seconds between two times that good CDRs are pushed while something still waits: a strike needs others."""
 LOOK: Final = 1.0
 FAREWELL: Final = 60.0
 
@@ -97,7 +98,7 @@ class World:
         self.redis = self._start_redis()
         self.ledger = Ledger(Layout(INTEGRATOR, SOURCE), self.redis.engine, self.trace, self.loop.time)
         self.endpoints = [self._start_endpoint(number, name) for number, name in enumerate(names)]
-        self.moods = {name: plan.mood for name in names}
+        self.moods = dict.fromkeys(names, plan.mood)
         self.poison = Random(f"poison {plan.seed}")
         self.replicas = [Replica(number) for number in range(plan.services)]
         self.requests = 0
@@ -137,7 +138,12 @@ class World:
 
     def push(self, push: Push) -> None:
         """Push as Enigma does, once Redis takes it."""
-        if not self.redis.process.alive or self.redis.process.frozen or self.redis.engine.read_only or self.redis.engine.full:
+        if (
+            not self.redis.process.alive
+            or self.redis.process.frozen
+            or self.redis.engine.read_only
+            or self.redis.engine.full
+        ):
             self.after(0.5, self.push, push)
             return
         self.trace.names.setdefault(push.body, push.name)
@@ -294,10 +300,11 @@ class World:
 
     def _start_redis(self) -> RedisServer:
         process = Process("redis", REDIS_HOST)
-        version = tuple(map(int, self.plan.redis.split(".")))
-        return RedisServer(
-            self.network, process, lambda *unit: self.ledger.on_unit(*unit), lambda: EPOCH + self.loop.time(), version
-        )
+        major, minor = map(int, self.plan.redis.split("."))
+        return RedisServer(self.network, process, self._on_unit, lambda: EPOCH + self.loop.time(), (major, minor))
+
+    def _on_unit(self, client: Client, args: list[bytes], changes: Changes) -> None:
+        self.ledger.on_unit(client, args, changes)
 
     def restart_redis(self, lose: int) -> None:
         lost = self.redis.restart(Process("redis", REDIS_HOST), lose)
@@ -308,7 +315,14 @@ class World:
         process = Process(name, f"10.0.2.{number + 1}")
         chance = Random(f"endpoint {name} {self.plan.seed}")
         return Endpoint(
-            name, self.network, process, chance, lambda request: self._judge_request(name, request), self._on_request, self._on_delivered, lambda endpoint, request: self.ledger.on_closed(endpoint.name, request)
+            name,
+            self.network,
+            process,
+            chance,
+            lambda request: self._judge_request(name, request),
+            self._on_request,
+            self._on_delivered,
+            lambda endpoint, request: self.ledger.on_closed(endpoint.name, request),
         )
 
     def _judge_request(self, name: str, request: Request) -> str:
@@ -371,7 +385,9 @@ def _quiet(world: World) -> Iterator[None]:
         raise structlog.DropEvent
 
     configured = structlog.get_config()
-    structlog.configure(processors=[note], wrapper_class=structlog.make_filtering_bound_logger(20), cache_logger_on_first_use=False)
+    structlog.configure(
+        processors=[note], wrapper_class=structlog.make_filtering_bound_logger(20), cache_logger_on_first_use=False
+    )
     collects = gc.isenabled()
     gc.disable()
     try:

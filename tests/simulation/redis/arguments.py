@@ -1,19 +1,20 @@
 """How the arguments of commands are read."""
 
+import re
+from typing import Final
+
 from tests.simulation.redis.values import RedisError
 
+INTEGER: Final = re.compile(rb"-?[0-9]{1,18}")
 NOT_AN_INTEGER = "ERR value is not an integer or out of range"
 NOT_A_FLOAT = "ERR value is not a valid float"
 SYNTAX = "ERR syntax error"
 
 
 def integer(text: bytes) -> int:
-    try:
-        if text != text.strip() or b"_" in text or text.startswith(b"+"):
-            raise ValueError
-        return int(text)
-    except ValueError:
-        raise RedisError(NOT_AN_INTEGER) from None
+    if not INTEGER.fullmatch(text):
+        raise RedisError(NOT_AN_INTEGER)
+    return int(text)
 
 
 def score(text: bytes) -> float:

@@ -71,6 +71,8 @@ class Engine:
     """Of the unit that runs now: a command, or a whole script."""
     history: deque[dict[bytes, Before]] = field(default_factory=lambda: deque(maxlen=HISTORY))
     denied: set[bytes] = field(default_factory=set)
+    locked: set[bytes] = field(default_factory=set)
+    """Keys that may be read and not written."""
     full: bool = False
     read_only: bool = False
     in_script: bool = False
@@ -107,7 +109,7 @@ class Engine:
         value = self.any(key)
         return b"none" if value is None else TYPE_NAMES[type(value)]
 
-    def keys(self) -> list[bytes]:
+    def every_key(self) -> list[bytes]:
         for key in list(self.expires):
             self._expire(key)
         return list(self.data)
@@ -199,9 +201,13 @@ class Engine:
             raise RedisError("ERR This Redis command is not allowed from script")
         if len(args) != entry.arity if entry.arity > 0 else len(args) < -entry.arity:
             said = f"wrong number of arguments for '{name.decode()}' command"
-            raise RedisError("ERR Wrong number of args calling Redis command from script" if self.in_script else f"ERR {said}")
+            raise RedisError(
+                "ERR Wrong number of args calling Redis command from script" if self.in_script else f"ERR {said}"
+            )
         if name in self.denied:
             raise RedisError(self.no_permission(name.decode()))
+        if self.locked and not self.locked.isdisjoint(_written(entry, args)):
+            raise RedisError(self._no_key())
         if entry.writes and self.read_only:
             raise RedisError(READ_ONLY)
         if entry.grows and self.full and not self.wrote_in_script:
@@ -222,3 +228,17 @@ class Engine:
             return "NOPERM The user executing the script can't run this command or subcommand"
         user = "User default" if self.version >= (7, 2) else "this user"
         return f"NOPERM {user} has no permissions to run the '{name}' command"
+
+    def _no_key(self) -> str:
+        if self.in_script:
+            if self.version >= (7, 2):
+                return "ERR ACL failure in script: No permissions to access a key"
+            return "ERR The user executing the script can't access at least one of the keys mentioned"
+        return "NOPERM No permissions to access a key"
+
+
+def _written(entry: Entry, args: list[bytes]) -> list[bytes]:
+    """Return the keys that a command may write to; of a script, all that it is given."""
+    if args[0].lower() in (b"eval", b"evalsha") and args[2].isdigit():
+        return args[3 : 3 + int(args[2])]
+    return args[1:3] if entry.writes else []

@@ -117,7 +117,7 @@ def lpos(engine: Engine, args: list[bytes]) -> Reply:
         raise RedisError(SYNTAX)
     rank, count = options.get(b"rank", 1), options.get(b"count")
     if rank == 0:
-        raise RedisError("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list")
+        raise RedisError("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ...")
     elements = engine.get(args[1], list) or []
     order = range(len(elements)) if rank > 0 else range(len(elements) - 1, -1, -1)
     examined = list(order)[: options.get(b"maxlen", 0) or None]

@@ -138,7 +138,7 @@ def _argument(value: Any) -> bytes:
     raise RedisError("ERR Lua redis lib command arguments must be strings or integers")
 
 
-def _reply(value: Any) -> Reply:
+def _reply(value: Any) -> Reply:  # noqa: PLR0911 - one for each type
     match value:
         case bytes():
             return value

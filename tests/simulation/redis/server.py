@@ -17,6 +17,7 @@ from tests.simulation.redis.engine import Changes
 from tests.simulation.redis.values import OK, RedisError, Reply, encode
 
 PORT: Final = 6379
+BLMOVE_WORDS: Final = 6
 
 UNBLOCKED: Final = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 DEMOTED: Final = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
@@ -89,8 +90,9 @@ class Client(asyncio.Protocol):
 
     def line(self) -> bytes:
         host, port = self._transport.peername
-        told = f"id={self.number} addr={host}:{port} name={self.name.decode()} age=1 idle=0 flags={'b' if self.waits else 'N'} db=0"
-        return f"{told} cmd={'blmove' if self.waits else 'NULL'} user=default\n".encode()
+        flags, last = ("b", "blmove") if self.waits else ("N", "NULL")
+        told = f"id={self.number} addr={host}:{port} name={self.name.decode()} age=1 idle=0 flags={flags} db=0"
+        return f"{told} cmd={last} user=default\n".encode()
 
 
 @dataclass(eq=False)
@@ -208,15 +210,7 @@ class RedisServer:
 
     def _blmove(self, client: Client, args: list[bytes]) -> None:
         try:
-            if len(args) != 6:
-                raise RedisError("ERR wrong number of arguments for 'blmove' command")
-            seconds = float(args[5])
-            at_left(args[3]), at_left(args[4])
-            if seconds < 0:
-                raise RedisError("ERR timeout is negative")
-        except ValueError:
-            client.reply(RedisError("ERR timeout is not a float or out of range"))
-            return
+            seconds = _seconds_to_wait(args)
         except RedisError as error:
             client.reply(error)
             return
@@ -260,7 +254,11 @@ class RedisServer:
                 if self.version >= (7, 2):
                     client.reply(OK)
                 else:
-                    client.reply(RedisError("ERR Unknown subcommand or wrong number of arguments for 'setinfo'. Try CLIENT HELP."))
+                    client.reply(
+                        RedisError(
+                            "ERR Unknown subcommand or wrong number of arguments for 'setinfo'. Try CLIENT HELP."
+                        )
+                    )
             case [b"list", *_]:
                 client.reply(b"".join(one.line() for one in self.clients.values()))
             case [b"unblock", number, *how]:
@@ -314,6 +312,20 @@ class RedisServer:
 
     def _role(self, client: Client, _: list[bytes]) -> None:
         client.reply([b"slave" if self.engine.read_only else b"master", 0, []])
+
+
+def _seconds_to_wait(args: list[bytes]) -> float:
+    if len(args) != BLMOVE_WORDS:
+        raise RedisError("ERR wrong number of arguments for 'blmove' command")
+    at_left(args[3])
+    at_left(args[4])
+    try:
+        seconds = float(args[5])
+    except ValueError:
+        raise RedisError("ERR timeout is not a float or out of range") from None
+    if seconds < 0:
+        raise RedisError("ERR timeout is negative")
+    return seconds
 
 
 class _Outsider:

@@ -24,7 +24,9 @@ def zadd(engine: Engine, args: list[bytes]) -> Reply:
         first += 1
     pairs = args[first:]
     if not pairs or len(pairs) % 2 or flags >= {b"nx", b"xx"}:
-        raise RedisError(SYNTAX if not flags >= {b"nx", b"xx"} else "ERR XX and NX options at the same time are not compatible")
+        raise RedisError(
+            SYNTAX if not flags >= {b"nx", b"xx"} else "ERR XX and NX options at the same time are not compatible"
+        )
     wanted = [(score(number), member) for number, member in zip(pairs[::2], pairs[1::2], strict=True)]
     members = engine.changing(args[1], SortedSet)
     added = changed = 0

@@ -175,12 +175,12 @@ def ttl(engine: Engine, args: list[bytes]) -> Reply:
 
 @command("keys", 2)
 def keys(engine: Engine, args: list[bytes]) -> Reply:
-    return [key for key in engine.keys() if _matches(key, args[1])]
+    return [key for key in engine.every_key() if _matches(key, args[1])]
 
 
 @command("dbsize", 1)
 def dbsize(engine: Engine, _: list[bytes]) -> Reply:
-    return len(engine.keys())
+    return len(engine.every_key())
 
 
 @command("scan", -2)
@@ -188,7 +188,7 @@ def scan(engine: Engine, args: list[bytes]) -> Reply:
     """Answer everything at once: a cursor of 0 says that there is no more."""
     options = {args[i].lower(): args[i + 1] for i in range(2, len(args) - 1, 2)}
     pattern, kind = options.get(b"match", b"*"), options.get(b"type")
-    found = [key for key in engine.keys() if _matches(key, pattern) and kind in (None, engine.type_name(key))]
+    found = [key for key in engine.every_key() if _matches(key, pattern) and kind in (None, engine.type_name(key))]
     return [b"0", list(found)]
 
 
@@ -198,7 +198,7 @@ def _matches(key: bytes, pattern: bytes) -> bool:
 
 @command("flushall", -1, "w")
 def flushall(engine: Engine, _: list[bytes]) -> Reply:
-    for key in engine.keys():
+    for key in engine.every_key():
         engine.drop(key)
     return OK
 

@@ -65,7 +65,7 @@ def copy_of(value: Value) -> Value:
     return value if isinstance(value, bytes) else value.copy()
 
 
-def encode(reply: Reply) -> bytes:
+def encode(reply: Reply) -> bytes:  # noqa: PLR0911 - one for each type
     """Write a reply in RESP2."""
     match reply:
         case Status():
