@@ -202,6 +202,8 @@ class Ledger:
         owner = self._owners.get(value) if isinstance(value, bytes) else None
         if owner is not None and owner is not process and self._has_lane(owner, place):
             self._break("fenced", f"{process.name} takes from {place}, which {owner.name} owns")
+        if owner is not process:
+            self.excuse = self.excuse or f"{process.name} takes over what may have been delivered"
         since = self._clock() - self._lease_ends.get(key, 0.0)
         if value is None and self.clock_is_true and since < self.members[process].lease / 2:
             self._break("eager", f"{process.name} takes from {place} {since:.1f} s after its owner was gone")
