@@ -1,0 +1,63 @@
+"""Explore many seeds, replay one, or take a safeguard away: `python -m tests.simulation --help`."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.simulation.ablation import apply
+from tests.simulation.safeguards import ABLATIONS
+
+
+def main() -> int:
+    asked = _arguments()
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets comes from it
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
+    match asked.without:
+        case "list":
+            return _list()
+        case "each":
+            return _each(asked)
+        case str():
+            apply(next(one for one in ABLATIONS if one.name == asked.without))
+    from tests.simulation.command import carry_out  # noqa: PLC0415 - it imports what a safeguard is taken out of
+
+    return carry_out(asked)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long to explore")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
+    parser.add_argument("--first", type=int, help="the first seed to explore; else one that was never used")
+    parser.add_argument("--seed", type=int, help="replay this one, print its trace, and make it smaller if it fails")
+    parser.add_argument("--theme", default="", help="what runs concentrate on; else their seeds decide")
+    parser.add_argument("--plan", type=Path, help="replay a plan, as --seed prints one")
+    parser.add_argument("--whole", action="store_true", help="do not make a failing one smaller")
+    parser.add_argument("--without", help="take this safeguard away first; `list` names them, `each` tries all")
+    parser.add_argument("--seeds", type=int, help="with --without: how many to try at most")
+    return parser.parse_args()
+
+
+def _list() -> int:
+    for one in ABLATIONS:
+        print(f"{one.name:<32} {one.without}")
+    return 0
+
+
+def _each(asked: argparse.Namespace) -> int:
+    missed = 0
+    for one in ABLATIONS:
+        command = [sys.executable, "-m", "tests.simulation", "--without", one.name]
+        if asked.seeds:
+            command += ["--seeds", str(asked.seeds)]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+        print((ended.stdout or ended.stderr).strip().rpartition("\n")[2], flush=True)
+        missed += ended.returncode != 0
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,336 @@
+"""The safeguards that the simulator must miss when they are gone."""
+
+from typing import Final
+
+from tests.simulation.ablation import Ablation, Edit
+
+SCRIPTS: Final = "app/store/scripts"
+GUARD: Final = f"{SCRIPTS}/guard.lua"
+EXCHANGE: Final = f"{SCRIPTS}/settle_and_claim.lua"
+DISTRIBUTE: Final = f"{SCRIPTS}/distribute.lua"
+
+ABLATIONS: Final = (
+    # Owning
+    Ablation(
+        "owner check",
+        "FENCED for whoever has lost its lease",
+        (
+            Edit(
+                GUARD,
+                "if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n  return redis.error_reply('FENCED",
+                "if false then\n  return redis.error_reply('FENCED",
+            ),
+        ),
+        theme="owners",
+    ),
+    Ablation(
+        "trust in the lease",
+        "the end of trust in one's own lease after 0.7 of it",
+        (
+            Edit(
+                "app/store/lease.py",
+                "return self.slot is not None and time.monotonic() < self._trusted_until",
+                "return self.slot is not None",
+            ),
+        ),
+        theme="stale",
+    ),
+    Ablation(
+        "lease at the gate",
+        "the lease that each attempt needs",
+        (
+            Edit(
+                "app/lane/worker.py",
+                "if not (lane.lease.holds() and lane.gate.admits()):",
+                "if not lane.gate.admits():",
+            ),
+        ),
+        theme="stale",
+    ),
+    Ablation(
+        "two looks",
+        "the second look before a list is adopted",
+        (Edit("app/lane/adopter.py", "if seen - since >= self._pause]", "if seen - since >= 0]"),),
+        theme="takeovers",
+    ),
+    Ablation(
+        "adopted from nobody",
+        "the check that a list still has no owner when it is adopted",
+        (Edit(f"{SCRIPTS}/adopt.lua", "if owner ~= ARGV[7] then return 0 end", ""),),
+        theme="takeovers",
+    ),
+    Ablation(
+        "forgotten numbers",
+        "emptying the operations of a former owner, and drawing new numbers where that did not help",
+        (
+            Edit(f"{SCRIPTS}/take.lua", "  redis.call('DEL', unpack(KEYS, 2))\n", ""),
+            Edit("app/store/channel.py", "if reply is None and tries == 1:", "if False:"),
+        ),
+        theme="owners",
+    ),
+    # Sending
+    Ablation(
+        "sequence numbers",
+        "knowing an operation that was applied and whose reply was lost",
+        (Edit(GUARD, "  return false\nend", "end"),),
+        theme="replies",
+    ),
+    Ablation(
+        "no retries",
+        "sending each command once",
+        (Edit("app/store/connection.py", "retry=Retry(NoBackoff(), 0)", "retry=Retry(NoBackoff(), 3)"),),
+        theme="replies",
+    ),
+    Ablation(
+        "no late replies",
+        "closing a connection whose reply did not come in time",
+        (
+            Edit(
+                "app/store/channel.py",
+                "                await self.disconnect()\n        return reply",
+                "                pass\n        return reply",
+            ),
+        ),
+        theme="delays",
+    ),
+    # Sweeping
+    Ablation(
+        "known: in flight",
+        "what a sweep knows to be in flight",
+        (Edit("app/lane/in_flight.py", "known = Counter(self._copies)", "known: Counter[bytes] = Counter()"),),
+    ),
+    Ablation(
+        "known: what joins",
+        "what joins while a sweep reads its page",
+        (Edit("app/lane/in_flight.py", "            watcher[cdr.body] += 1", "            pass"),),
+    ),
+    Ablation(
+        "known: on the way",
+        "waiting for claims that are on their way before strays are told",
+        (Edit("app/lane/sweeper.py", "await self._arrivals.ended()", "pass"),),
+        theme="replies",
+    ),
+    Ablation(
+        "sweep after a lost reply",
+        "the sweep at once after a claim whose reply was lost",
+        (
+            Edit(
+                "app/lane/claimer.py",
+                "        self._supply.look_again()\n        self._sweeper.soon()",
+                "        self._supply.look_again()",
+            ),
+            Edit("app/lane/waiting_claim.py", "                    self._sweeper.soon()\n", ""),
+        ),
+        theme="mild",
+    ),
+    Ablation(
+        "refused stays in flight",
+        "keeping in flight what Redis refuses to settle",
+        (
+            Edit(
+                "app/lane/claimer.py",
+                "                self._lane.outbox.refuse(parcel)",
+                "                self._lane.in_flight.remove(parcel.cdr)",
+            ),
+        ),
+        theme="refusals",
+    ),
+    # Moving
+    Ablation(
+        "push before remove",
+        "the order of a settlement: pushed where it goes, then taken out",
+        (
+            Edit(
+                EXCHANGE,
+                "  if to ~= '' then\n"
+                "    local added = push[to](pushed, delay)\n"
+                "    if failed(added) then return added.err end\n"
+                "    if added == 0 then return 0 end\n"
+                "  end\n"
+                "  local removed = take_out(from, to, element)\n",
+                "  local removed = take_out(from, to, element)\n"
+                "  if to ~= '' and removed == 1 then\n"
+                "    local added = push[to](pushed, delay)\n"
+                "    if failed(added) then return added.err end\n"
+                "  end\n",
+            ),
+        ),
+        theme="refusals",
+    ),
+    Ablation(
+        "undo: nothing to take out",
+        "taking a push back where there was nothing to take out",
+        (
+            Edit(
+                EXCHANGE,
+                "if to ~= '' and (failed(removed) or removed == 0) then undo",
+                "if to ~= '' and failed(removed) then undo",
+            ),
+        ),
+        theme="two hands",
+    ),
+    Ablation(
+        "undo: refused",
+        "taking a push back where taking out was refused, and the trial before it",
+        (
+            Edit(
+                EXCHANGE,
+                "if to ~= '' and (failed(removed) or removed == 0) then undo",
+                "if to ~= '' and removed == 0 then undo",
+            ),
+            Edit(EXCHANGE, "    local refusal = refused_on(scratch, places[to].removing)\n", "    local refusal\n"),
+        ),
+        theme="refusals",
+    ),
+    Ablation(
+        "trial of removing rights",
+        "trying the removing commands before the first push",
+        (Edit(EXCHANGE, "    local refusal = refused_on(scratch, places[to].removing)\n", "    local refusal\n"),),
+        theme="refusals",
+    ),
+    Ablation(
+        "NX",
+        "a push to the retry set that adds nothing is refused",
+        (
+            Edit(
+                EXCHANGE,
+                "redis.pcall('ZADD', retry, 'NX', now + delay, element)",
+                "redis.pcall('ZADD', retry, now + delay, element)",
+            ),
+            Edit(EXCHANGE, "    if added == 0 then return 0 end\n", ""),
+        ),
+    ),
+    Ablation(
+        "all lanes or none",
+        "taking back what was distributed to some lanes only",
+        (
+            Edit(
+                DISTRIBUTE,
+                "    if failed(reply) then return refuse(reply) end\n",
+                "    if failed(reply) then return reply.err end\n",
+            ),
+        ),
+        theme="refusals",
+    ),
+    Ablation(
+        "distributed and not taken out",
+        "taking back what was distributed and could not be taken out, and the trial before it",
+        (
+            Edit(
+                DISTRIBUTE,
+                "  if failed(removed) then return refuse(removed) end\n",
+                "  if failed(removed) then return removed.err end\n",
+            ),
+            Edit(DISTRIBUTE, "if missing then return redis.error_reply(missing) end\n", ""),
+        ),
+        theme="refusals",
+    ),
+    Ablation(
+        "memory gate",
+        "the write that lets scripts through where the memory is full",
+        (Edit(GUARD, "redis.call('PEXPIRE', KEYS[1], ARGV[2])\n", ""),),
+        theme="refusals",
+    ),
+    # Deferring
+    Ablation(
+        "visibility",
+        "hiding what is handed out from others",
+        (
+            Edit(
+                EXCHANGE,
+                "hand_refusal = move(member, retry, retrying, now + ARGV[9]) or ''",
+                "hand_refusal = move(member, retry, retrying, now) or ''",
+            ),
+        ),
+        theme="endpoints",
+    ),
+    Ablation(
+        "end of visibility",
+        "taking back what was handed out to a process that died",
+        (Edit(EXCHANGE, "  for _ = 1, 64 do\n", "  for _ = 1, 0 do\n"),),
+        theme="owners",
+    ),
+    Ablation(
+        "members in hand",
+        "ignoring a member that is in hand already",
+        (Edit("app/lane/lane.py", " if not self.in_flight.has_member(member)]", "]"),),
+    ),
+    Ablation(
+        "visible for the whole attempt",
+        "posting a deferred CDR only while its visibility outlasts the attempt",
+        (
+            Edit(
+                "app/lane/worker.py",
+                "while (cdr := lane.inbox.take()) and time.monotonic() + lane.timeout > cdr.visible_until:",
+                "while (cdr := lane.inbox.take()) and False:",
+            ),
+        ),
+        theme="endpoints",
+    ),
+    Ablation(
+        "horizon",
+        "scores that nobody can have meant are due now",
+        (
+            Edit(
+                EXCHANGE,
+                "return first or redis.call(",
+                "return first or false and redis.call(",
+            ),
+        ),
+        theme="redis",
+    ),
+    Ablation(
+        "two rejections",
+        "the second rejection that a dead letter needs",
+        (
+            Edit(
+                "app/lane/settlement.py",
+                "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0",
+                "return True",
+            ),
+        ),
+        theme="endpoints",
+    ),
+    Ablation(
+        "a minute between rejections",
+        "the minute between the two rejections of a dead letter",
+        (
+            Edit(
+                "app/lane/settlement.py",
+                "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0",
+                "return before.first_rejected_at > 0",
+            ),
+            Edit(
+                "app/lane/settlement.py",
+                "max(self._backoff(history), self._until_final(history, now))",
+                "self._backoff(history)",
+            ),
+        ),
+        theme="endpoints",
+    ),
+    Ablation(
+        "strike",
+        "others that are accepted while a CDR is rejected",
+        (
+            Edit(
+                "app/lane/settlement.py",
+                "case Kind.REJECTED if strike and self._is_final(cdr.history, now):",
+                "case Kind.REJECTED if self._is_final(cdr.history, now):",
+            ),
+        ),
+        theme="endpoints",
+    ),
+    # Breaker
+    Ablation(
+        "probe turns",
+        "the deferred CDR that is tried when a new one has failed as probe",
+        (Edit("app/lane/prober.py", "(another := await self._earliest_deferred(cdr))", "(another := None)"),),
+        theme="endpoints",
+    ),
+    Ablation(
+        "a probe for a shut lane",
+        "distributing one CDR to a lane that is shut and has nothing to probe with",
+        (Edit(DISTRIBUTE, "if mode == 'probe' and waiting == 0", "if mode == 'never' and waiting == 0"),),
+        theme="endpoints",
+    ),
+)

@@ -1,0 +1,399 @@
+"""One run: whole services, a Redis, endpoints and a network in one loop, hurt as the plan says, under the laws."""
+
+import asyncio
+import contextlib
+import gc
+import io
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+import structlog
+
+from app.config.environment import load_settings
+from app.config.settings import Settings
+from app.service import Service
+from tests.simulation.endpoint import PORT as HTTP
+from tests.simulation.endpoint import Endpoint, Request, webhook_id
+from tests.simulation.keys import Layout
+from tests.simulation.ledger import LawBrokenError, Ledger, Member
+from tests.simulation.loop import SimulatedLoop
+from tests.simulation.network import OUTSIDE, Network
+from tests.simulation.operator import carry_out
+from tests.simulation.plan import MOODS, Plan, Push
+from tests.simulation.process import PROCESS, Process
+from tests.simulation.redis.engine import Changes
+from tests.simulation.redis.server import Client, RedisServer
+from tests.simulation.trace import Trace
+from tests.simulation.virtual import EPOCH, virtual
+from tests.simulation.weather import SimulatedWeather
+
+INTEGRATOR: Final = "cdr-forwarder"
+SOURCE: Final = "enigma:notifications:cdr"
+REDIS_HOST: Final = "10.0.0.1"
+
+TRICKLE: Final = 15.0
+"""Seconds between two times that good CDRs are pushed while something still waits: a strike needs others."""
+LOOK: Final = 1.0
+FAREWELL: Final = 60.0
+
+
+@dataclass
+class Result:
+    """`broken` is the law and what broke it; empty where all held."""
+
+    plan: Plan
+    law: str
+    broken: str
+    steps: int
+    seconds: float
+    digest: str
+    trace: Trace
+    happened: Counter[str]
+    mattered: Counter[str]
+    requests: int = 0
+
+
+@dataclass(eq=False)
+class Replica:
+    """A place for a service; the process in it changes when it is killed and started again."""
+
+    number: int
+    process: Process | None = None
+    incarnations: int = 0
+    statuses: list[int] = field(default_factory=list)
+
+
+def run(plan: Plan) -> Result:
+    """Run a plan from its begin to the end of everything, or to the first broken law."""
+    world = World(plan)
+    with _quiet(world):
+        with virtual(world.loop, plan.seed):
+            world.run()
+        result = world.result()
+        world.dispose()
+    return result
+
+
+class World:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.trace = Trace()
+        self.happened: Counter[str] = Counter()
+        self.mattered: Counter[str] = Counter()
+        self.weather = SimulatedWeather(self, plan, Random(f"weather {plan.seed}"))
+        self.network = Network(Random(f"network {plan.seed}"), self.weather)
+        self.loop = SimulatedLoop(Random(f"order {plan.seed}"), self.network, plan.disorder)
+        self.loop.on_error = self._on_error
+        self.peaceful = False
+        self.swamped = False
+        self.stopping = False
+        self.error: BaseException | None = None
+        self.settings = load_settings(_variables(plan), dotenv=None)
+        names = [one.name for one in self.settings.endpoints]
+        self.redis = self._start_redis()
+        self.ledger = Ledger(Layout(INTEGRATOR, SOURCE), self.redis.engine, self.trace, self.loop.time)
+        self.endpoints = [self._start_endpoint(number, name) for number, name in enumerate(names)]
+        self.moods = dict.fromkeys(names, plan.mood)
+        self.poison = Random(f"poison {plan.seed}")
+        self.replicas = [Replica(number) for number in range(plan.services)]
+        self.requests = 0
+        self._trickled = 0
+        self._to_push = len(plan.pushes)
+        self._ends_at = 0.0
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+
+    # The course of a run.
+
+    def run(self) -> None:
+        from tests.simulation.faults import begin  # noqa: PLC0415 - the two know each other
+
+        for replica in self.replicas:
+            self.start(replica)
+        for push in self.plan.pushes:
+            self.trace.names.setdefault(push.body, push.name)
+            self.at(push.at, self.push, push)
+        for fault in self.plan.faults:
+            self.at(fault.at, begin, self, fault)
+        self.at(self.plan.duration, self._end_faults)
+        try:
+            self.loop.run_forever()
+        except LawBrokenError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001 - whatever the loop raises is a finding
+            self.error = error
+
+    def at(self, when: float, what: Callable[..., None], *args: Any) -> None:
+        self.loop.call_at(when, what, *args, context=OUTSIDE.copy())
+
+    def after(self, seconds: float, what: Callable[..., None], *args: Any) -> None:
+        self.at(self.loop.time() + seconds, what, *args)
+
+    def note(self, text: str) -> None:
+        self.trace.note(self.loop.time(), text)
+
+    def push(self, push: Push) -> None:
+        """Push as Enigma does, once Redis takes it."""
+        if (
+            not self.redis.process.alive
+            or self.redis.process.frozen
+            or self.redis.engine.read_only
+            or self.redis.engine.full
+        ):
+            self.after(0.5, self.push, push)
+            return
+        self.trace.names.setdefault(push.body, push.name)
+        name = b"RPUSH" if self.plan.oldest == "head" else b"LPUSH"
+        reply = self.redis.local(name, SOURCE.encode(), push.body)
+        if isinstance(reply, int):
+            self._to_push -= 1
+        else:
+            self.after(0.5, self.push, push)
+
+    def _end_faults(self) -> None:
+        from tests.simulation.faults import end_all  # noqa: PLC0415 - likewise
+
+        self.peaceful = True
+        self.note("all faults end")
+        end_all(self)
+        self._ends_at = self.loop.time() + self.plan.patience
+        self.after(LOOK, self._look, 0)
+
+    def _look(self, looks: int) -> None:
+        """Look whether all is done; while something waits, some good CDRs now and then go by."""
+        waiting = self.ledger.waiting()
+        if self.swamped and all(payload.startswith(b"poison") for payload in _payloads(waiting)):
+            self.swamped = self.redis.engine.full = False
+        if not waiting and not self._to_push:
+            self._stop_all()
+        elif self.loop.time() > self._ends_at:
+            told = ", ".join(f"{counter.total()} in {place}" for place, counter in waiting.items())
+            raise LawBrokenError("stuck", f"{self.plan.patience:.0f} s after the last fault there are still {told}")
+        else:
+            if looks % int(TRICKLE / LOOK) == int(TRICKLE / LOOK) - 1:
+                for _ in range(2 * len(self.replicas)):
+                    self._trickled += 1
+                    self._to_push += 1
+                    self.push(Push(0.0, 1_000_000 + self._trickled))
+            self.after(LOOK, self._look, looks + 1)
+
+    def _stop_all(self) -> None:
+        self.stopping = True
+        for replica in self.replicas:
+            if replica.process:
+                replica.process.signal(signal.SIGTERM)
+        self._ends_at = self.loop.time() + FAREWELL
+        self.after(LOOK, self._judge)
+
+    def _judge(self) -> None:
+        """Look at what must be true in the end."""
+        if any(replica.process is not None for replica in self.replicas):
+            if self.loop.time() > self._ends_at:
+                raise LawBrokenError("stop", f"a service has not ended {FAREWELL:.0f} s after SIGTERM")
+            self.after(LOOK, self._judge)
+            return
+        for pool in self.ledger.pools.values():
+            for payload in pool.arrived:
+                self.ledger._not_lost(pool, payload)
+        for endpoint, letters in self.ledger.dead().items():
+            for payload in letters:
+                if not payload.startswith(b"poison") and not self._may_reject_good(endpoint):
+                    raise LawBrokenError("dead letter", f"{self.trace.name(payload)} is a dead letter of {endpoint}")
+        self.loop.stop()
+
+    def _may_reject_good(self, endpoint: str) -> bool:
+        """Tell whether an endpoint rejected good CDRs while, or before and after, it accepted others."""
+        name = [one.name for one in self.endpoints].index(endpoint)
+        moods = [fault.detail for fault in self.plan.faults if fault.kind == "mood" and fault.target == name]
+        return "half-wrong" in moods or moods.count("wrong") > 1
+
+    def _on_error(self, message: str, error: BaseException | None) -> None:
+        """A law, a service or the loop has broken inside a callback."""
+        if self.error is None and not self.loop.closing:
+            self.error = error or RuntimeError(message)
+            self.loop.stop()
+
+    def result(self) -> Result:
+        error = self.ledger.broken or self.error
+        law = error.law if isinstance(error, LawBrokenError) else "crashed"
+        self.trace.note(self.loop.time(), f"{self.loop.steps} steps; {self.requests} requests")
+        return Result(
+            self.plan,
+            law if error else "",
+            f"{type(error).__name__}: {error}" if error and law == "crashed" else str(error or ""),
+            self.loop.steps,
+            self.loop.time(),
+            self.trace.digest(),
+            self.trace,
+            self.happened,
+            self.mattered,
+            self.requests,
+        )
+
+    def dispose(self) -> None:
+        """Free what is left, without a word from half-finished coroutines."""
+        self.loop.closing = True
+        for task in asyncio.all_tasks(self.loop):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        try:
+            self.loop.close()
+            gc.collect()
+        finally:
+            sys.unraisablehook = hook
+
+    # Services.
+
+    def add_replica(self) -> None:
+        if not self.stopping:
+            self.replicas.append(Replica(len(self.replicas)))
+            self.start(self.replicas[-1])
+
+    def start(self, replica: Replica) -> None:
+        replica.incarnations += 1
+        name = "ABCDEFGH"[replica.number] + "'" * (replica.incarnations - 1)
+        process = replica.process = Process(name, f"10.0.1.{replica.number + 1}")
+        settings = self.settings
+        self.ledger.members[process] = Member(
+            "service",
+            tuple(one.name for one in settings.endpoints),
+            settings.fans_out,
+            settings.lease,
+            sum(one.concurrency for one in settings.endpoints),
+        )
+        self.note(f"{name} starts")
+        self.loop.create_task(self._serve(replica, process, settings), context=process.context())
+
+    async def _serve(self, replica: Replica, process: Process, settings: Settings) -> None:
+        status = await Service(settings).run()
+        replica.statuses.append(status)
+        self.note(f"{process.name} has ended with {status}")
+        if status and not self.ledger.excuse:
+            self.ledger.excuse = f"{process.name} was cut off"
+        self.loop.kill(process)
+        if replica.process is process:
+            replica.process = None
+            if self.peaceful and not self.stopping:
+                self.start(replica)
+
+    def kill(self, replica: Replica, *, vanishes: bool) -> None:
+        if replica.process is not None:
+            self.loop.kill(replica.process, vanishes=vanishes)
+            replica.process = None
+
+    def operate(self, name: str, argument: str) -> None:
+        process = Process(f"operator {name}", "10.0.3.1")
+        self.ledger.members[process] = Member(name)
+
+        async def work() -> None:
+            wrong = await carry_out(name, self.settings, argument)
+            self.note(f"{process.name}: {wrong or 'done'}")
+            self.loop.kill(process)
+
+        self.loop.create_task(work(), context=process.context())
+
+    # Redis and endpoints.
+
+    def _start_redis(self) -> RedisServer:
+        process = Process("redis", REDIS_HOST)
+        major, minor = map(int, self.plan.redis.split("."))
+        return RedisServer(self.network, process, self._on_unit, lambda: EPOCH + self.loop.time(), (major, minor))
+
+    def _on_unit(self, client: Client, args: list[bytes], changes: Changes) -> None:
+        self.ledger.on_unit(client, args, changes)
+
+    def restart_redis(self, lose: int) -> None:
+        lost = self.redis.restart(Process("redis", REDIS_HOST), lose)
+        self.ledger.forget(len(lost))
+        self.note(f"Redis is up again, without its last {len(lost)} writes")
+
+    def _start_endpoint(self, number: int, name: str) -> Endpoint:
+        process = Process(name, f"10.0.2.{number + 1}")
+        chance = Random(f"endpoint {name} {self.plan.seed}")
+        return Endpoint(
+            name,
+            self.network,
+            process,
+            chance,
+            lambda request: self._judge_request(name, request),
+            self._on_request,
+            self._on_delivered,
+            lambda endpoint, request: self.ledger.on_closed(endpoint.name, request),
+        )
+
+    def _judge_request(self, name: str, request: Request) -> str:
+        if request.body.startswith(b"poison"):
+            return "400"
+        mood = "good" if self.peaceful else self.moods[name]
+        endpoint = next(one for one in self.endpoints if one.name == name)
+        weights = MOODS[mood]
+        (answer,) = endpoint.chance.choices(list(weights), list(weights.values()))
+        return answer
+
+    def _on_request(self, endpoint: Endpoint, request: Request, answer: str) -> None:
+        self.requests += 1
+        name = self.trace.name(request.body)
+        who = request.process.name if request.process else "?"
+        self.note(f"{who} posts {name} to {endpoint.name}, attempt {request.headers.get('webhook-attempt')}: {answer}")
+        if request.headers["webhook-id"] != webhook_id(request.body):
+            raise LawBrokenError("bytes", f"{endpoint.name} got other bytes than were pushed")
+        self.ledger.on_answer(endpoint.name, request, answer)
+
+    def _on_delivered(self, endpoint: Endpoint, request: Request) -> None:
+        who = request.process.name if request.process else "?"
+        self.note(f"{who} hears that {self.trace.name(request.body)} is delivered to {endpoint.name}")
+        self.ledger.on_closed(endpoint.name, request)
+        self.ledger.on_delivered(endpoint.name, request.body)
+
+
+def _payloads(waiting: dict[str, Counter[bytes]]) -> Iterator[bytes]:
+    for counter in waiting.values():
+        yield from counter
+
+
+def _variables(plan: Plan) -> dict[str, str]:
+    variables = {
+        "CDR_REDIS_URL": f"redis://{REDIS_HOST}:6379/0",
+        "CDR_INTEGRATOR": INTEGRATOR,
+        "CDR_SOURCE_KEY": SOURCE,
+        "CDR_SOURCE_OLDEST": plan.oldest,
+        "CDR_OPS_PORT": "0",
+        "CDR_LOG_FORMAT": "json",
+        **{f"CDR_{name}": value for name, value in plan.settings.items()},
+    }
+    if plan.endpoints == 1:
+        return variables | {"CDR_WEBHOOK_URL": f"http://10.0.2.1:{HTTP}/"}
+    urls = {f"CDR_ENDPOINTS__e{n}__URL": f"http://10.0.2.{n + 1}:{HTTP}/" for n in range(plan.endpoints)}
+    return variables | urls
+
+
+@contextlib.contextmanager
+def _quiet(world: World) -> Iterator[None]:
+    """Put events into the trace, and print nothing."""
+
+    def note(_: object, __: str, event: Any) -> Any:
+        if world.loop.closing:
+            raise structlog.DropEvent
+        process = PROCESS.get()
+        event.pop("exc_info", None)
+        said = ", ".join(f"{name}={value}" for name, value in event.items() if name not in ("event", "advice"))
+        world.note(f"    {process.name if process else '?'} says {event['event']}: {said}")
+        raise structlog.DropEvent
+
+    configured = structlog.get_config()
+    structlog.configure(
+        processors=[note], wrapper_class=structlog.make_filtering_bound_logger(20), cache_logger_on_first_use=False
+    )
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        structlog.configure(**configured)
+        if collects:
+            gc.enable()
