@@ -64,7 +64,9 @@ async def test_what_a_stalled_reader_missed_is_counted(
         await owns_a_list(client, integrator)
         await client.rpush(source, *cdrs)
         await all_arrive(scripted, cdrs, within=60)
-        await eventually(lambda: any(line.get("dropped", 0) > 0 for line in _lines(forwarder)))
+        await eventually(
+            lambda: any(line["event"] == "log.dropped" and line["number"] > 0 for line in _lines(forwarder))
+        )
 
 
 def _lines(forwarder: Piped) -> list[dict[str, Any]]:

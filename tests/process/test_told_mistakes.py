@@ -73,6 +73,7 @@ async def test_a_redis_that_comes_back_with_all_it_had_is_no_mistake(
     await _delivers(scripted, own_client, source, "before")
     own_redis.kill()
     own_redis.start()
+    await own_client.connection_pool.disconnect()
     await eventually(lambda: forwarder.events("redis.back"))
     await _delivers(scripted, own_client, source, "after")
     assert forwarder.events("redis.emptied") == []
