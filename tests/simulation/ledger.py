@@ -92,6 +92,7 @@ class Ledger:
         self._renewed: dict[Process, float] = {}
         self._stale: Counter[Process] = Counter()
         self._lease_ends: dict[bytes, float] = {}
+        self._last_owner: dict[bytes, Process] = {}
 
     def pool(self, name: str) -> Pool:
         """Return an endpoint's. The only one, without lists of its own, has the shared one."""
@@ -127,6 +128,9 @@ class Ledger:
         value, expires = self.engine.data.get(key), self.engine.expires.get(key)
         self._lease_ends[key] = now if expires is None else now + (expires - self.engine.now()) / 1000
         if isinstance(value, bytes) and process is not None:
+            if self._last_owner.get(key, process) is not process and not self.excuse:
+                self.excuse = f"{process.name} has the slot of another"
+            self._last_owner[key] = process
             self._owners.setdefault(value, process)
             if now - self._renewed.get(process, now) >= self.members[process].lease and not self.excuse:
                 self.excuse = f"the lease of {process.name} was over"
@@ -217,7 +221,7 @@ class Ledger:
         for payload, number in delta.items():
             if number <= 0:
                 continue
-            times = self.rejected.pop((name, payload), [])
+            times = self.rejected.get((name, payload), [])
             if len(times) < 2 or (self.clock_is_true and times[-1] - times[0] < REJECTED_FOR):
                 self._break("dead letter", f"{self.trace.name(payload)} of {name}, rejected {len(times)} times")
             others = self.accepted.get(name, [])

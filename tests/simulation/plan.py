@@ -137,17 +137,21 @@ def plan_of(seed: int, theme: str = "") -> Plan:
     duration = chance.choice((5.0, 20.0, 40.0, 70.0))
     if theme in ("takeovers", "stale", "two hands"):
         services, duration = 3, 70.0
+    if theme == "storms":
+        duration = 200.0
     pushes = tuple(_pushes(chance, duration))
     faults = tuple(_faults(chance, theme, duration, services, endpoints, pushes))
     packets = _packets(chance, theme)
     mood = chance.choice(MOODS_AT_REST if theme != "mild" else MILD_MOODS)
+    settings = _settings(chance, theme)
+    is_paced = "WEBHOOK_RATE_LIMIT" in settings
     return Plan(
         seed=seed,
         services=services,
         endpoints=endpoints,
         oldest=chance.choice(("head", "head", "tail")),
         redis=chance.choice(("6.2", "7.0", "7.2", "8.0")),
-        settings=_settings(chance, theme),
+        settings=settings,
         disorder=chance.choice((0.0, 0.1, 0.5)),
         redis_latency=chance.choice(LATENCIES[-2:] if theme in ("takeovers", "stale") else LATENCIES),
         bandwidth=chance.choice((1e8, 1e8, 1e8, 1e6)),
@@ -156,11 +160,13 @@ def plan_of(seed: int, theme: str = "") -> Plan:
         faults=faults,
         packets=packets,
         mood=mood,
-        patience=_patience(faults, packets, mood, pushes),
+        patience=max(BACKOFFS if is_paced else 0.0, _patience(faults, packets, mood, pushes)),
     )
 
 
 def _settings(chance: Random, theme: str) -> dict[str, str]:
+    if theme == "slow":
+        return {"WEBHOOK_CONCURRENCY": "32", "WEBHOOK_RATE_LIMIT": "0.3"}
     if theme == "stale":
         return {"WEBHOOK_CONCURRENCY": "1", "WEBHOOK_RATE_LIMIT": "1"}
     settings = {"WEBHOOK_CONCURRENCY": str(chance.choice((1, 2, 4, 32)))}
@@ -265,6 +271,15 @@ def _bad_mood(chance: Random, at: float, _: int, endpoints: int) -> Fault:
     return Fault(at, "mood", round(chance.uniform(20, 120), 3), chance.randrange(endpoints), mood)
 
 
+def _failing_for_a_while(chance: Random, at: float, _: int, endpoints: int) -> Fault:
+    return Fault(at, "mood", round(chance.uniform(10, 60), 3), chance.randrange(endpoints), "flaky")
+
+
+def _storm(chance: Random, at: float, _: int, endpoints: int) -> Fault:
+    """It rejects everything for longer than a minute."""
+    return Fault(at, "mood", round(chance.uniform(70, 170), 3), chance.randrange(endpoints), "wrong")
+
+
 def _outage(chance: Random, at: float, *_: int) -> Fault:
     """Redis is away for longer than a lease, and all leases end at once."""
     return Fault(at, "redis restart", round(chance.uniform(14, 40), 3), detail="0")
@@ -354,6 +369,8 @@ THEMES: Final = {
     "owners": (_kill, _freeze, _replace, _replace, _stop, _partition),
     "takeovers": (_usurp, _usurp, _outage, _redis_freeze),
     "stale": (_cut_off, _freeze, _replace),
+    "slow": (_failing_for_a_while, _kick),
+    "storms": (_storm,),
     "two hands": (_sleep, _sleep, _bad_mood),
     "replies": (_kick, _partition, _redis_restart, _kill),
     "refusals": (_right, _right, _lock, _type, _full, _swamp, _operator),

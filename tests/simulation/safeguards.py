@@ -254,6 +254,7 @@ ABLATIONS: Final = (
         "members in hand",
         "ignoring a member that is in hand already",
         (Edit("app/lane/lane.py", " if not self.in_flight.has_member(member)]", "]"),),
+        theme="slow",
     ),
     Ablation(
         "visible for the whole attempt",
@@ -265,7 +266,7 @@ ABLATIONS: Final = (
                 "while (cdr := lane.inbox.take()) and False:",
             ),
         ),
-        theme="endpoints",
+        theme="slow",
     ),
     Ablation(
         "horizon",
@@ -318,7 +319,7 @@ ABLATIONS: Final = (
                 "case Kind.REJECTED if self._is_final(cdr.history, now):",
             ),
         ),
-        theme="endpoints",
+        theme="storms",
     ),
     # Breaker
     Ablation(

@@ -148,6 +148,8 @@ def _reply(value: Any) -> Reply:  # noqa: PLR0911 - one for each type
             return int(value)
         case None:
             return None
+        case BaseException():  # raised while the script ran, and by nothing in it
+            raise value
     if (error := value[b"err"]) is not None:
         return RedisError(error.decode())
     if (status := value[b"ok"]) is not None:
