@@ -239,4 +239,4 @@ class Service:
 
 def _taker(loops: LaneLoops) -> Taker:
     lane = loops.lane
-    return Taker(lane.queue.keys, lambda: not lane.is_shut, lambda: lane.is_shut and loops.prober.has_nothing)
+    return Taker(lane.queue.keys, lambda: not lane.is_shut, lambda: lane.is_shut and loops.prober.wants_new)

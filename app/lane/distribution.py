@@ -21,7 +21,7 @@ class Taker:
     keys: LaneKeys
     is_passing: Callable[[], bool]
     wants_probe: Callable[[], bool]
-    """Whether it is shut and has nothing to probe with: it is given one CDR, or it would wait for ever."""
+    """Whether it is shut and has no new CDR to probe with: it is given one, or good ones would wait for ever."""
 
     @property
     def mode(self) -> str:

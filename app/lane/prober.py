@@ -20,14 +20,17 @@ class Prober:
     """
 
     def __init__(self, lane: Lane, worker: Worker, sweeper: Sweeper, arrivals: Arrivals) -> None:
-        self.has_nothing = False
-        """Whether it found no CDR to probe with: distribution then gives it one."""
+        self.wants_new = False
+        """Whether it found no CDR that was never attempted: distribution then gives it one.
+
+        Those that have failed may fail for ever, while good ones wait to be distributed.
+        """
         self._lane, self._worker = lane, worker
         self._sweeper, self._arrivals = sweeper, arrivals
         self._channel = lane.queue.channel()
         self._signal = Signal()
         self._probed: set[str] = set()
-        self._deferred = 0
+        self._pending = self._deferred = 0
 
     def wake(self) -> None:
         self._signal.set()
@@ -52,8 +55,9 @@ class Prober:
         """Attempt up to two CDRs, one after the other."""
         breaker = self._lane.gate.breaker
         breaker.begin_probe()
-        cdr = await self._never_attempted() or await self._earliest_deferred(None)
-        self.has_nothing = cdr is None
+        cdr = await self._never_attempted()
+        self.wants_new = cdr is None
+        cdr = cdr or await self._earliest_deferred(None)
         if cdr is None:
             return breaker.look_again()
         verdicts = [await self._attempt(cdr)]
@@ -62,7 +66,8 @@ class Prober:
         answered = any(verdict and verdict.is_about_the_cdr for verdict in verdicts)
         gone = all(verdict and verdict.status == GONE for verdict in verdicts)
         # It is there, and refuses these CDRs: so the next one follows soon, until all have had their turn.
-        breaker.end_probe(stays=answered and len(self._probed) < max(self._deferred, 2), gone=gone)
+        others = self._pending > 0 or len(self._probed) < self._deferred
+        breaker.end_probe(stays=answered and others, gone=gone)
         return None
 
     async def _attempt(self, cdr: Cdr) -> Verdict | None:
@@ -97,7 +102,7 @@ class Prober:
             if done is None:
                 self._sweeper.soon()
                 return None
-            self._deferred = done.deferred
+            self._pending, self._deferred = done.pending, done.deferred
             lane.metrics.claimed += len(done.claimed)
             found = lane.new(done.claimed) or lane.handed_out(done.handed_out, sent + lane.visibility)
         return found[0] if found else None

@@ -122,10 +122,11 @@ async def test_one_to_probe_with(fan: Fan) -> None:
     assert await rig.pending() == [b"2"]
 
 
-async def test_a_deferred_one_is_enough_to_probe_with(fan: Fan) -> None:
-    """Its retry set is not empty: it can probe with that."""
-    await fan.rig.redis.rpush(fan.rig.keys.pending, "1")
+async def test_a_deferred_one_is_not_enough_to_probe_with(fan: Fan) -> None:
+    """What failed before may fail for ever: a new one is given all the same, and no second."""
+    await fan.rig.redis.rpush(fan.rig.keys.pending, "1", "2")
     await fan.rig.redis.zadd(fan.lanes[1].retry, {"waits": 1})
+    assert (await fan.give("shut", "probe", "shut")).given == 1
     assert (await fan.give("shut", "probe", "shut")).given == 0
 
 

@@ -364,11 +364,11 @@ async def test_nothing_to_probe_with(rig: Rig) -> None:
     loops = rig.loops(Answers(), breaker_threshold=1)
     loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
     await loops.prober._probe()
-    assert loops.prober.has_nothing
+    assert loops.prober.wants_new
     assert loops.lane.gate.breaker.state is State.OPEN
     await rig.redis.rpush(rig.keys.pending, "1")
     await loops.prober._probe()
-    assert not loops.prober.has_nothing
+    assert not loops.prober.wants_new
     assert loops.lane.gate.breaker.is_closed
 
 

@@ -6,7 +6,6 @@ from tests.simulation.plan import BINARY, GOOD, POISON, TWIN, Fault, Plan, Push
 from tests.simulation.world import run
 
 
-@pytest.mark.xfail(strict=True, reason="a shut lane whose retry set is not empty is given no new CDR to probe with")
 def test_cdrs_that_all_endpoints_reject_do_not_stop_distribution() -> None:
     """Twelve in a row, at default settings, open every breaker; good ones follow, and must close them again."""
     plan = Plan(1, endpoints=3, duration=5.0, pushes=tuple(Push(0.0, number, POISON) for number in range(12)))
@@ -16,7 +15,6 @@ def test_cdrs_that_all_endpoints_reject_do_not_stop_distribution() -> None:
     assert result.broken == ""
 
 
-@pytest.mark.xfail(strict=True, reason="with one CDR deferred, the pause between two probes never grows")
 def test_a_single_rejected_cdr_is_not_probed_with_every_second() -> None:
     """One process owns all that is new; the breaker of the other must not keep the rejected one from both."""
     settings = {"WEBHOOK_BREAKER_THRESHOLD": "1", "WEBHOOK_CONCURRENCY": "2"}

@@ -3,8 +3,8 @@
 --   KEYS[3] processing   KEYS[4] source   KEYS[5] short retry   KEYS[6] short retrying   KEYS[7] scratch
 --   KEYS[8], ... of each lane in turn: pending, retry
 --   ARGV[5] oldest end of the source (LEFT|RIGHT)   ARGV[6] how many at most   ARGV[7] how many bytes at most
---   ARGV[8] how many may be pending   ARGV[9], ... of each lane in turn: 'passing', 'probe' (shut, and nothing to
---   probe with) or 'shut'
+--   ARGV[8] how many may be pending   ARGV[9], ... of each lane in turn: 'passing', 'probe' (shut, and no CDR
+--   to probe with that was never attempted) or 'shut'
 -- Answers {how many were given, 1 where a lane wants more, what refused it or ''}.
 local FIRST = 8
 local processing, source, short_retry, short_retrying, scratch = unpack(KEYS, 3, 7)
@@ -21,7 +21,7 @@ local function wanted()
   for i = FIRST, #KEYS, 2 do
     local mode, waiting = ARGV[9 + (i - FIRST) / 2], redis.call('LLEN', KEYS[i])
     if mode == 'passing' and waiting < tonumber(ARGV[8]) then return 1 end
-    if mode == 'probe' and waiting == 0 and redis.call('ZCARD', KEYS[i + 1]) == 0 then return 1 end
+    if mode == 'probe' and waiting == 0 then return 1 end
   end
   return 0
 end
