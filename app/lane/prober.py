@@ -55,9 +55,9 @@ class Prober:
         """Attempt up to two CDRs, one after the other."""
         breaker = self._lane.gate.breaker
         breaker.begin_probe()
-        cdr = await self._never_attempted()
-        self.wants_new = cdr is None
-        cdr = cdr or await self._earliest_deferred(None)
+        new = await self._never_attempted()
+        self.wants_new = new is None
+        cdr = new or await self._earliest_deferred(None)
         if cdr is None:
             return breaker.look_again()
         verdicts = [await self._attempt(cdr)]

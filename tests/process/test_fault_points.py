@@ -50,7 +50,8 @@ WORK = Counter(
     {b"plain": 2, b"twin": 3, b"poison": 1, b"flaky": 1, b"hopeless": 1, b"stray": 2, b"orphan": 2, b"deferred": 2}
 )
 
-STORM: Final = WORK.total()
+STORM: Final = 2 * WORK.total()
+"""Rejections enough that no never-attempted CDR is left, and a deferred one is the only probe."""
 
 NOT_MET, FAILED = 0, 1
 TRIES: Final = 5
