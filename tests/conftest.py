@@ -5,10 +5,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
-from tests.harness import Child, environment
+from tests.harness import Child, environment, let_close
 from tests.receiver import Receiver
 from tests.servers import KINDS, server_of
 
@@ -49,6 +50,12 @@ def own_redis(redis_kind: str | None, tmp_path: Path) -> Iterator[EmbeddedRedis]
         yield server
 
 
+@pytest.fixture(autouse=True)
+def _fresh_log() -> None:
+    """Forget how an earlier test in this worker had events written: commands keep silent, and cache their logger."""
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def integrator() -> str:
     return f"t{uuid4().hex[:12]}"
@@ -73,12 +80,14 @@ def dead(integrator: str) -> str:
 async def client(redis_server: EmbeddedRedis) -> AsyncIterator[Redis]:
     async with Redis.from_url(redis_server.url, protocol=2) as client:
         yield client
+    await let_close()
 
 
 @pytest.fixture
 async def own_client(own_redis: EmbeddedRedis) -> AsyncIterator[Redis]:
     async with Redis.from_url(own_redis.url, protocol=2) as client:
         yield client
+    await let_close()
 
 
 @pytest.fixture

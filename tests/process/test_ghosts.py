@@ -227,6 +227,7 @@ def holds_once(arrived_at: list[float]) -> Behaviour:
     return behave
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_a_hundred_thousand_left_over_are_delivered_and_never_block_redis(
     own_redis: EmbeddedRedis,

@@ -99,6 +99,7 @@ def test_poison_becomes_a_dead_letter() -> None:
 QUICK = ("sequence numbers", "known: in flight", "visibility", "two rejections")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_a_missing_safeguard_is_found(name: str) -> None:
     """Without it, a law is broken within a few runs that find nothing with it."""

@@ -436,7 +436,8 @@ class Distributors(Machine):
         return found
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("machine", [Forwarders, Distributors])
 def test_nothing_is_lost_in_any_order_of_events(machine: type[Machine], redis_server: EmbeddedRedis) -> None:
     """Hypothesis looks for an order in which a CDR is lost to a lane, or acked without its own 2xx."""
