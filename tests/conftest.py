@@ -95,6 +95,7 @@ async def receiver() -> AsyncIterator[Receiver]:
     async with Receiver() as endpoint:
         yield endpoint
         endpoint.gate.set()  # where a test has failed, somebody may still wait there
+    await let_close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from app.telemetry import events
 from tests.fuzz.play import Client, find
 from tests.fuzz.scripts import SCENES, Script
 
-ROUND: Final = 20
+ROUND: Final = 5
 TOGETHER: Final = 6
 
 Scene = tuple[Script, ...]

@@ -64,7 +64,7 @@ ABLATIONS: Final = (
         "emptying the operations of a former owner, and drawing new numbers where that did not help",
         (
             Edit(f"{SCRIPTS}/take.lua", "  redis.call('DEL', unpack(KEYS, 2))\n", ""),
-            Edit("app/store/channel.py", "if reply is None and tries == 1:", "if False:"),
+            Edit("app/store/channel.py", "if tries == 1 and (reply is None or isinstance(reply, bytes)):", "if False:"),
         ),
         theme="owners",
     ),
@@ -72,7 +72,7 @@ ABLATIONS: Final = (
     Ablation(
         "sequence numbers",
         "knowing an operation that was applied and whose reply was lost",
-        (Edit(GUARD, "  return false\nend", "end"),),
+        (Edit(GUARD, "  return refused_then ~= '' and refused_then\n", ""),),
         theme="replies",
     ),
     Ablation(
