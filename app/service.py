@@ -17,6 +17,8 @@ from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
 from app.delivery.gate import Gate
 from app.delivery.outage import Outage
+from app.delivery.resolver import Resolver
+from app.delivery.transport import build_transport
 from app.errors import FencedError, ForwarderError
 from app.lane.adopter import Adopter
 from app.lane.arrivals import Arrivals
@@ -58,6 +60,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._deadline: asyncio.Timeout = asyncio.timeout(None)
         self._process_id = new_process_id()
+        self._resolver = Resolver()
         self._link = Link(settings, timings=self._timings)
         self._lease = Lease(self._link, self._process_id, settings)
         self._metrics = {one.name: LaneMetrics(one.name) for one in settings.endpoints}
@@ -173,7 +176,9 @@ class Service:
         url = urlsplit(settings.url.get_secret_value())
         place = f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}"
         outage = Outage(settings.name, place, timings.failing, lambda: sample.lengths.waiting)
-        return Endpoint(settings, Attempt(settings), gate, outage, sample.metrics)
+        return Endpoint(
+            settings, Attempt(settings, build_transport(settings, self._resolver)), gate, outage, sample.metrics
+        )
 
     def _lane(self, endpoint: Endpoint, slot: Slot) -> LaneLoops:
         keys = self._topology.lane(endpoint.name)
