@@ -163,7 +163,7 @@ async def test_an_added_endpoint_gets_what_comes_from_then_on_and_a_removed_one_
     child = await start_child(second, "run")
     await client.rpush(source, *PUSHED[50:])
     await all_done(client, settings_from(second))
-    assert receivers["billing"].bodies == Counter(PUSHED)
+    assert Counter(PUSHED) - receivers["billing"].bodies == Counter()  # cut off, it may not have acked them all
     assert receivers["archive"].bodies == Counter(PUSHED[50:])
     [left] = child.events("endpoint.left_over")
     assert (left["endpoint"], left["waiting"]) == ("crm", 50)
