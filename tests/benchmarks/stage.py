@@ -91,8 +91,14 @@ class Stage:
         return self._forwarder(process_module("sampled", result), concurrency, {})
 
     def straightforward(self, tasks: int) -> Contender:
-        where = (self.redis_url, self.receiver.url, SOURCE, PROCESSING, tasks)
-        return Contender([*self.prefix, *process_module("straightforward", *where)], {}, b"ready", self._log())
+        return self._other("straightforward", tasks)
+
+    def connect(self, copies: int) -> Contender:
+        return self._other("connect", copies)
+
+    def _other(self, name: str, at_once: int) -> Contender:
+        where = (self.redis_url, self.receiver.url, SOURCE, PROCESSING, at_once)
+        return Contender([*self.prefix, *process_module(name, *where)], {}, b"ready", self._log())
 
     def bare(self) -> Contender:
         where = (self.redis_url, self.receiver.url, SOURCE, PROCESSING)
