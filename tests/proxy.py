@@ -124,7 +124,7 @@ def outcomes_of(request: bytes, reply: bytes) -> Names:
         return Names({"NOSCRIPT"})
     if reply.startswith(b"-"):
         return Names({command, f"{command} refused"})
-    if command in GUARDED and reply == b"$-1\r\n":
+    if command in GUARDED and reply.startswith(b"$"):
         return Names({f"{command} again"})
     if command == EXCHANGE:
         done = set(_exchanged(parsed(request), parsed(reply)))

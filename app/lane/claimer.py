@@ -100,12 +100,12 @@ class Claimer:
         lane, wanted, sent = self._lane, batch.wanted, time.monotonic()
         with stack:
             leaving = [parcel.exit for parcel in batch.parcels]
-            done, lost = await lane.queue.exchange(channel, leaving, wanted, lane.visibility)
+            done = await lane.queue.exchange(channel, leaving, wanted, lane.visibility)
             self._free.append(channel)
             self._gives_back = self._gives_back and not batch.returned
-            self._budget.lost() if lost else self._budget.answered()
-            self._settled(batch.parcels, done.results if done else [True] * len(batch.parcels))
-            if done:
+            self._budget.lost() if done.lost else self._budget.answered()
+            self._settled(batch.parcels, done.results)
+            if done.answered:
                 self._supply.note(wanted, done)
                 lane.metrics.claimed += len(done.claimed)
                 lane.inbox.put(lane.handed_out(done.handed_out, sent + lane.visibility))

@@ -98,8 +98,8 @@ class Prober:
     async def _claim(self, wanted: Wanted) -> Cdr | None:
         lane, sent = self._lane, time.monotonic()
         with self._arrivals.announced():
-            done, _ = await lane.queue.exchange(self._channel, [], wanted, lane.visibility)
-            if done is None:
+            done = await lane.queue.exchange(self._channel, [], wanted, lane.visibility)
+            if not done.answered:
                 self._sweeper.soon()
                 return None
             self._pending, self._deferred = done.pending, done.deferred

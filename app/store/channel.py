@@ -45,8 +45,8 @@ class Channel:
     ) -> tuple[Any, bool]:
         """Apply a guarded script once; go on until Redis answers.
 
-        Return the reply, and whether one was lost on the way. A reply of None: it was applied, and that reply
-        was lost. `weight`: bytes of the CDRs among `args`.
+        Return the reply, and whether one was lost on the way. A reply of None, or of bytes with the numbers of
+        what was refused: it was applied, and that reply was lost. `weight`: bytes of the CDRs among `args`.
         """
         lease, slot = holder
         number, tries = next(sequence_numbers), 0
@@ -58,7 +58,7 @@ class Channel:
             return await self.evaluate(script, [slot.owner, slot.ops, *keys], [*guards, *args], weight)
 
         reply = await self._link.persist(script.name, send)
-        if reply is None and tries == 1:
+        if tries == 1 and (reply is None or isinstance(reply, bytes)):
             # The hash of operations holds a number that we never wrote there.
             self.number = next(channel_numbers)
             return await self.apply(script, holder, keys, args, weight)

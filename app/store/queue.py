@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import redis.exceptions as refusals
@@ -24,6 +24,8 @@ PAGE: Final = script("page")
 
 LOST: Final = (refusals.ConnectionError, refusals.TimeoutError, OSError)
 """What redis-py raises where no answer came."""
+
+REFUSED: Final = "refused, and the reply that said why was lost"
 
 Place = Literal["", "retry", "dead", "pending"]
 PUTTING: Final = {"": "ack", "retry": "defer", "dead": "dead-letter", "pending": "give back"}
@@ -73,17 +75,21 @@ class Exchanged:
     """What one exchange did.
 
     `results`: for each exit True, False where there was nothing to take out, or the text of what refused it.
+    `lost`: whether a reply was lost on the way. `answered` False: it was applied by that try, and what it claimed
+    is not known, nor the rest.
     `next_due`: seconds until a deferred CDR is due; None where there is none. `pending`, `deferred`: how many are
     left, those that are handed out among them.
     """
 
     results: list[bool | str]
-    claimed: list[bytes]
-    handed_out: list[bytes]
-    next_due: float | None
-    pending: int
-    deferred: int
-    refused: bool
+    lost: bool
+    answered: bool
+    claimed: list[bytes] = field(default_factory=list)
+    handed_out: list[bytes] = field(default_factory=list)
+    next_due: float | None = None
+    pending: int = 0
+    deferred: int = 0
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +148,8 @@ class Queue:
 
     async def exchange(
         self, channel: Channel, exits: Sequence[Exit], wanted: Wanted, visibility: float
-    ) -> tuple[Exchanged | None, bool]:
-        """Settle and claim; return what came of it, and whether a reply was lost on the way.
-
-        None: applied, but its reply was lost, and with it what was claimed. `visibility`: seconds for which a
-        CDR that is handed out is nobody else's.
-        """
+    ) -> Exchanged:
+        """Settle and claim. `visibility`: seconds for which a CDR that is handed out is nobody else's."""
         early = "due" if wanted.early is None else wanted.early
         args: list[Word] = [self._oldest, wanted.new, wanted.most_bytes, wanted.deferred, int(visibility * 1000)]
         args += [early, self._horizon_ms, len(exits)]
@@ -156,21 +158,25 @@ class Queue:
         weight = sum(one.weight for one in exits)
         sent = time.monotonic()
         reply, lost = await channel.apply(SETTLE_AND_CLAIM, self._holder, self._exchange_keys, args, weight)
-        if reply is None:
-            return None, True
+        if not isinstance(reply, list):
+            refused = {int(number) for number in (reply or b"").split()}
+            results = [REFUSED if number in refused else True for number in range(1, 1 + len(exits))]
+            return Exchanged(results, lost, answered=False)
         if not lost:
             self._clock.note(sent, time.monotonic(), reply[0])
-        done = self._exchanged(reply, wanted)
+        done = self._exchanged(reply, wanted, lost=lost)
         self._tell_of_refusals(exits, done.results)
-        return done, lost
+        return done
 
-    def _exchanged(self, reply: list[Any], wanted: Wanted) -> Exchanged:
+    def _exchanged(self, reply: list[Any], wanted: Wanted, *, lost: bool) -> Exchanged:
         _, next_due, claim_refusal, hand_refusal, results, claimed, handed_out, pending, deferred = reply
         if wanted.new:  # an exchange that claims nothing says nothing of whether it may
             self._link.note_refusal(f"claim from {self.keys.pending}", claim_refusal.decode())
         self._link.note_refusal(f"hand out from {self.keys.retry}", hand_refusal.decode())
         return Exchanged(
             results=[one.decode() if isinstance(one, bytes) else bool(one) for one in results],
+            lost=lost,
+            answered=True,
             claimed=claimed,
             handed_out=handed_out,
             next_due=None if next_due < 0 else next_due / 1000,

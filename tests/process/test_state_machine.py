@@ -53,8 +53,8 @@ class Lane:
         self.in_flight: list[Cdr] = []
 
     async def exchange(self, leaving: list[Exit], wanted: Wanted) -> Exchanged:
-        done, _ = await self.queue.exchange(self.channel, leaving, wanted, HOUR)
-        assert done
+        done = await self.queue.exchange(self.channel, leaving, wanted, HOUR)
+        assert done.answered
         self.in_flight += [Cdr(body) for body in done.claimed]
         in_hand = {cdr.member for cdr in self.in_flight}
         for member in done.handed_out:

@@ -49,6 +49,21 @@ class Recording(Channel):
         return await super().ask(*words, weight=weight)
 
 
+class Forgetful(Channel):
+    """A channel on which the reply to the first command is lost, after Redis has carried it out."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link, link.timings.reply_patience)
+        self.lost = 0
+
+    async def ask(self, *words: Word, weight: int = 0) -> Any:
+        reply = await super().ask(*words, weight=weight)
+        self.lost += 1
+        if self.lost == 1:
+            raise ConnectionError("the reply was lost")
+        return reply
+
+
 class Answers:
     """An endpoint behind a transport: answers what `statuses` says of a body, else `status`."""
 
@@ -118,6 +133,9 @@ class Rig:
     def recording(self) -> Recording:
         return Recording(self.link)
 
+    def forgetful(self) -> Forgetful:
+        return Forgetful(self.link)
+
     async def exchange(
         self,
         *exits: Exit,
@@ -133,8 +151,8 @@ class Rig:
         queue = self.queue(oldest=oldest)
         self._channel = self._channel or queue.channel()
         wanted = Wanted(new, deferred, most_bytes, early)
-        done, _ = await queue.exchange(channel or self._channel, exits, wanted, visibility)
-        assert done
+        done = await queue.exchange(channel or self._channel, exits, wanted, visibility)
+        assert done.answered
         return done
 
     async def elements(self, key: str) -> list[bytes]:

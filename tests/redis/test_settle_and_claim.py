@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 from app.cdr import NEVER_FAILED, History
 from app.demo.embedded import EmbeddedRedis
 from app.store.channel import Word
-from app.store.queue import SETTLE_AND_CLAIM, Exit, Wanted
+from app.store.queue import REFUSED, SETTLE_AND_CLAIM, Exit, Wanted
 from app.store.retry_set import member_of
 from tests.redis.conftest import Deny, OpenRig
 from tests.redis.rig import MIB, Answers, Rig
@@ -400,6 +400,27 @@ async def test_sent_again_it_does_nothing(rig: Rig) -> None:
     assert (await rig.processing(), await rig.pending()) == ([b"twin", b"1"], [b"2"])
 
 
+async def test_sent_again_it_says_what_was_refused(rig: Rig) -> None:
+    """What is still ours must not be taken for settled because a reply was lost."""
+    await rig.redis.rpush(rig.slot.processing, "one", "two", "three", "four")
+    await rig.redis.set(rig.keys.dead, "of somebody")
+    channel = rig.recording()
+    exits = ack(b"one"), bury(b"two"), ack(b"three"), bury(b"four")
+    await rig.exchange(*exits, new=1, channel=channel)
+    assert await channel.ask(*channel.sent[-1]) == b" 2 4"
+    assert await rig.processing() == [b"two", b"four"]
+
+
+async def test_a_lost_reply_leaves_what_was_refused(rig: Rig) -> None:
+    """As the claimer hears of it."""
+    await rig.redis.rpush(rig.slot.processing, "one", "two")
+    await rig.redis.set(rig.keys.dead, "of somebody")
+    channel = rig.forgetful()
+    done = await rig.queue().exchange(channel, [ack(b"one"), bury(b"two")], Wanted(1), 30.0)
+    assert (done.lost, done.answered) == (True, False)
+    assert done.results == [True, REFUSED]
+
+
 async def test_sent_again_behind_a_later_one(rig: Rig) -> None:
     """A command that a slow network delivers after its successor is known by its lower number."""
     await rig.redis.rpush(rig.slot.processing, "twin", "twin")
@@ -512,10 +533,8 @@ async def test_a_visibility_longer_than_any_backoff_is_meant(open_rig: OpenRig) 
     await one.redis.zadd(one.keys.retry, {member(b"cdr"): 1})
     lane = loops.lane
     channel = lane.queue.channel()
-    first, _ = await lane.queue.exchange(channel, [], Wanted(0, 1), lane.visibility)
-    again, _ = await lane.queue.exchange(channel, [], Wanted(0, 1), lane.visibility)
-    assert first
-    assert again
+    first = await lane.queue.exchange(channel, [], Wanted(0, 1), lane.visibility)
+    again = await lane.queue.exchange(channel, [], Wanted(0, 1), lane.visibility)
     assert (first.handed_out, again.handed_out) == ([member(b"cdr")], [])
 
 

@@ -1,7 +1,5 @@
 """What the simulator has found: each as a run that stays."""
 
-import pytest
-
 from tests.simulation.plan import BINARY, GOOD, POISON, TWIN, Fault, Plan, Push
 from tests.simulation.world import run
 
@@ -30,7 +28,6 @@ def test_a_single_rejected_cdr_is_not_probed_with_every_second() -> None:
     assert sum("posts poison 6" in line for line in result.trace.lines()) < 20
 
 
-@pytest.mark.xfail(strict=True, reason="what a lost reply says was refused is taken for settled")
 def test_what_is_refused_stays_in_flight_though_the_reply_is_lost() -> None:
     """The right to LREM is missing, and one reply of many is lost: what was delivered is acked, not posted again."""
     kinds = ((3, TWIN), (3, TWIN), (1, TWIN), (34, GOOD), (35, GOOD), (2, TWIN), (4, TWIN), (0, TWIN), (3, TWIN))

@@ -1,13 +1,14 @@
 -- Stands before every script that changes what the owner of a slot has.
 --   KEYS[1] owner (string, its TTL is the lease)     KEYS[2] ops (hash: channel -> last operation applied)
 --   ARGV[1] owner value   ARGV[2] lease in ms   ARGV[3] channel   ARGV[4] sequence number of this operation
--- Answers FENCED where the lease is gone, and false where this operation was applied already
--- (its reply was lost): a second LREM would remove a twin.
+-- Answers FENCED where the lease is gone; where this operation was applied already (its reply was lost: a second
+-- LREM would remove a twin) false, or the numbers of those of its settlements that were refused: ' 3 7'.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('FENCED the lease of this processing list is gone')
 end
-if (tonumber(redis.call('HGET', KEYS[2], ARGV[3]) or 0) or 0) >= tonumber(ARGV[4]) then
-  return false
+local last, refused_then = string.match(redis.call('HGET', KEYS[2], ARGV[3]) or '', '^(%d+)(.*)')
+if last and tonumber(last) >= tonumber(ARGV[4]) then
+  return refused_then ~= '' and refused_then
 end
 if redis.replicate_commands then redis.replicate_commands() end -- 6.2 refuses writes after TIME without it
 

@@ -75,10 +75,14 @@ local function settle(from, to, element, pushed, delay)
   return failed(removed) and removed.err or removed
 end
 
-local results = {}
+local results, refusals = {}, ''
 for i = 13, 12 + 5 * ARGV[12], 5 do
-  results[#results + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4]))
+  local result = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4]))
+  results[#results + 1] = result
+  if type(result) == 'string' then refusals = refusals .. ' ' .. #results end
 end
+-- For the case that this reply is lost: what was refused is still ours, and must not be taken for settled.
+if refusals ~= '' then redis.call('HSET', KEYS[2], ARGV[3], ARGV[4] .. refusals) end
 
 local bytes, most_bytes = 0, tonumber(ARGV[7])
 
