@@ -8,9 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
-from tests.harness import Child, environment
-from tests.receiver import Receiver
-from tests.servers import KINDS, server_of
+from tests.support.harness import Child, environment
+from tests.support.receiver import Receiver
+from tests.support.servers import KINDS, server_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

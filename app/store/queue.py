@@ -146,9 +146,7 @@ class Queue:
         body: bytes | None = await self._link.call("claim", lambda: channel.ask(*words))
         return body
 
-    async def exchange(
-        self, channel: Channel, exits: Sequence[Exit], wanted: Wanted, visibility: float
-    ) -> Exchanged:
+    async def exchange(self, channel: Channel, exits: Sequence[Exit], wanted: Wanted, visibility: float) -> Exchanged:
         """Settle and claim. `visibility`: seconds for which a CDR that is handed out is nobody else's."""
         early = "due" if wanted.early is None else wanted.early
         args: list[Word] = [self._oldest, wanted.new, wanted.most_bytes, wanted.deferred, int(visibility * 1000)]

@@ -13,7 +13,7 @@ from redis.crc import key_slot
 
 from app.demo.embedded import EmbeddedRedis, find_server, free_port, is_free
 from app.demo.leash import Leash
-from tests.harness import eventually
+from tests.support.harness import eventually
 
 SERVICE: Final = "calls"
 SLOTS: Final = 16384

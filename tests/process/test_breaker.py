@@ -11,9 +11,9 @@ from app.config.timings import Timings
 from app.delivery.breaker import Breaker
 from app.service import Service
 from tests.conftest import StartChild
-from tests.harness import eventually, gone, running, settings_from
 from tests.process.test_events import lines_of, stopped
-from tests.receiver import Receiver
+from tests.support.harness import eventually, gone, running, settings_from
+from tests.support.receiver import Receiver
 
 PUSHED: Final = [b"cdr %d" % number for number in range(100)]
 CONCURRENCY: Final = 16

@@ -15,8 +15,8 @@ from app.config.settings import Settings
 from app.config.timings import Timings
 from app.store.keys import Topology
 from tests.conftest import StartChild
-from tests.harness import eventually, gone, running, settings_from
-from tests.receiver import Receiver
+from tests.support.harness import eventually, gone, running, settings_from
+from tests.support.receiver import Receiver
 
 NAMES: Final = ("billing", "crm", "archive")
 PUSHED: Final = [b"cdr %d" % number for number in range(300)] + [b"twin"] * 5

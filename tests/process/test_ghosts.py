@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
-from tests.harness import environment, eventually, gone, running, settings_from
-from tests.http_faults import NO_CONTENT, Behaviour, Connection, serve
-from tests.proxy import RedisProxy
-from tests.receiver import Receiver
+from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.http_faults import NO_CONTENT, Behaviour, Connection, serve
+from tests.support.proxy import RedisProxy
+from tests.support.receiver import Receiver
 
 OFTEN = {"CDR_SWEEP_INTERVAL": "0.1"}
 SWEEPS = 8

@@ -20,9 +20,9 @@ from app.demo.embedded import EmbeddedRedis
 from app.service import Service
 from app.store.client import Link
 from app.store.keys import Topology
-from tests.harness import environment, eventually, gone, running, settings_from
-from tests.proxy import RedisProxy, Way, at_random, nth
-from tests.receiver import Receiver
+from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.proxy import RedisProxy, Way, at_random, nth
+from tests.support.receiver import Receiver
 
 # The proxy hangs up in the middle of handshakes; asyncio leaves the transport of such a connection to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*_SelectorTransport:pytest.PytestUnraisableExceptionWarning")

@@ -17,9 +17,9 @@ from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from app.store.retry_set import member_of
 from tests.conftest import StartChild
-from tests.harness import Child, environment, eventually, gone, running, settings_from
-from tests.proxy import RedisProxy, nth
-from tests.receiver import Receiver
+from tests.support.harness import Child, environment, eventually, gone, running, settings_from
+from tests.support.proxy import RedisProxy, nth
+from tests.support.receiver import Receiver
 
 LEASE = 1.0
 LONGER_THAN_THE_LEASE = 1.5

@@ -21,9 +21,9 @@ from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Slot, Topology
 from app.store.lease import Lease, Owner, fingerprint, new_process_id
 from tests.conftest import StartChild
-from tests.harness import environment, eventually, gone, running, settings_from
-from tests.proxy import RedisProxy
-from tests.receiver import Receiver
+from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.proxy import RedisProxy
+from tests.support.receiver import Receiver
 
 LEASE_MS = 2000
 

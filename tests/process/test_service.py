@@ -6,8 +6,8 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from tests.harness import eventually, gone, running, settings_from
-from tests.receiver import Receiver
+from tests.support.harness import eventually, gone, running, settings_from
+from tests.support.receiver import Receiver
 
 ODD = {
     "documented": b'{"type": "cdr", "payload": {"extension": "1042", "number": "0825550142"}}',

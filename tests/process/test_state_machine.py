@@ -29,7 +29,7 @@ from app.store.keys import LaneKeys, Topology
 from app.store.lease import Lease, Owner, new_process_id
 from app.store.queue import Exchanged, Exit, Queue, Wanted
 from app.store.retry_set import Tokens, read_member
-from tests.harness import environment, settings_from
+from tests.support.harness import environment, settings_from
 
 PAYLOADS = [b"twin", b"one", b"\xff\x00", b"", b"cdr1 odd\nbody"]
 LANES = ["billing", "crm", "archive"]

@@ -24,7 +24,7 @@ from app.store.lease import Lease
 from app.store.queue import Exchanged, Exit, Queue, Wanted
 from app.store.retry_set import Tokens
 from app.telemetry.metrics import LaneMetrics
-from tests.harness import environment, settings_from
+from tests.support.harness import environment, settings_from
 
 MIB = 1024 * 1024
 NOWHERE = "http://127.0.0.1:9/"
@@ -82,7 +82,7 @@ class Answers:
 
 
 class Rig:
-    """`variables`: see `tests.harness.environment`; `endpoints`: names, for a configuration that fans out."""
+    """`variables`: see `tests.support.harness.environment`; `endpoints`: names, for a configuration that fans out."""
 
     def __init__(
         self,

@@ -12,9 +12,9 @@ from app.demo.embedded import EmbeddedRedis
 from app.errors import ConfigurationError, FencedError
 from app.store.channel import Word
 from app.store.lease import TRUSTED_PART, Owner
-from tests.harness import eventually
 from tests.redis.conftest import OpenRig
 from tests.redis.rig import Rig
+from tests.support.harness import eventually
 
 
 async def take(rig: Rig, number: int = 1) -> int:

@@ -20,9 +20,9 @@ from app.lane.distribution import Distribution, Taker
 from app.lane.sweeper import Sweeper
 from app.store.keys import LaneKeys
 from app.store.retry_set import member_of
-from tests.harness import eventually
 from tests.redis.conftest import Deny, OpenRig
 from tests.redis.rig import Answers, Rig, acl
+from tests.support.harness import eventually
 
 FAILED = History(attempts=1, first_failed_at=1, last_failed_at=1)
 REFUSED = Verdict(Kind.TRANSIENT, "connect")

@@ -9,9 +9,9 @@ from structlog.typing import EventDict
 from app.demo.embedded import EmbeddedRedis
 from app.store.client import client_name
 from app.store.neighbours import Neighbours
-from tests.harness import eventually
 from tests.redis.conftest import OpenRig
 from tests.redis.rig import Rig, acl
+from tests.support.harness import eventually
 
 
 async def look(rig: Rig, said: list[EventDict]) -> list[EventDict]:
