@@ -27,12 +27,14 @@ from app.ops.observation import Observation
 from app.ops.reporter import Reporter
 from app.ops.sampler import Sample, Sampler
 from app.ops.server import Ops
-from app.store.client import FOREIGN_ERRORS, Link
+from app.store.client import Link
 from app.store.clock import RedisClock
 from app.store.keys import Slot, Topology
-from app.store.lease import Lease, new_process_id
+from app.store.lease import Lease
 from app.store.leftovers import report
+from app.store.meaning import FOREIGN_ERRORS
 from app.store.neighbours import Neighbours
+from app.store.owner import new_process_id
 from app.store.preflight import preflight
 from app.store.retry_set import Tokens
 from app.telemetry import events

@@ -7,7 +7,7 @@ from app.config.settings import Settings
 from app.errors import ForwarderError
 from app.store.client import COMMAND, Link
 from app.store.keys import Topology
-from app.store.lease import Owner
+from app.store.owner import Owner
 
 DEADLINE = 5.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - only compared with

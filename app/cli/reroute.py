@@ -9,8 +9,8 @@ from app.config.settings import Settings
 from app.errors import CommandError
 from app.store.client import Link
 from app.store.keys import LaneKeys, Topology
-from app.store.lease import Owner
 from app.store.leftovers import length
+from app.store.owner import Owner
 from app.store.patience import ask
 from app.store.scripts import RunScript
 

@@ -10,9 +10,9 @@ from app.ops.report import MOST_BYTES, MOST_TEXT, EndpointReport, Report
 from app.ops.words import Waiting, condition
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot, Topology
-from app.store.lease import Owner
 from app.store.leftovers import leftovers, length
 from app.store.minutes import HOUR, read_history
+from app.store.owner import Owner
 from app.store.patience import ask
 
 MOST_ENDPOINTS: Final = 100

@@ -10,9 +10,10 @@ from typing import Any, Final
 import redis.exceptions as refusals
 from hiredis import pack_command
 
-from app.store.client import FOREIGN_ERRORS, Link
+from app.store.client import Link
 from app.store.keys import Slot
 from app.store.lease import Lease
+from app.store.meaning import FOREIGN_ERRORS
 from app.store.scripts import Script
 
 CONNECT_DEADLINE: Final = 5.0

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 from app.errors import ForwarderError
 from app.store.client import OURS, Link
 from app.store.keys import Slot
-from app.store.lease import Lease, Owner
+from app.store.lease import Lease
+from app.store.owner import Owner
 from app.telemetry import events
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from app.store.client import FOREIGN_ERRORS
+from app.store.meaning import FOREIGN_ERRORS
 
 
 async def optional(send: Callable[[], Awaitable[Any]]) -> Any:

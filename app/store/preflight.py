@@ -7,7 +7,8 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError, ResponseError
 
 from app.errors import OperatorRedisError, RedisUnusableError, TransientRedisError
-from app.store.client import Link, meaning
+from app.store.client import Link
+from app.store.meaning import meaning
 from app.store.scripts import RunScript
 from app.telemetry import events
 

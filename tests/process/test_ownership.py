@@ -19,7 +19,8 @@ from app.demo.embedded import EmbeddedRedis
 from app.errors import ConfigurationError, FencedError
 from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Slot, Topology
-from app.store.lease import Lease, Owner, fingerprint, new_process_id
+from app.store.lease import Lease
+from app.store.owner import Owner, fingerprint, new_process_id
 from tests.conftest import StartChild
 from tests.support.harness import environment, eventually, gone, running, settings_from
 from tests.support.proxy import RedisProxy

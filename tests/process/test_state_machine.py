@@ -25,9 +25,11 @@ from app.errors import CommandError, FencedError
 from app.lane import exits
 from app.store.client import Link
 from app.store.clock import RedisClock
+from app.store.exchange import Exchanged, Exit, Wanted
 from app.store.keys import LaneKeys, Topology
-from app.store.lease import Lease, Owner, new_process_id
-from app.store.queue import Exchanged, Exit, Queue, Wanted
+from app.store.lease import Lease
+from app.store.owner import Owner, new_process_id
+from app.store.queue import Queue
 from app.store.retry_set import Tokens, read_member
 from tests.support.harness import environment, settings_from
 

@@ -19,9 +19,10 @@ from app.lane.loops import Endpoint, LaneLoops, Shared
 from app.store.channel import Channel, Word
 from app.store.client import Link
 from app.store.clock import RedisClock
+from app.store.exchange import Exchanged, Exit, Wanted
 from app.store.keys import LaneKeys, Slot, Topology
 from app.store.lease import Lease
-from app.store.queue import Exchanged, Exit, Queue, Wanted
+from app.store.queue import Queue
 from app.store.retry_set import Tokens
 from app.telemetry.metrics import LaneMetrics
 from tests.support.harness import environment, settings_from

@@ -11,7 +11,8 @@ from structlog.typing import EventDict
 from app.demo.embedded import EmbeddedRedis
 from app.errors import ConfigurationError, FencedError
 from app.store.channel import Word
-from app.store.lease import TRUSTED_PART, Owner
+from app.store.lease import TRUSTED_PART
+from app.store.owner import Owner
 from tests.redis.conftest import OpenRig
 from tests.redis.rig import Rig
 from tests.support.harness import eventually

@@ -22,7 +22,8 @@ from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis, free_port
 from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.store.channel import Channel
-from app.store.client import Link, meaning
+from app.store.client import Link
+from app.store.meaning import meaning
 from tests.support.harness import environment, eventually, gone, running, settings_from
 from tests.support.proxy import RedisProxy, nth
 from tests.support.receiver import Receiver

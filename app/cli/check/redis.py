@@ -10,7 +10,7 @@ from app.config.values import redacted
 from app.errors import OperatorRedisError, TransientRedisError
 from app.store.client import Link
 from app.store.keys import Topology
-from app.store.lease import new_process_id
+from app.store.owner import new_process_id
 from app.store.preflight import info, is_too_old, refusals
 
 NEARLY_FULL: Final = 0.8
