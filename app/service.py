@@ -37,7 +37,7 @@ from app.store.neighbours import Neighbours
 from app.store.owner import new_process_id
 from app.store.preflight import preflight
 from app.store.retry_set import Tokens
-from app.telemetry import events
+from app.telemetry import process_events
 from app.telemetry.metrics import LaneMetrics
 
 STOPPED_AS_ASKED: Final = 0
@@ -85,7 +85,9 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
         urls = {one.name: redacted(one.url.get_secret_value()) for one in self._settings.endpoints}
-        events.service_started(version("cdr-forwarder"), self._settings.integrator, self._settings.source_key, urls)
+        process_events.service_started(
+            version("cdr-forwarder"), self._settings.integrator, self._settings.source_key, urls
+        )
         self._warn()
         try:
             async with self._deadline, self._ops():
@@ -101,16 +103,16 @@ class Service:
         """Tell of what somebody has chosen, and may have forgotten."""
         for endpoint in self._settings.endpoints:
             if not endpoint.tls_verify:
-                events.endpoint_unverified(endpoint.name)
+                process_events.endpoint_unverified(endpoint.name)
             if endpoint.shows_secrets:
-                events.endpoint_unencrypted(endpoint.name)
+                process_events.endpoint_unencrypted(endpoint.name)
 
     def stop(self) -> None:
         """Stop claiming and let what is on the wire finish, within the grace; a second signal ends the grace."""
         impatient = self._stopping.is_set() or not self._lanes
         grace = 0.0 if impatient else self._settings.shutdown_grace
         self._stopping.set()
-        events.service_stopping(grace)
+        process_events.service_stopping(grace)
         with suppress(RuntimeError):  # it has ended meanwhile, and only says goodbye
             self._deadline.reschedule(asyncio.get_running_loop().time() + grace)
 
@@ -166,7 +168,7 @@ class Service:
     def _exit_status(self) -> int:
         cut_off = sum(loops.lane.in_flight.number for loops in self._lanes)
         if cut_off:
-            events.grace_exceeded(cut_off)
+            process_events.grace_exceeded(cut_off)
         return CUT_OFF if cut_off else STOPPED_AS_ASKED
 
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:

@@ -12,7 +12,7 @@ from app.config.environment import load_settings
 from app.config.settings import Settings
 from app.errors import ConfigurationError, ForwarderError
 from app.store.client import Link
-from app.telemetry import events
+from app.telemetry import log
 
 FAILED: Final = 1
 BAD_CONFIGURATION: Final = 2
@@ -39,7 +39,7 @@ def refusing() -> Iterator[None]:
 
 def operate(work: Callable[[Link, Settings], Awaitable[None]]) -> None:
     """Run a command that needs Redis."""
-    events.keep_silent()
+    log.keep_silent()
     settings = settings_or_exit()
     with refusing():
         asyncio.run(_linked(work, settings))

@@ -17,7 +17,7 @@ from app.config.environment import load_settings, log_format_of
 from app.config.settings import LogFormat, Settings
 from app.errors import ConfigurationError, RedisUnusableError
 from app.service import Service
-from app.telemetry import events, stderr
+from app.telemetry import log, process_events, stderr
 
 CRASHED: Final = 1
 
@@ -86,17 +86,17 @@ def main() -> None:
 def _exit_status() -> int:
     """Run the service and return its exit status. Whatever ends it is an event."""
     form = log_format_of()
-    events.configure("info", form)
+    log.configure("info", form)
     try:
         return _run_service(load_settings())
     except ConfigurationError as error:
-        _refuse(form, events.configuration_refused, *error.problems)
+        _refuse(form, process_events.configuration_refused, *error.problems)
         return BAD_CONFIGURATION
     except RedisUnusableError as error:
-        _refuse(form, events.redis_unusable, str(error))
+        _refuse(form, process_events.redis_unusable, str(error))
         return BAD_CONFIGURATION
     except Exception as error:  # noqa: BLE001 - the last line of a process that dies, with its reason
-        events.service_crashed(error)
+        process_events.service_crashed(error)
         return CRASHED
     finally:
         stderr.flush(FAREWELL)
@@ -112,11 +112,11 @@ def _refuse(form: LogFormat, tell: Callable[[str], None], *reasons: str) -> None
 
 
 def _run_service(settings: Settings) -> int:
-    events.configure(settings.log_level, settings.log_format)
+    log.configure(settings.log_level, settings.log_format)
     if settings.trusts_any_redis:
-        events.redis_unverified()
+        process_events.redis_unverified()
     status = _run(_service(settings))
-    events.service_stopped(status)
+    process_events.service_stopped(status)
     return status
 
 

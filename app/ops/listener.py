@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
-from app.telemetry import events
+from app.telemetry import process_events
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
@@ -39,7 +39,7 @@ class Listener:
         )
         await retrying(self._open)
         if retrying.statistics["attempt_number"] > 1:
-            events.operator_server_listening(self.address)
+            process_events.operator_server_listening(self.address)
 
     @property
     def address(self) -> str:
@@ -56,7 +56,7 @@ class Listener:
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if state.attempt_number == 1 and isinstance(error, OSError):
-            events.operator_server_unavailable(self.address, _reason(error), _advice(error))
+            process_events.operator_server_unavailable(self.address, _reason(error), _advice(error))
 
 
 def _reason(error: OSError) -> str:

@@ -17,7 +17,7 @@ from app.ops.words import Condition, Waiting, condition
 from app.store.client import Link
 from app.store.lease import Lease
 from app.store.neighbours import Neighbours
-from app.telemetry import events
+from app.telemetry import log
 from app.telemetry.metrics import LaneMetrics
 
 STUCK_AFTER: Final = 30.0
@@ -154,5 +154,5 @@ class Observation:
                 **(asdict(everywhere.lengths) if everywhere else {}),
             },
             "lanes": [lane.parts for lane in self.lanes],
-            "events": list(events.recent),
+            "events": list(log.recent),
         }

@@ -15,7 +15,7 @@ from app.ops import exposition
 from app.ops.letters_api import Asked, Letters
 from app.ops.listener import Listener
 from app.ops.observation import Observation
-from app.telemetry import events
+from app.telemetry import process_events
 
 LARGEST_BODY: Final = 64 * 1024
 FAREWELL: Final = 1.0
@@ -55,7 +55,7 @@ class Ops:
     async def __aenter__(self) -> Self:
         """Listen, now or as soon as that is possible. Nothing waits for it."""
         if self._shows_token:
-            events.operator_token_unencrypted(self._listener.address)
+            process_events.operator_token_unencrypted(self._listener.address)
         await self._runner.setup()
         self._listening = asyncio.create_task(self._listener.run())
         return self

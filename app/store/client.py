@@ -17,7 +17,7 @@ from app.errors import FencedError, ForwarderError, OperatorRedisError, Transien
 from app.store.connection import connect, locate_with
 from app.store.meaning import FOREIGN_ERRORS, meaning
 from app.store.scripts import RunScript, script
-from app.telemetry import events
+from app.telemetry import outages
 
 RETRIED: Final = (OperatorRedisError, TransientRedisError, FencedError)
 OURS: Final = "cdr-forwarder"
@@ -50,8 +50,8 @@ class Link:
         self.claim_role = f"{CLAIM}-{token_hex(6)}"
         self._locate = locate_with(settings)
         self.lease_doubted = asyncio.Event()
-        self.outage = events.redis_outage()
-        self.refused: dict[str, events.Outage] = {}
+        self.outage = outages.redis_outage()
+        self.refused: dict[str, outages.Outage] = {}
 
     @property
     def database(self) -> str:
@@ -114,7 +114,7 @@ class Link:
         else:
             self.outage.end()
             needs_person = isinstance(error, OperatorRedisError) or not getattr(error, "known", True)
-            refused = events.refused_command(command, needs_person=needs_person)
+            refused = outages.refused_command(command, needs_person=needs_person)
             self.refused.setdefault(command, refused).begin(str(error))
 
     def note_refusal(self, command: str, refusal: str) -> None:

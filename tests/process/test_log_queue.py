@@ -248,8 +248,8 @@ async def test_what_libraries_say_is_an_event_too(tmp_path: Path) -> None:
     """Also what asyncio says of a task that nobody waited for, and what the interpreter warns of, never blocks."""
     code = (
         "import logging, os, sys, warnings\n"
-        "from app.telemetry import events, stderr\n"
-        "events.configure('info', 'json')\n"
+        "from app.telemetry import log, stderr\n"
+        "log.configure('info', 'json')\n"
         "logging.getLogger('asyncio').error('out of %s', 'cheese')\n"
         "warnings.warn('raw')\n"
         "stderr.flush(5)\n"
@@ -271,8 +271,8 @@ async def test_an_exit_flush_of_the_interpreter_does_not_change_the_exit_status(
     os.close(pipe.read_end)
     code = (
         "import sys, warnings\n"
-        "from app.telemetry import events\n"
-        "events.configure('info', 'json')\n"
+        "from app.telemetry import log\n"
+        "log.configure('info', 'json')\n"
         "warnings.warn('nobody reads this')\n"
         "sys.exit(3)\n"
     )

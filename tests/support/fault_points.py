@@ -177,9 +177,9 @@ async def forward_all(case: Case) -> None:
 
 def carry_out(case: Case) -> int:
     """Return the status of a forked forwarder: 0 if it met no fault, 1 after one."""
-    from app.telemetry import events  # noqa: PLC0415
+    from app.telemetry.log import configure  # noqa: PLC0415
 
-    events.configure("error", "json")
+    configure("error", "json")
     with suppress(BaseException), Path(case.variables["CDR_TEST_LOG"]).open("a") as log:
         os.dup2(log.fileno(), 2)
         try:
