@@ -28,6 +28,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self.read_end, self.write_end = os.pipe()
+        self._open = {self.read_end, self.write_end}
 
     def fill(self) -> None:
         """Write until not one more byte fits."""
@@ -43,10 +44,20 @@ class Pipe:
     def read(self) -> str:
         return os.read(self.read_end, 1_000_000).decode()
 
+    def close_reader(self) -> None:
+        self._close(self.read_end)
+
+    def close_writer(self) -> None:
+        self._close(self.write_end)
+
     def close(self) -> None:
-        for end in self.read_end, self.write_end:
-            with suppress(OSError):
-                os.close(end)
+        self.close_reader()
+        self.close_writer()
+
+    def _close(self, end: int) -> None:
+        if end in self._open:  # closed twice, it could be a descriptor of somebody else's by then
+            self._open.remove(end)
+            os.close(end)
 
 
 @pytest.fixture
@@ -114,7 +125,7 @@ async def test_a_flush_ends_with_its_deadline(pipe: Pipe, told: list[int]) -> No
 
 async def test_a_reader_that_died_is_survived(pipe: Pipe, told: list[int]) -> None:
     """Each line is counted as dropped; nothing is told, since nobody would hear it."""
-    os.close(pipe.read_end)
+    pipe.close_reader()
     queue = queue_to(pipe.write_end, told)
     queue.put("one\n")
     queue.put("two\n")
@@ -214,9 +225,9 @@ async def test_a_log_reader_that_dies_stops_nothing(
 ) -> None:
     """Whoever read it is gone in the midst of it: the same, and exit status 0."""
     async with child(variables, pipe.write_end) as process:
-        os.close(pipe.write_end)
+        pipe.close_writer()
         assert "service.started" in await asyncio.to_thread(pipe.read)
-        os.close(pipe.read_end)
+        pipe.close_reader()
         await everything_is_delivered(client, receiver, source, processing)
         await stops(process)
 
@@ -268,7 +279,7 @@ async def test_what_libraries_say_is_an_event_too(tmp_path: Path) -> None:
 
 async def test_an_exit_flush_of_the_interpreter_does_not_change_the_exit_status(pipe: Pipe) -> None:
     """What was written to sys.stderr for a reader that is gone would be tried once more at exit."""
-    os.close(pipe.read_end)
+    pipe.close_reader()
     code = (
         "import sys, warnings\n"
         "from app.telemetry import log\n"
@@ -282,7 +293,7 @@ async def test_an_exit_flush_of_the_interpreter_does_not_change_the_exit_status(
 
 def test_a_pipe_without_a_reader_fails_as_the_tests_assume(pipe: Pipe) -> None:
     """Python ignores SIGPIPE, so that a write fails in place of ending the process."""
-    os.close(pipe.read_end)
+    pipe.close_reader()
     with pytest.raises(BrokenPipeError) as caught:
         os.write(pipe.write_end, b"x")
     assert caught.value.errno == errno.EPIPE
