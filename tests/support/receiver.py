@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 
 from app.demo.sample_endpoint import Arrival, SampleEndpoint
 
@@ -28,10 +29,10 @@ class Receiver(SampleEndpoint):
     def _note(self, arrival: Arrival) -> None:
         self.arrivals.append(arrival)
 
-    async def _receive(self, headers: dict[str, str], body: bytes) -> int:
+    async def receive(self, headers: Mapping[str, str], body: bytes) -> int:
         self.at_the_gate += 1
         try:
             await self.gate.wait()
         finally:
             self.at_the_gate -= 1
-        return await super()._receive(headers, body)
+        return await super().receive(headers, body)

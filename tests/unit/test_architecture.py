@@ -39,7 +39,7 @@ ANYBODYS: Final = {"cdr", "errors"}
 
 KNOWS: Final = {
     "httpx": {"delivery"},
-    "aiohttp": {"ops"},
+    "aiohttp": {"ops", "demo"},
     "httptools": {"delivery"},
     "httpcore": {"delivery"},
     "prometheus_client": {"ops"},
