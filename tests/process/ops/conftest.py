@@ -25,7 +25,7 @@ def watched(variables: dict[str, str]) -> dict[str, str]:
 @pytest.fixture
 async def service(watched: dict[str, str]) -> AsyncIterator[Service]:
     async with running(settings_from(watched), QUICK) as service:
-        await eventually(service._lease.holds)
+        await eventually(service.parts.lease.holds)
         yield service
 
 
@@ -38,11 +38,11 @@ async def become_dead(bodies: list[bytes], client: Redis, receiver: Receiver, se
     async def are_dead() -> bool:
         if not await client.llen(source):
             await client.rpush(source, b"accepted %d" % next(numbers))
-        return await number_of(client, service._topology.short.dead, len(bodies))
+        return await number_of(client, service.parts.topology.short.dead, len(bodies))
 
     await eventually(are_dead)
     await eventually(lambda: gone(client, source))
-    await eventually(lambda: not service._lanes[0].lane.in_flight.number)
+    await eventually(lambda: not service.parts.lanes[0].lane.in_flight.number)
     receiver.arrivals.clear()
 
 

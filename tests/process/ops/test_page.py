@@ -48,7 +48,7 @@ class Page:
 
     def __init__(self, browser: webdriver.Chrome, service: Service) -> None:
         self.browser = browser
-        self.url = f"http://127.0.0.1:{service._settings.ops_port}/"
+        self.url = f"http://127.0.0.1:{service.parts.settings.ops_port}/"
 
     async def open(self) -> None:
         await asyncio.to_thread(self.browser.get, self.url)
@@ -137,7 +137,7 @@ async def test_nothing_is_done_where_the_question_is_answered_with_no(
     await eventually(partial(page.says, "Remove for good 2 dead letters?", "#confirm"))
     await page.type_into("#confirm [value=no]", Keys.ENTER)
     await eventually(partial(page.says, "Nothing was done.", "#done"))
-    assert await client.llen(service._topology.short.dead) == 2
+    assert await client.llen(service.parts.topology.short.dead) == 2
 
 
 async def test_a_cdr_is_shown_only_with_the_token(

@@ -86,7 +86,7 @@ async def test_it_is_alive_and_ready(service: Service, ask: Ask) -> None:
 
 async def test_a_stuck_loop_is_not_alive(service: Service, ask: Ask) -> None:
     """Nothing in the process would cure it: whoever runs the container has to start it again."""
-    [lane] = service._lanes
+    [lane] = service.parts.lanes
     lane.claimer.heartbeat_at -= observation.STUCK_AFTER + 10
     assert await ask("/livez") == (503, "a loop is stuck\n")
     lane.claimer.wake()
@@ -107,7 +107,7 @@ async def test_without_redis_it_is_alive_and_not_ready(
     several = {"CDR_WEBHOOK_URL": "", "CDR_ENDPOINTS__A__URL": receiver.url, "CDR_ENDPOINTS__B__URL": receiver.url}
     variables = watched | {"CDR_REDIS_URL": own_redis.url} | (several if endpoints == 2 else {})
     async with running(settings_from(variables), QUICK) as service:
-        await eventually(service._lease.holds)
+        await eventually(service.parts.lease.holds)
         await asyncio.to_thread(own_redis.kill)
 
         async def is_known() -> bool:
@@ -115,7 +115,7 @@ async def test_without_redis_it_is_alive_and_not_ready(
             return status == 503 and "Redis has not answered" in text and "no lease" in text
 
         await eventually(is_known)
-        await eventually(lambda: service._link.outage.seconds > 3.5)
+        await eventually(lambda: service.parts.link.outage.seconds > 3.5)
         assert (await ask("/livez"))[0] == 200
         await asyncio.to_thread(own_redis.start)
 
@@ -152,9 +152,9 @@ async def test_what_happened_is_counted(
     refused, before = iter([503, 204]), await metrics_of(ask)
     receiver.judge = lambda body: next(refused) if body == b"flaky" else 204
     await client.rpush(source, b"good", b"flaky")
-    await client.rpush(service._topology.short.slot(1).processing, b"stray")
+    await client.rpush(service.parts.topology.short.slot(1).processing, b"stray")
     await eventually(lambda: receiver.bodies.total() == 3)
-    await eventually(lambda: not service._lanes[0].lane.in_flight.number)
+    await eventually(lambda: not service.parts.lanes[0].lane.in_flight.number)
     found = await metrics_of(ask)
     more = {name: found[name] - before[name] for name in found}
     lane = "webhook", "cdr"
@@ -204,9 +204,9 @@ async def test_what_is_in_flight_is_seen(
 async def test_what_waits_is_seen(client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask) -> None:
     """Its number, and for how long the oldest has been the same one."""
     lane = "webhook", "cdr"
-    service._lanes[0].lane.gate.hold(120)
+    service.parts.lanes[0].lane.gate.hold(120)
     await client.rpush(source, b"one", b"two")
-    await client.zadd(service._topology.short.retry, {b"deferred": 1e15})
+    await client.zadd(service.parts.topology.short.retry, {b"deferred": 1e15})
     before = await metrics_when(ask, lambda found: found["pending_length", *lane] == 2)
     age = "pending_head_age_seconds", *lane
     await metrics_when(ask, lambda found: found[age] > before[age] and found["retry_length", *lane] == 1)
@@ -275,7 +275,7 @@ async def test_a_breaker_that_is_open_is_seen_and_put_into_words(
 
 async def test_an_endpoint_that_asks_for_time_is_put_into_words(service: Service, ask: Ask) -> None:
     """Nothing is wrong, and nothing is to be done."""
-    service._lanes[0].lane.gate.hold(120)
+    service.parts.lanes[0].lane.gate.hold(120)
     [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
     assert lane["state"] == "held"
     assert re.fullmatch(r"asked for time \(Retry-After\), 0 CDRs wait in Redis, goes on in 1[12]\d s", lane["words"])
@@ -293,7 +293,7 @@ async def test_an_endpoint_that_fails_some_is_put_into_words(
         return lane if lane["state"] == "failing" else None
 
     async with running(settings_from(watched), Timings(sample=0.05, failing=0.1)) as service:
-        await eventually(service._lease.holds)
+        await eventually(service.parts.lease.holds)
         lane = await eventually(is_told)
     assert "every attempt has failed since " in lane["words"]
 
@@ -332,7 +332,7 @@ async def test_no_secret_of_the_configuration_is_told(
         "CDR_WEBHOOK_PROXY": "http://ann:hunter2@127.0.0.1:9",
     }
     async with running(settings_from(watched | secrets), QUICK) as service:
-        await eventually(service._lease.holds)
+        await eventually(service.parts.lease.holds)
         told = "".join([(await ask(path))[1] for path in ("/", "/api/status", "/metrics", "/readyz", "/nowhere")])
     assert "127.0.0.1" in told
     for secret in ("hunter2", "aHVudGVyMm", TOKEN):
@@ -400,7 +400,7 @@ async def test_drop_removes_what_was_chosen(dead: list[bytes], client: Redis, se
     letters = json.loads((await ask("/api/dead-letters"))[1])["letters"]
     assert await post(ask, "/api/dead-letters/drop", ids=[letters[1]["id"]]) == (200, {"done": 1, "more": False})
     assert await post(ask, "/api/dead-letters/drop", reason="gave_up") == (200, {"done": 0, "more": False})
-    assert await client.llen(service._topology.short.dead) == 2
+    assert await client.llen(service.parts.topology.short.dead) == 2
 
 
 @pytest.mark.parametrize("path", ["/api/dead-letters/replay", "/api/dead-letters/drop"])
@@ -411,14 +411,14 @@ async def test_nobody_acts_without_the_token(
     """Nor sees how many there would be."""
     status, text = await post(ask, path, token=token, all=True)
     assert (status, text) == (401, "needs CDR_OPS_TOKEN\n")
-    assert await client.llen(service._topology.short.dead) == 3
+    assert await client.llen(service.parts.topology.short.dead) == 3
 
 
 async def test_without_a_token_nobody_acts_at_all(watched: dict[str, str], ask: Ask) -> None:
     """Off by default."""
     del watched["CDR_OPS_TOKEN"]
     async with running(settings_from(watched), QUICK) as service:
-        await eventually(service._lease.holds)
+        await eventually(service.parts.lease.holds)
         status, text = await post(ask, "/api/dead-letters/drop", token="", all=True)
         assert json.loads((await ask("/api/status"))[1])["actions"] is False
     assert (status, text) == (403, "nobody may: CDR_OPS_TOKEN is not set\n")
@@ -489,7 +489,7 @@ async def test_nothing_that_is_sent_does_harm(
     seed: int, client: Redis, receiver: Receiver, service: Service, watched: dict[str, str], source: str, ask: Ask
 ) -> None:
     """Requests with bytes changed, left out and put in at random: none drops a dead letter, and all go on."""
-    await client.rpush(service._topology.short.dead, SECRET_CDR)
+    await client.rpush(service.parts.topology.short.dead, SECRET_CDR)
     chance = Random(seed)
     body = b'{"all": true, "dry_run": true}'
     request = b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n" % TOKEN[:-1].encode()
@@ -505,7 +505,7 @@ async def test_nothing_that_is_sent_does_harm(
     await client.rpush(source, b"cdr")
     await eventually(lambda: receiver.bodies == {b"cdr": 1})
     assert (await ask("/livez"))[0] == 200
-    assert await client.llen(service._topology.short.dead) == 1
+    assert await client.llen(service.parts.topology.short.dead) == 1
 
 
 async def test_a_redis_that_is_away_is_an_answer(
@@ -514,7 +514,7 @@ async def test_a_redis_that_is_away_is_an_answer(
     """And no traceback."""
     variables = watched | environment(own_redis.url, receiver.url, integrator)
     async with running(settings_from(variables | {"CDR_OPS_PORT": watched["CDR_OPS_PORT"]}), QUICK) as service:
-        await eventually(service._lease.holds)
+        await eventually(service.parts.lease.holds)
         await asyncio.to_thread(own_redis.kill)
         status, text = await ask("/api/dead-letters")
         assert status == 503
