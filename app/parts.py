@@ -32,11 +32,11 @@ from app.store.retry_set import Tokens
 from app.telemetry.metrics import LaneMetrics
 
 EVERYBODY: Final = "all"
-"""Stands in place of an endpoint where a CDR is not distributed yet."""
+"""Stands in place of an endpoint for CDRs that are not distributed yet."""
 
 
 class Parts:
-    """What one process is made of. `lanes` and `distributions`: those of the slot that it owns, or owned last."""
+    """Holds what one process is made of. `lanes` and `distributions`: those of the slot that it owns, or owned last."""
 
     def __init__(self, settings: Settings, timings: Timings) -> None:
         self.settings = settings
@@ -63,8 +63,8 @@ class Parts:
         loops = [lane.run() for lane in self.lanes]
         return loops + self._distributing(slot) if self.settings.fans_out else loops
 
-    def operator_server(self, pulses: Callable[[], Sequence[float]]) -> AbstractAsyncContextManager[object]:
-        """Return the operator server, where one is configured. `pulses`: see Observation."""
+    def operator_server(self, heartbeats: Callable[[], Sequence[float]]) -> AbstractAsyncContextManager[object]:
+        """Return the operator server, where one is configured. `heartbeats`: see Observation."""
         if not self.settings.ops_port:
             return nullcontext()
         observation = Observation(
@@ -74,7 +74,7 @@ class Parts:
             self.sampler,
             self.neighbours,
             lambda: self.lanes,
-            pulses,
+            heartbeats,
             self.stopping,
         )
         return Ops(self.settings, observation, Letters(self.link, self.settings))
@@ -109,7 +109,7 @@ class Parts:
         self.sampler.samples[EVERYBODY].metrics.recovered["orphan"] += number
 
     def _samples(self) -> dict[str, Sample]:
-        """Return what is looked at in Redis: what waits for distribution, and the keys of each lane."""
+        """Return the samples that are taken in Redis: of what waits for distribution, and of each lane."""
         topology = self.topology
         waiting = {EVERYBODY: Sample(topology.short, topology.source_oldest, LaneMetrics(EVERYBODY))}
         lanes = {

@@ -26,7 +26,7 @@ FAREWELL: Final = 1.0
 
 
 class Service:
-    """One process: its link to Redis, its slot, and its lanes."""
+    """Runs one process: its link to Redis, its slot, and its lanes."""
 
     def __init__(self, settings: Settings, timings: Timings | None = None) -> None:
         self.parts = Parts(settings, timings or Timings())
@@ -43,7 +43,7 @@ class Service:
         process_events.service_started(version("cdr-forwarder"), settings.integrator, settings.source_key, urls)
         self._warn()
         try:
-            async with self._deadline, self.parts.operator_server(self._pulses):
+            async with self._deadline, self.parts.operator_server(self._heartbeats):
                 await self._forward()
         except TimeoutError:
             if not self._deadline.expired():
@@ -53,7 +53,7 @@ class Service:
         return self._exit_status()
 
     def _warn(self) -> None:
-        """Tell of what somebody has chosen, and may have forgotten."""
+        """Warn of settings that somebody may have forgotten."""
         for endpoint in self._settings.endpoints:
             if not endpoint.tls_verify:
                 process_events.endpoint_unverified(endpoint.name)
@@ -67,7 +67,7 @@ class Service:
         grace = 0.0 if impatient else self._settings.shutdown_grace
         stopping.set()
         process_events.service_stopping(grace)
-        with suppress(RuntimeError):  # it has ended meanwhile, and only says goodbye
+        with suppress(RuntimeError):  # the deadline is over, and only `_close` still runs
             self._deadline.reschedule(asyncio.get_running_loop().time() + grace)
 
     async def _forward(self) -> None:
@@ -124,7 +124,7 @@ class Service:
             process_events.grace_exceeded(cut_off)
         return CUT_OFF if cut_off else STOPPED_AS_ASKED
 
-    def _pulses(self) -> list[float]:
+    def _heartbeats(self) -> list[float]:
         """Return when each loop last gave its heartbeat. Distribution waits for Redis as long as Redis wants."""
         if not self._is_holding:
             return []

@@ -1,4 +1,4 @@
-"""How a command begins and ends: with the configuration, and with an exit status."""
+"""Begin a command with the configuration, and end it with an exit status."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -29,7 +29,7 @@ def settings_or_exit() -> Settings:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turn whatever fails into a sentence, and exit status 1."""
+    """Turn any failure into a sentence and exit status 1."""
     try:
         yield
     except ForwarderError as error:

@@ -1,4 +1,4 @@
-"""What `dead-letters` does with the letters that were selected."""
+"""List, show, replay and drop the selected dead letters."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +19,7 @@ from app.store.keys import Topology
 
 COLUMNS: Final = ("id", "endpoint", "reason", "status", "attempts", "first_failed_at", "dead_at", "bytes")
 ROWS: Final = 1000
-"""In one table: its columns are fitted to what is in them, so it has to be known whole."""
+"""In one table: its columns are as wide as their content, so all of it must be known first."""
 
 
 @dataclass
@@ -35,13 +35,13 @@ class Tally:
 
 @dataclass
 class DeadLetters:
-    """The stores of the lanes that a command is about, by the names of their endpoints."""
+    """Holds the stores of the selected lanes, by the names of their endpoints."""
 
     stores: dict[str, DeadStore]
 
     @classmethod
     async def of(cls, link: Link, settings: Settings, endpoint: str | None) -> "DeadLetters":
-        """Find those of one endpoint, or of all; also of endpoints that are no longer configured."""
+        """Return those of one endpoint, or of all, including endpoints that are no longer configured."""
         topology = Topology(settings)
         keys = topology.lanes
         if endpoint not in keys:
@@ -52,7 +52,7 @@ class DeadLetters:
 
     @classmethod
     async def to_replay(cls, link: Link, settings: Settings, endpoint: str | None, to: str | None) -> "DeadLetters":
-        """Find those whose CDRs have somewhere to go. `to`: an endpoint that takes those of another."""
+        """Return those whose CDRs can be delivered. `to`: the endpoint that gets the CDRs of another one."""
         topology = Topology(settings)
         keys, target = topology.lanes, None
         if to:
@@ -92,7 +92,7 @@ class DeadLetters:
             say(f"{number} dead letters")
 
     async def show(self, letter_id: str) -> None:
-        """Print each letter of that id; twins share one, and so do the letters of several endpoints."""
+        """Print each letter with this id. Twins share an id, and so do the letters of several endpoints."""
         found = False
         async for name, letter in self.selected(Selection(ids=frozenset({letter_id}))):
             found = True
@@ -104,7 +104,7 @@ class DeadLetters:
         return sum([1 async for _ in self.selected(selection)])
 
     async def replay(self, selection: Selection, rate: float) -> None:
-        """Put them into the retry set, at most `rate` in a second, so that what is new is not held up."""
+        """Put them into the retry set, at most `rate` per second, so that new CDRs are not delayed."""
         clock = asyncio.get_running_loop().time
         began, tally = clock(), Tally()
         with progress("replayed", await self._number()) as advance, told(tally, "replayed"):
@@ -139,7 +139,7 @@ def empty_table() -> Table:
 
 @contextmanager
 def told(tally: Tally, verb: str) -> Iterator[None]:
-    """Say how many, also where an error or Ctrl-C ends it half-way."""
+    """Print how many were done, also if an error or Ctrl-C ends it half-way."""
     ended = "; then it was cut short"
     try:
         yield

@@ -1,4 +1,4 @@
-"""How CDRs that were pulled by hand from Enigma are put into the source."""
+"""Push CDRs that were pulled by hand from Enigma to the source."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ LONGEST_LINE: Final = 16 * 2**20
 MOST_COMPLAINTS: Final = 10
 REMEMBERED_MS: Final = 3_600_000
 NOT_APPLIED: Final = (OutOfMemoryError, OperatorRedisError)
-"""Answers of Redis that say that a page was not pushed; after all others it may have been."""
+"""After these errors a page was certainly not pushed; after any other, it may have been."""
 
 Line = tuple[int, bytes]
 
@@ -43,7 +43,7 @@ class Page:
 
 @contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
-    """Open a file that can be read twice; what comes from a pipe is put into a temporary one first."""
+    """Open a file that can be read twice. The content of a pipe is copied to a temporary file first."""
     with TemporaryFile() as copy, _opened(name) as file:
         if file.seekable() and name != "-":
             yield file
@@ -71,7 +71,7 @@ def lines_of(file: BinaryIO) -> Iterator[Line]:
 
 
 def checked(file: BinaryIO) -> int:
-    """Return how many CDRs there are. Raises CommandError where a line is none, by its number, never its content."""
+    """Return how many CDRs there are. Raises CommandError with the number of a bad line, never its content."""
     number, complaints = 0, []
     for line, cdr in lines_of(file):
         number += 1
@@ -110,7 +110,7 @@ def pages(lines: Iterable[Line]) -> Iterator[Page]:
 
 @dataclass
 class Injection:
-    """Pages on their way to the newest end of the source: each is numbered, and applied once."""
+    """Pushes pages to the newest end of the source. Each has a number, and is applied once."""
 
     link: Link
     settings: Settings
@@ -145,7 +145,7 @@ class Injection:
 
 
 def half_way(page: Page, before: int, *, certain: bool) -> str:
-    """Say how far it came, and how to go on."""
+    """Say how many were pushed, and how to go on."""
     first = page.lines[0][0]
     if certain:
         return f"{before} CDRs were pushed, all before line {first}; go on with --from-line {first}"

@@ -1,4 +1,4 @@
-"""What a person types about dead letters."""
+"""Define the commands for dead letters."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -52,7 +52,7 @@ def list_letters(  # noqa: PLR0913 - each is an option
 
 @letters.command("show")
 def show_letter(letter_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Print one with its CDR, as JSON. It holds phone numbers: mind where it goes."""
+    """Print one with its CDR, as JSON. It holds phone numbers: be careful where you send it."""
     from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
 
     async def work(link: Link, settings: Settings) -> None:
@@ -73,7 +73,7 @@ def replay_letters(  # noqa: PLR0913 - each is an option
     to: Annotated[str | None, typer.Option(help="Let this endpoint have them, in place of --endpoint.")] = None,
     rate: Annotated[float, typer.Option(min=0.001, help="So many in a second, at most.")] = 200,
 ) -> None:
-    """Put their CDRs into the retry set, to be delivered now; without options, all of them."""
+    """Deliver their CDRs again, now. Without options: all of them."""
     from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
 
     selection = _selection(ids, reason, older_than, limit)

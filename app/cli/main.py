@@ -1,4 +1,4 @@
-"""What a person types."""
+"""Define the command line, and run the service."""
 
 import asyncio
 import sys
@@ -103,7 +103,7 @@ def _exit_status() -> int:
 
 
 def _refuse(form: LogFormat, tell: Callable[[str], None], *reasons: str) -> None:
-    """Tell why the service cannot start: plain lines where people read them, events elsewhere."""
+    """Tell why the service cannot start: as plain lines on a terminal, otherwise as events."""
     for reason in reasons:
         if form == "json":
             tell(reason)

@@ -1,4 +1,4 @@
-"""What a person types about a system that runs."""
+"""Define the commands for a running system."""
 
 from typing import Annotated
 
@@ -40,7 +40,7 @@ def check(
     send: Annotated[bool, typer.Option("--send", help="Also deliver one marked test CDR to each endpoint.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
-    """Find what would go wrong: settings, Redis, who shares it, endpoints. Exit with 1 where something would."""
+    """Check settings, Redis, other clients and endpoints for problems. Exit with 1 if there is one."""
     from app.cli.check import check as room  # noqa: PLC0415 - rich stays out of the service's memory
 
     async def work(link: Link, settings: Settings) -> None:
@@ -54,7 +54,7 @@ def inject(
     *,
     from_line: Annotated[int, typer.Option(min=1, help="Leave out what is before this line.")] = 1,
 ) -> None:
-    """Push CDRs that were pulled by hand from Enigma, as the newest, byte for byte."""
+    """Push CDRs that were pulled by hand from Enigma, byte for byte, as the newest."""
     from app.cli import inject as room  # noqa: PLC0415 - rich stays out of the service's memory
 
     async def work(link: Link, settings: Settings) -> None:
@@ -70,7 +70,7 @@ def reroute(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
 ) -> None:
-    """Let another endpoint have what waits for one that is no longer configured."""
+    """Move what waits for an endpoint that is no longer configured to another endpoint."""
     from app.cli import reroute as room  # noqa: PLC0415 - rich stays out of the service's memory
 
     async def work(link: Link, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""How a command of an operator reaches Redis, and what it says when it cannot."""
+"""Connect an operator's command to Redis, and explain what fails."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from app.store.client import COMMAND, Link
 
 @asynccontextmanager
 async def linked(settings: Settings) -> AsyncIterator[Link]:
-    """Lend a link to Redis. Its errors become sentences for whoever has typed the command."""
+    """Open a link to Redis for a command. Its errors become sentences for the person who typed it."""
     link = Link(settings, COMMAND)
     try:
         yield link

@@ -1,4 +1,4 @@
-"""Look at a running system from outside, as Redis knows it."""
+"""Read the state of a running system from Redis."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Survey:
-    """Reads a part at a time, and nothing that grows with a backlog."""
+    """Reads one part at a time, and nothing whose size grows with a backlog."""
 
     def __init__(self, link: Link, settings: Settings) -> None:
         self._link = link

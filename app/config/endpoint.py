@@ -1,4 +1,4 @@
-"""Every variable of an endpoint, once: its name, its default, and what it accepts."""
+"""Define every variable of an endpoint: its name, its default, and what it accepts."""
 
 import re
 from pathlib import Path
@@ -51,7 +51,7 @@ RETRIED_ANYWAY: Final = frozenset({408, 425, 429})
 
 
 class EndpointSettings(BaseModel):
-    """One endpoint. Durations are seconds."""
+    """Holds the settings of one endpoint. Durations are seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 

@@ -1,4 +1,4 @@
-"""Which dead letters a command is about."""
+"""Select dead letters by what a person typed."""
 
 import re
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ def age_of(text: str) -> timedelta:
 
 @dataclass(frozen=True)
 class Selection:
-    """All that is given must be true of a letter. `reason` is also `damaged`, for what is no letter."""
+    """Selects letters for which all given fields are true. `reason` may be `damaged`, for what is no letter."""
 
     ids: frozenset[str] = frozenset()
     reason: str | None = None
@@ -55,5 +55,5 @@ class Selection:
                 yield letter
 
     def _is_old(self, letter: Letter, age: timedelta) -> bool:
-        # Who cannot say when it died is not old: it is dropped by --reason damaged, or by its id.
+        # A letter without a date does not count as old: drop it by --reason damaged, or by its id.
         return letter.dead_at is not None and self.asked_at - letter.dead_at > age

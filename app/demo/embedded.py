@@ -22,8 +22,8 @@ START_DEADLINE = 20.0
 STOP_DEADLINE = 10.0
 POLL = 0.005
 
-# Below every system's ephemeral ports: a client that keeps calling a server that is down is in the end given
-# the very port that it calls, connects to itself, and keeps the server from coming back.
+# Below every system's ephemeral ports. Otherwise a client that keeps calling a server that is down may be given that
+# very port as its own, connect to itself, and keep the server from coming back.
 FIRST_PORT, PORTS = 20_000, 12_000
 
 
@@ -42,7 +42,7 @@ def _random_port() -> int:
 
 
 class EmbeddedRedis:
-    """A server of our own on loopback. It keeps its data and log in `directory`, and dies when we do.
+    """Runs a server of our own on loopback. It keeps its data and log in `directory`, and dies when we do.
 
     `port` 0 takes a free one, which it then keeps. `options` are the server's, with underscores for dashes.
     """
@@ -81,7 +81,7 @@ class EmbeddedRedis:
         return self.directory / "redis.log"
 
     def start(self) -> Self:
-        """Return when it answers."""
+        """Start the server, and return when it answers."""
         deadline = time.monotonic() + START_DEADLINE
         while not self._came_up(deadline):
             said = self.log.read_bytes()[self._log_offset :].decode(errors="replace")
@@ -92,7 +92,7 @@ class EmbeddedRedis:
         return self
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel's out-of-memory killer would."""
+        """Send SIGKILL, as the kernel's out-of-memory killer would."""
         self.process.kill()
         self._leash.release()
         self.process.wait()
@@ -160,7 +160,7 @@ class EmbeddedRedis:
         return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
 
     def _answers(self) -> bool:
-        """Whether it is really ours that answers, not somebody else's who was faster at this port."""
+        """Tell whether it is our server that answers, and not another one that took this port first."""
         client = Redis.from_url(
             self.url, protocol=2, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
         )

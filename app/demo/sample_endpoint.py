@@ -1,4 +1,4 @@
-"""Receive CDRs over HTTP and answer as one is told: for the demo, for tests, and for trying things out."""
+"""Receive CDRs over HTTP and answer as told: for the demo, for tests, and for trying things out."""
 
 import argparse
 import asyncio
@@ -26,7 +26,7 @@ SHOWN_CHARACTERS = 2_000
 
 @dataclass(frozen=True)
 class Arrival:
-    """One POST, with the status it was answered with and when it was here (`time.monotonic`)."""
+    """Holds one POST, with the status of the answer and the time of arrival (`time.monotonic`)."""
 
     webhook_id: str
     attempt: int
@@ -87,7 +87,7 @@ class SampleEndpoint:
         await self.stop()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        """Answer a POST whose length is told before its body, as a forwarder tells it."""
+        """Answer a POST. Its length must be known before its body, as a forwarder sends it."""
         length = request.content_length
         if length is None:
             return _refusal(web.HTTPLengthRequired)

@@ -1,4 +1,4 @@
-"""The story that the demo tells: a failing endpoint, a killed forwarder, and no CDR lost."""
+"""Play the scenario of the demo: a failing endpoint, a killed forwarder, and no CDR lost."""
 
 import asyncio
 import signal
@@ -31,7 +31,7 @@ RECENT = 200
 
 @dataclass(frozen=True)
 class Pace:
-    """`rate` is CDRs a second; all else seconds."""
+    """Says how fast the scenario is: `rate` in CDRs per second, all else in seconds."""
 
     rate: float
     calm: float
@@ -46,11 +46,11 @@ QUICK = Pace(rate=60, calm=0.7, outage=1.2, down=0.5, lease=2, sweep=1)
 
 
 class StopAskedError(Exception):
-    """Ctrl-C, or SIGTERM."""
+    """Raised when Ctrl-C or SIGTERM asks for a stop."""
 
 
 class Scenario:
-    """Plays the story on a Redis, an endpoint and a forwarder, and shows what happens."""
+    """Plays it on a Redis, an endpoint and a forwarder, and shows what happens."""
 
     def __init__(
         self, pace: Pace, view: LiveView | PlainView, redis: Redis, endpoint: SampleEndpoint, ledger: Ledger

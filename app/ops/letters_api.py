@@ -1,4 +1,4 @@
-"""What may be done with dead letters over HTTP, a piece at a time."""
+"""List, show, replay and drop dead letters over HTTP, a part at a time."""
 
 import asyncio
 from collections import Counter
@@ -16,17 +16,17 @@ from app.store.keys import Topology
 
 MOST_SHOWN: Final = 200
 MOST_AT_ONCE: Final = 500
-"""Letters of one request; `more` says that it is to be sent again. So none takes long, and a crash loses nothing."""
+"""Letters per request; `more` asks to send it again. So none takes long, and a crash loses nothing."""
 
 RATE: Final = 200.0
-"""Per second: what is replayed does not hold up what is new."""
+"""Per second, so that a replay does not delay new CDRs."""
 
 FIELDS: Final = {"endpoint": str, "ids": list, "reason": str, "older_than": str, "all": bool, "dry_run": bool}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Which letters, and whether only to count them."""
+    """Says which letters are meant, and whether only to count them."""
 
     endpoint: str | None
     selection: Selection
@@ -51,7 +51,7 @@ class Asked:
 
 
 class Letters:
-    """The dead letters of every lane, for the operator server."""
+    """Works on the dead letters of every lane, for the operator server."""
 
     def __init__(self, link: Link, settings: Settings) -> None:
         self._link = link

@@ -1,4 +1,4 @@
-"""Opens the port of the operator server, and goes on trying while it cannot: deliveries do not need it."""
+"""Open the port of the operator server, and keep trying: deliveries do not need it."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ OTHERWISE: Final = "set CDR_OPS_HOST and CDR_OPS_PORT to an address of this host
 
 
 class Listener:
-    """Tells once that the port cannot be opened, and once that it is open after all."""
+    """Opens the port. Tells once that this fails, and once that it has succeeded after all."""
 
     def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
         self._runner = runner
@@ -60,7 +60,7 @@ class Listener:
 
 
 def _reason(error: OSError) -> str:
-    """Return the words of the system: uvloop puts words of its own, and the address, before them."""
+    """Return the system's message, without what uvloop puts before it."""
     known = error.errno and not isinstance(error, socket.gaierror)
     return os.strerror(error.errno) if known and error.errno else str(error)
 

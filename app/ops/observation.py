@@ -1,4 +1,4 @@
-"""What can be seen of a process from outside: its state in words, and what that rests on."""
+"""Describe the state of a process for those who ask from outside, in words and in numbers."""
 
 import asyncio
 import time
@@ -21,12 +21,12 @@ from app.telemetry import log
 from app.telemetry.metrics import LaneMetrics
 
 STUCK_AFTER: Final = 30.0
-"""Seconds without a stamp. An intake stamps itself every second in whatever it waits for."""
+"""Seconds without a heartbeat. A claimer gives one every second, whatever it waits for."""
 
 
 @dataclass(frozen=True)
 class LaneView:
-    """One lane as it is now."""
+    """Describes one lane as it is now."""
 
     loops: LaneLoops
     url: str
@@ -44,7 +44,7 @@ class LaneView:
 
     @property
     def oldest_in_flight(self) -> float:
-        """Seconds since it was claimed; 0 where none is in flight."""
+        """Return the seconds since the oldest one was claimed; 0 if none is in flight."""
         claimed_at = self.loops.lane.in_flight.oldest_claimed_at
         return time.monotonic() - claimed_at if claimed_at else 0.0
 
@@ -80,7 +80,7 @@ class LaneView:
 
 @dataclass
 class Observation:
-    """One process. `pulses`: when each of its loops last stamped itself, on the monotonic clock."""
+    """Describes one process. `heartbeats`: when each loop last gave one, on the monotonic clock."""
 
     settings: Settings
     link: Link
@@ -88,7 +88,7 @@ class Observation:
     sampler: Sampler
     neighbours: Neighbours
     running: Callable[[], Sequence[LaneLoops]]
-    pulses: Callable[[], Sequence[float]]
+    heartbeats: Callable[[], Sequence[float]]
     stopping: asyncio.Event
     identity: Identity = field(default_factory=Identity)
 
@@ -113,19 +113,21 @@ class Observation:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether every loop goes round; those that end because of a stop are given their grace."""
-        return self.stopping.is_set() or all(time.monotonic() - pulse < STUCK_AFTER for pulse in self.pulses())
+        """Tell whether every loop runs. At a stop, loops have the grace in which to end."""
+        return self.stopping.is_set() or all(
+            time.monotonic() - heartbeat < STUCK_AFTER for heartbeat in self.heartbeats()
+        )
 
     @property
     def unready(self) -> list[str]:
-        """Return why it can deliver nothing now; nothing where it can."""
+        """Return the reasons why it can deliver nothing now; empty if it can."""
         reasons = []
         if not self.redis_up:
             outage = self.link.outage
             reasons.append(f"Redis has not answered for {outage.seconds:.0f} s: {outage.reason}")
         reasons += [f"Redis refuses {command!r}: {refused.reason}" for command, refused in self.link.refused.items()]
         if not self.lease.holds():
-            reasons.append("no lease on a processing list: it is being taken, or all are somebody's")
+            reasons.append("no processing list yet: still acquiring one, or all 64 are in use")
         if self.stopping.is_set():
             reasons.append("stopping")
         return reasons

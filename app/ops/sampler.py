@@ -1,4 +1,4 @@
-"""Look at the keys of each lane now and then, and remember the last hour."""
+"""Look at the keys of each lane every few seconds, and remember the last hour."""
 
 import asyncio
 import math
@@ -26,7 +26,7 @@ FAREWELL: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How many there are: pending, in our processing list, dead, in the retry set, and handed out by it."""
+    """Counts CDRs: pending, in our processing list, dead, in the retry set, and handed out by it."""
 
     pending: int = 0
     processing: int = 0
@@ -40,13 +40,13 @@ class Lengths:
 
     @property
     def waiting(self) -> int:
-        """CDRs that are in Redis for the endpoint, but for dead letters."""
+        """Return how many CDRs are in Redis for the endpoint, without dead letters."""
         return self.pending + self.processing + self.deferred
 
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """What this process delivered in a minute that ended at `at` (Unix seconds). Quantiles of claim to ack, seconds."""
+    """Counts what was delivered in a minute that ended at `at` (Unix seconds). Quantiles: seconds, claim to ack."""
 
     at: float
     delivered: int
@@ -56,7 +56,7 @@ class Deliveries:
 
 @dataclass(eq=False)
 class Sample:
-    """The lists of one lane as they were last seen, and the last hour."""
+    """Holds the lengths of one lane's lists as they were last seen, and the last hour."""
 
     keys: LaneKeys
     oldest: Literal["head", "tail"]
@@ -77,7 +77,7 @@ class Sample:
 
     @property
     def head_age(self) -> float:
-        """Seconds for which the oldest pending CDR has been the same one; 0 where none is pending."""
+        """Return for how many seconds the oldest pending CDR has been the same one; 0 if none is pending."""
         return time.monotonic() - self._head_since if self._head else 0.0
 
     def note(self, lengths: Lengths, head: str) -> None:

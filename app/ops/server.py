@@ -1,4 +1,4 @@
-"""The operator server: what is answered over HTTP, to whom."""
+"""Serve health, metrics, status and dead letters over HTTP."""
 
 import asyncio
 import hmac
@@ -110,7 +110,7 @@ class Ops:
         return _json(await self._letters.drop(await self._asked(request)))
 
     async def _asked(self, request: web.Request) -> Asked:
-        """Return what is wanted of whoever may. A page of somebody else's can send neither the token nor JSON."""
+        """Return the request of a caller who may ask. A foreign web page can send neither the token nor JSON."""
         self._authorize(request)
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="content-type must be application/json\n")
@@ -144,7 +144,7 @@ def _json(value: Any) -> web.Response:
 
 @web.middleware
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what fails into an answer of one sentence; nothing of it may touch deliveries."""
+    """Turn a failure into an answer of one sentence. A failure here must not touch deliveries."""
     try:
         return await handler(request)
     except CommandError as error:

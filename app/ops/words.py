@@ -18,7 +18,7 @@ EARLIEST: Final = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Condition:
-    """The state of an endpoint, and the sentence that explains it."""
+    """Holds the state of an endpoint, and the sentence that explains it."""
 
     state: State
     words: str
@@ -26,7 +26,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Waiting:
-    """CDRs in Redis: pending, everywhere but in the dead letters, deferred, and dead."""
+    """Counts CDRs in Redis: pending, all but the dead letters, deferred, and dead."""
 
     pending: int = 0
     all: int = 0

@@ -1,4 +1,4 @@
-"""Send operations to Redis over a connection of one's own, and never lose count of them."""
+"""Send numbered operations to Redis over a connection of its own."""
 
 import asyncio
 import math
@@ -18,7 +18,7 @@ from app.store.scripts import Script
 
 CONNECT_DEADLINE: Final = 5.0
 SLOWEST_LINK: Final = 64 * 1024
-"""Bytes a second: on a slower link, large commands are taken to be lost."""
+"""Bytes per second: on a slower link, large commands count as lost."""
 
 Word = bytes | str | int | float
 Holder = tuple[Lease, Slot]
@@ -30,9 +30,9 @@ sequence_numbers = count(1)
 
 
 class Channel:
-    """One connection, one operation at a time.
+    """Has one connection, and one operation at a time.
 
-    A reply has `patience` seconds *without progress*: a large one over a slow link is no lost one.
+    A reply is lost after `patience` seconds *without progress*, so a large one may take long over a slow link.
     """
 
     def __init__(self, link: Link, patience: float, role: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Reach Redis, and say what its errors mean."""
+"""Send commands to Redis, again where that is safe, and tell of its outages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,13 +29,13 @@ MASTER_MOVED: Final = (refusals.ReadOnlyError, refusals.MovedError)
 
 
 def client_name(integrator: str, source_key: str, role: str = "") -> str:
-    """Return what our connections are called in Redis, so that another integrator on the same source is seen."""
+    """Return the name of our connections in Redis, by which another integrator on the same source is found."""
     name = f"{OURS}:{integrator}:{quote(source_key, safe='')}"
     return f"{name}:{role}" if role else name
 
 
 class Link:
-    """Our connections to Redis: a pool for commands, and connections of their own for channels.
+    """Holds our connections to Redis: a pool for commands, and separate ones for channels.
 
     redis-py never retries here: a silently re-sent BLMOVE leaves a CDR in processing that nobody knows of.
     """
@@ -71,7 +71,7 @@ class Link:
         return connection
 
     async def call(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
-        """Send it once. Raises ours in place of redis-py's, and tells of an outage's start and end."""
+        """Send it once. Raises our errors in place of redis-py's, and tells when an outage begins and ends."""
         cancels = _cancels()
         try:
             reply = await send()
@@ -95,7 +95,7 @@ class Link:
         except OperatorRedisError:
             await asyncio.sleep(self.timings.operator_pause)
         except RETRIED:
-            pass  # made plain, since tenacity costs more than all else in a command that works
+            pass  # the first try is plain: tenacity would cost more than all else in a command that works
         return await AsyncRetrying(
             retry=retry_if_exception_type(RETRIED), wait=self._pause, sleep=asyncio.sleep, reraise=True
         )(self.call, command, send)
@@ -118,14 +118,14 @@ class Link:
             self.refused.setdefault(command, refused).begin(str(error))
 
     def note_refusal(self, command: str, refusal: str) -> None:
-        """Tell of what a script was refused though the script itself went on; empty: nothing was."""
+        """Tell that Redis refused a command inside a script that went on; empty: it refused nothing."""
         if refusal:
             self._note(command, meaning(refusals.ResponseError(refusal)))
         elif command in self.refused:
             self.refused.pop(command).end()
 
     async def watch_master(self) -> None:
-        """Leave a master that has been replaced by hand: it goes on taking writes for a while, and forgets them."""
+        """Leave a master that was replaced by hand: it accepts writes for a while, and loses them."""
         if self._locate is None:
             return
         known = None
@@ -153,7 +153,7 @@ class Link:
         self._own.clear()
 
     async def unblock(self) -> None:
-        """End our waiting claims at once, without the risk that cancelling has: Redis decides which came first."""
+        """End our waiting claims at once. Cancelling them could lose a CDR; here Redis decides which came first."""
         for client in await self.commands.client_list():
             if client["name"] == f"{self.name}:{self.claim_role}":
                 await self.commands.client_unblock(int(client["id"]))
@@ -170,6 +170,6 @@ def _cancels() -> int:
 
 
 def _heed_cancel(before: int) -> None:
-    """Before Python 3.12 wait_for, which redis-py sends with, may swallow a cancellation: we would never end."""
+    """Raise a cancellation that `wait_for` swallowed (before Python 3.12, in redis-py): we would never end."""
     if _cancels() > before:
         raise asyncio.CancelledError

@@ -13,7 +13,7 @@ from app.config.settings import Settings
 from app.store.master import Locate, follow, locator
 
 CONNECTIONS: Final = 1024
-"""At most, and far more than are made: a few for each endpoint."""
+"""An upper limit; only a few are made for each endpoint."""
 
 
 class CountingParser(DefaultParser):  # type: ignore[misc, valid-type]  # which parser it is depends on hiredis

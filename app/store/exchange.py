@@ -1,4 +1,4 @@
-"""What one exchange with Redis is asked to do, and what it did."""
+"""Hold what one exchange with Redis is asked to do, and what it did."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,7 +9,7 @@ Held = Literal["processing", "retry", "hand"]
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """One CDR's way out of what we hold: where it is taken out, where it goes, and in which form.
+    """Says how one CDR leaves what we hold: where it is taken out, where it goes, and in which form.
 
     `held`: `processing` is our list, `retry` whichever retry set holds it, `hand` only the set of those that are
     handed out. `place` empty: acked. `delay`: seconds until a deferred one is due.
@@ -28,7 +28,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How much a claim may bring.
+    """Limits how much a claim may bring.
 
     `early`: None hands out only deferred CDRs that are due; otherwise the earliest one, due or not, but not the one
     whose bytes have this SHA-1 while there is another.
@@ -41,13 +41,13 @@ class Wanted:
 
     @property
     def brings(self) -> bool:
-        """Whether it may bring anything."""
+        """Tell whether it may bring anything."""
         return self.new > 0 or self.deferred > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """What one exchange did.
+    """Holds what one exchange did.
 
     `results`: for each exit True, False where there was nothing to take out, or the text of what refused it.
     `lost`: whether a reply was lost on the way. `answered` False: it was applied by that try, and what it claimed

@@ -19,11 +19,11 @@ UNKNOWN: Final = 3
 
 RENEWALS_PER_LEASE: Final = 5
 TRUSTED_PART: Final = 0.7
-"""Of the lease, by our own monotonic clock, since a renewal was sent. Past it nothing is claimed or posted."""
+"""Part of the lease, by our own clock, since a renewal was sent. After it nothing is claimed or posted."""
 
 
 class Lease:
-    """One slot of this process, for the lists of all its lanes."""
+    """Owns one slot for this process, with the lists of all its lanes."""
 
     def __init__(self, link: Link, process_id: str, settings: Settings) -> None:
         self._link = link
@@ -43,18 +43,18 @@ class Lease:
         return self.slot is not None and time.monotonic() < self._trusted_until
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Have it called when the lease is held again: workers wait for that, and nothing else may happen."""
+        """Call `listener` when the lease is held again. Workers wait for that, and nothing else may wake them."""
         self._listeners.append(listener)
 
     def forget(self, listener: Callable[[], None]) -> None:
         self._listeners.remove(listener)
 
     def note_applied(self, ops: str, channel: int, number: int) -> None:
-        """Remember the last operation that Redis answered: a Redis that knows less than that lost something."""
+        """Remember the last operation that Redis answered. If Redis later knows less, it has lost something."""
         self._last_applied = ops, channel, number
 
     async def take(self) -> Slot:
-        """Take the lowest free slot; wait, loudly, while all have a live owner."""
+        """Take the lowest free slot. While all have a live owner, wait, and tell so."""
         while True:
             owners = await self.owners()
             self._refuse_another_source(owners)

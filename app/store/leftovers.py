@@ -37,7 +37,7 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
 
 
 async def length(link: Link, key: str | bytes) -> int:
-    """Return how many CDRs a key holds; 0 where it has another type than ours."""
+    """Return how many CDRs a key holds; 0 if it has another type than ours."""
     kind = await ask(link, "type", lambda: link.commands.type(key))
     if kind not in LENGTHS:
         return 0

@@ -1,4 +1,4 @@
-"""What an error of Redis, or of redis-py, means for us."""
+"""Turn errors of Redis and redis-py into ours."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ KNOWN: Final = (
     *("UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "max number of clients"),
 )
 FOREIGN_ERRORS: Final = (refusals.RedisError, OSError, RuntimeError)
-"""All that redis-py raises; uvloop says RuntimeError of a connection that closed under it."""
+"""All that redis-py raises. uvloop raises RuntimeError if a connection closes under it."""
 
 KNOWN_TYPES: Final = (
     *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
@@ -25,9 +25,9 @@ KNOWN_TYPES: Final = (
 
 
 def meaning(error: Exception) -> ForwarderError:
-    """Return what an error of redis-py means for us.
+    """Return our error for one of redis-py's.
 
-    Its own tree cannot be used from the root: a wrong password and a loading server are ConnectionErrors there.
+    Its class is not enough: in redis-py's tree a wrong password and a loading server are ConnectionErrors too.
     """
     text = str(error) or type(error).__name__
     if isinstance(error, refusals.AuthenticationError | refusals.NoPermissionError) or _says(text, NEEDS_PERSON):

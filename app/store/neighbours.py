@@ -1,4 +1,4 @@
-"""Look at other processes that have to do with our source, and tell of what does not fit."""
+"""Look at other processes that use our source, and tell what does not fit."""
 
 import asyncio
 from contextlib import suppress
@@ -14,7 +14,7 @@ from app.telemetry import events
 
 
 class Neighbours:
-    """Looks every minute: at the owners of all slots, and at whose connections name our source."""
+    """Looks every minute at the owners of all slots, and at connections that name our source."""
 
     def __init__(self, link: Link, lease: Lease) -> None:
         self.foreign_consumers = 0

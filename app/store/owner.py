@@ -1,4 +1,4 @@
-"""The value of an owner key: who has a slot."""
+"""Write and read the value of an owner key, which says who has a slot."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from app.config.settings import Settings
 
 @dataclass(frozen=True)
 class Owner:
-    """The value of an owner key. `endpoints`: names, each with a fingerprint of its URL."""
+    """Holds the value of an owner key. `endpoints`: names, each with a fingerprint of its URL."""
 
     id: str = ""
     host: str = ""
@@ -24,7 +24,7 @@ class Owner:
 
     @classmethod
     def read(cls, value: bytes | None) -> "Owner":
-        """Return what an owner wrote; empty fields for whatever cannot be read."""
+        """Return what an owner wrote. What cannot be read becomes empty fields."""
         with suppress(ValueError, RecursionError):
             stored = json.loads(value or b"{}")
             if isinstance(stored, dict):

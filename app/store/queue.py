@@ -23,7 +23,7 @@ ADOPT: Final = script("guard", "adopt")
 PAGE: Final = script("page")
 
 LOST: Final = (refusals.ConnectionError, refusals.TimeoutError, OSError)
-"""What redis-py raises where no answer came."""
+"""What redis-py raises if no answer came."""
 
 REFUSED: Final = "refused, and the reply that said why was lost"
 
@@ -31,7 +31,7 @@ PUTTING: Final = {"": "ack", "retry": "defer", "dead": "dead-letter", "pending":
 
 
 class Queue:
-    """The keys of one lane as the owner of one slot sees them. `horizon`: see `Timings`, in seconds."""
+    """Moves CDRs of one lane for the owner of one slot. `horizon`: see `Timings`, in seconds."""
 
     def __init__(  # noqa: PLR0913 - what a lane's keys are reached with
         self,
@@ -64,7 +64,7 @@ class Queue:
     async def wait(self, channel: Channel) -> bytes | None:
         """Claim one CDR, and wait a little for it. Raises our errors.
 
-        Never to be cancelled: the CDR could have moved unseen.
+        Never cancel it: the CDR could have moved unseen.
         """
         words = (
             "BLMOVE",
@@ -150,7 +150,7 @@ class Queue:
     ) -> Distributed | None:
         """Give the oldest CDRs to every lane; each comes with `passing`, `probe` or `shut`.
 
-        None: done, by a try whose reply was lost.
+        None: it was done by a try whose reply was lost.
         """
         keys = [self.slot.processing, self.keys.pending, self.keys.retry, self.keys.retrying, self.slot.scratch]
         keys += [key for lane, _ in lanes for key in (lane.pending, lane.retry)]

@@ -1,4 +1,4 @@
-"""Events of CDRs, endpoints and Redis: one function for each thing that happens.
+"""Tell what happens to CDRs, endpoints and Redis: one function for each event.
 
 info is normal, warning will recover by itself, error needs a person. No CDR content, ever.
 """
@@ -12,7 +12,7 @@ log: FilteringBoundLogger = structlog.get_logger()
 
 
 def lines_dropped(number: int) -> None:
-    log.warning("log.dropped", number=number, advice="whoever reads standard error was too slow, or away")
+    log.warning("log.dropped", number=number, advice="the reader of standard error was too slow, or gone")
 
 
 def library_reported(record: logging.LogRecord) -> None:
@@ -29,11 +29,13 @@ def slot_awaited(most: int) -> None:
 
 
 def slot_lost(number: int) -> None:
-    log.warning("slot.lost", slot=number, advice="its CDRs may be delivered twice")
+    log.warning("slot.lost", slot=number, advice="another process has it; its CDRs may be delivered twice")
 
 
 def lease_expired(number: int) -> None:
-    log.warning("lease.expired", slot=number, advice="Redis was away for longer than the lease; taken again")
+    log.warning(
+        "lease.expired", slot=number, advice="Redis was away for longer than the lease; the slot was taken again"
+    )
 
 
 def installation_differs(slot: int, host: str, differences: str) -> None:
@@ -63,12 +65,14 @@ def redis_emptied() -> None:
 
 
 def key_has_wrong_type(key: str, wanted: str) -> None:
-    log.error("key.wrong_type", key=key, wanted=wanted, advice="it is left alone; rename it, and see who writes it")
+    log.error(
+        "key.wrong_type", key=key, wanted=wanted, advice="the key is left alone: rename it, and find out who writes it"
+    )
 
 
 def rights_missing(refusals: list[str]) -> None:
     log.error(
-        "rights.missing", refusals=refusals, advice="grant the ACL user these commands; nothing is claimed before"
+        "rights.missing", refusals=refusals, advice="grant the ACL user these commands; nothing is claimed until then"
     )
 
 
@@ -78,7 +82,10 @@ def claim_reply_lost(endpoint: str) -> None:
 
 def ack_found_nothing(endpoint: str, missing: int) -> None:
     log.warning(
-        "ack.found_nothing", endpoint=endpoint, missing=missing, advice="delivered, and gone from processing before"
+        "ack.found_nothing",
+        endpoint=endpoint,
+        missing=missing,
+        advice="they were delivered, but were already gone from processing",
     )
 
 
@@ -108,7 +115,7 @@ def cdrs_rejected(endpoint: str, number: int, status: int | None) -> None:
         endpoint=endpoint,
         number=number,
         status=status,
-        advice="each is tried again after a minute; rejected again while others are accepted, it is a dead letter",
+        advice="each is tried again after a minute; rejected again while others are accepted, it becomes a dead letter",
     )
 
 
@@ -119,7 +126,7 @@ def cdr_dead_lettered(endpoint: str, webhook_id: str, reason: str, status: int |
 
 
 def endpoint_gone(endpoint: str) -> None:
-    log.error("endpoint.gone", endpoint=endpoint, advice="it answers 410: is the URL still right? tried every hour")
+    log.error("endpoint.gone", endpoint=endpoint, advice="it answers 410 Gone: check the URL; it is tried every hour")
 
 
 def bytes_unasked(endpoint: str) -> None:
@@ -136,7 +143,12 @@ def dead_letters_expired(endpoint: str, number: int) -> None:
 
 
 def dead_letters_kept(endpoint: str, error: str) -> None:
-    log.warning("dead_letters.kept", endpoint=endpoint, error=error, advice="they are past their age; tried every hour")
+    log.warning(
+        "dead_letters.kept",
+        endpoint=endpoint,
+        error=error,
+        advice="they are past their age; the next try is in an hour",
+    )
 
 
 def endpoint_left_over(endpoint: str, waiting: int) -> None:
@@ -144,7 +156,7 @@ def endpoint_left_over(endpoint: str, waiting: int) -> None:
         "endpoint.left_over",
         endpoint=endpoint,
         waiting=waiting,
-        advice="it is not configured any more; cdr-forwarder reroute moves what waits for it",
+        advice="it is no longer configured; cdr-forwarder reroute moves what waits for it",
     )
 
 

@@ -1,4 +1,4 @@
-"""Set up how events are written: to standard error, one line each."""
+"""Set up the log: events go to standard error, one line each."""
 
 import logging
 from collections import deque
@@ -12,7 +12,7 @@ from app.telemetry import events, stderr
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 recent: Final[deque[dict[str, Any]]] = deque(maxlen=50)
-"""The last ones, for the status page; those of each single CDR, which are at debug, are left out."""
+"""The last events, for the status page, without those about single CDRs, which are at debug."""
 
 
 def configure(level: str, form: Literal["json", "console"]) -> None:
@@ -56,5 +56,5 @@ def _remember(_: object, method: str, event: EventDict) -> EventDict:
 
 
 def keep_silent() -> None:
-    """Say nothing: a command tells the person who typed it, in a sentence."""
+    """Write no events: a command answers the person who typed it in a sentence."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -1,4 +1,4 @@
-"""Writes log lines from a bounded queue, so that whoever reads them can never stop the process."""
+"""Write log lines from a bounded queue, so that a reader that stalls can never stop the process."""
 
 import io
 import os
@@ -15,7 +15,7 @@ ONE_WRITE: Final = 64 * 1024
 
 
 class LogQueue:
-    """Writes to a file descriptor in a daemon thread. A line for which there is no room is dropped and counted.
+    """Writes to a file descriptor in a daemon thread. A line that does not fit is dropped and counted.
 
     `on_dropped` is called, in that thread, with the number of lines that were dropped since the last call, once
     lines can be written again.

@@ -1,4 +1,4 @@
-"""Events of the process itself: configuration, start and stop, the operator server.
+"""Tell what happens to the process itself: configuration, start and stop, the operator server.
 
 info is normal, warning will recover by itself, error needs a person. No secret, ever.
 """
@@ -24,7 +24,7 @@ def redis_unusable(error: str) -> None:
 def redis_unverified() -> None:
     log.warning(
         "redis.unverified",
-        advice="CDR_REDIS_URL has ssl_cert_reqs=none or ssl_check_hostname=false: others could take the place of Redis",
+        advice="CDR_REDIS_URL has ssl_cert_reqs=none or ssl_check_hostname=false: another server could pose as Redis",
     )
 
 
@@ -47,7 +47,9 @@ def operator_server_listening(address: str) -> None:
 
 def endpoint_unverified(endpoint: str) -> None:
     log.warning(
-        "endpoint.unverified", endpoint=endpoint, advice="TLS_VERIFY is false: whoever answers in its place gets CDRs"
+        "endpoint.unverified",
+        endpoint=endpoint,
+        advice="TLS_VERIFY is false: another server could pose as it and get CDRs",
     )
 
 
@@ -70,4 +72,8 @@ def service_crashed(error: BaseException) -> None:
 
 
 def grace_exceeded(cut_off: int) -> None:
-    log.warning("grace.exceeded", cut_off=cut_off, advice="they stay in processing, and are delivered again")
+    log.warning(
+        "grace.exceeded",
+        cut_off=cut_off,
+        advice="their attempts were cut off; they stay in processing, and are delivered again",
+    )

@@ -1,4 +1,4 @@
-"""Sum up events that may come by the thousand."""
+"""Sum up events that may come in thousands."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ MINUTE: Final = 60.0
 
 
 class Tally:
-    """Tells of the first one at once, and of all that follow once a minute.
+    """Tells the first one at once, and sums up all that follow once a minute.
 
     `tell`: called with how many there were, and what was said of the last one.
     """

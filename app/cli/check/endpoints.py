@@ -1,4 +1,4 @@
-"""Whether an endpoint can be reached, and what it says to a CDR."""
+"""Check that an endpoint can be reached, and what it answers to a CDR."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def of_endpoint(endpoint: EndpointSettings, *, send: bool) -> list[Finding
 
 @dataclass
 class _Way:
-    """The first hop to an endpoint. `seen`: what is known of it when it connects."""
+    """Describes the first hop to an endpoint. `seen`: what is known about it once it has connected."""
 
     name: str
     seen: str
@@ -168,7 +168,7 @@ def _judged(name: str, verdict: Verdict, seconds: float) -> Finding:
 
 
 def marked_cdr() -> bytes:
-    """Return a CDR of the documented shape that nobody can take for a call, and that is like no other."""
+    """Return a CDR of the documented shape. It is unique, and nobody can take it for a call."""
     payload = {
         "extension": "0",
         "number": "0",

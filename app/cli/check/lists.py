@@ -1,4 +1,4 @@
-"""What may be wrong with the lists in Redis, and who else has a hand in them."""
+"""Check the lists in Redis, and who else uses them."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +23,7 @@ POPS: Final = frozenset(
 
 
 async def of_lists(link: Link, settings: Settings) -> AsyncIterator[Finding]:
-    """Yield what is found. Raises our errors where Redis is away, or keeps all of it from us."""
+    """Yield the findings. Raises our errors if Redis is away, or denies us everything."""
     wrong = await _wrong_types(link, settings)
     for finding in wrong or [ok("keys: each is of its type")]:
         yield finding
@@ -121,7 +121,7 @@ def _any_endpoint(settings: Settings) -> str:
 
 
 async def _others(link: Link, settings: Settings) -> list[Finding]:
-    """Find who else pops lists, as the old BLPOP script would: what it takes no forwarder ever sees."""
+    """Find other clients that pop lists, such as an old BLPOP script. No forwarder ever sees what they take."""
     try:
         clients: list[dict[str, Any]] = await link.call("client list", link.commands.client_list)
     except OperatorRedisError as error:

@@ -1,4 +1,4 @@
-"""What may be wrong with Redis itself, and with what we may do there."""
+"""Check Redis itself, and what we may do there."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,11 +21,11 @@ MOST_SECONDS_OFF: Final = 1.0
 ACL_LINE: Final = "README has the whole ACL line"
 
 Info = dict[str, Any]
-"""What INFO says. Some who host Redis leave out a part."""
+"""What INFO says. Some hosting providers leave out a part."""
 
 
 async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
-    """Yield what is found. Raises our errors where Redis is away, or lets us in for nothing at all."""
+    """Yield the findings. Raises our errors if Redis is away, or allows us nothing at all."""
     where = redacted(settings.redis_url.get_secret_value())
     said: Info = await link.call("info", lambda: info(link))
     asked = time.time()  # and not before: the first command has to connect
@@ -43,7 +43,7 @@ async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _saves(link: Link, said: Info) -> bool:
-    """Tell whether it writes snapshots: by its configuration, and where that is kept from us, by what it has done."""
+    """Tell whether Redis writes snapshots: by its configuration, or, if we may not read that, by what it has done."""
     try:
         return bool((await link.call("config", lambda: link.commands.config_get("save"))).get("save"))
     except (OperatorRedisError, TransientRedisError):

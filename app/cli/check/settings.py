@@ -1,4 +1,4 @@
-"""Which settings do not go well together."""
+"""Check for settings that do not fit together."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -11,7 +11,7 @@ from app.config.values import redacted
 from app.store.lease import RENEWALS_PER_LEASE, TRUSTED_PART
 
 SHORTEST_LEASE: Final = round(Timings().reply_patience / (TRUSTED_PART - 1 / RENEWALS_PER_LEASE), 1)
-"""Seconds: with less, one renewal whose reply is lost may be one too many."""
+"""Seconds: with a shorter lease, a single lost reply to a renewal may end it."""
 
 
 def of_settings(settings: Settings) -> Iterator[Finding]:
