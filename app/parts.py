@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from app.config.endpoint import EndpointSettings
@@ -29,10 +29,7 @@ from app.store.lease import Lease
 from app.store.neighbours import Neighbours
 from app.store.owner import new_process_id
 from app.store.retry_set import Tokens
-from app.telemetry.metrics import LaneMetrics
-
-EVERYBODY: Final = "all"
-"""Stands in place of an endpoint for CDRs that are not distributed yet."""
+from app.telemetry.metrics import EVERYBODY, LaneMetrics
 
 
 class Parts:

@@ -8,7 +8,6 @@ from typing import Final
 
 from app.config.settings import Settings
 from app.config.timings import Timings
-from app.config.values import redacted
 from app.dead_letters.retention import drop_expired
 from app.errors import FencedError, ForwarderError
 from app.parts import Parts
@@ -39,7 +38,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
         settings = self._settings
-        urls = {one.name: redacted(one.url.get_secret_value()) for one in settings.endpoints}
+        urls = {one.name: one.shown_url for one in settings.endpoints}
         process_events.service_started(version("cdr-forwarder"), settings.integrator, settings.source_key, urls)
         self._warn()
         try:

@@ -1,7 +1,7 @@
 """List, show, replay and drop the selected dead letters."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +12,7 @@ from app.cli.terminal import add, progress, say, say_json, show, table
 from app.config.settings import Settings
 from app.dead_letters.lanes import content, not_configured, stores, summary
 from app.dead_letters.selection import Selection
-from app.dead_letters.store import DeadStore, Letter
+from app.dead_letters.store import DeadStore
 from app.errors import CommandError
 from app.store.client import Link
 from app.store.keys import Topology
@@ -65,18 +65,9 @@ class DeadLetters:
         chosen = [endpoint] if endpoint else list(keys)
         return cls({name: DeadStore(link, keys[name], target) for name in chosen})
 
-    async def selected(self, selection: Selection) -> AsyncIterator[tuple[str, Letter]]:
-        number = 0
-        for name, store in self.stores.items():
-            async for letter in selection.of(store):
-                if selection.limit is not None and number >= selection.limit:
-                    return
-                number += 1
-                yield name, letter
-
     async def list(self, selection: Selection, *, as_json: bool) -> None:
         rows, number = empty_table(), 0
-        async for name, letter in self.selected(selection):
+        async for name, letter in selection.among(self.stores):
             number += 1
             if as_json:
                 say_json(summary(name, letter))
@@ -94,21 +85,21 @@ class DeadLetters:
     async def show(self, letter_id: str) -> None:
         """Print each letter with this id. Twins share an id, and so do the letters of several endpoints."""
         found = False
-        async for name, letter in self.selected(Selection(ids=frozenset({letter_id}))):
+        async for name, letter in Selection(ids=frozenset({letter_id})).among(self.stores):
             found = True
             say_json(summary(name, letter) | content(letter), indent=2)
         if not found:
             raise CommandError(f"no dead letter has the id {letter_id}; `dead-letters list` names those that there are")
 
     async def count(self, selection: Selection) -> int:
-        return sum([1 async for _ in self.selected(selection)])
+        return sum([1 async for _ in selection.among(self.stores)])
 
     async def replay(self, selection: Selection, rate: float) -> None:
         """Put them into the retry set, at most `rate` per second, so that new CDRs are not delayed."""
         clock = asyncio.get_running_loop().time
         began, tally = clock(), Tally()
         with progress("replayed", await self._number()) as advance, told(tally, "replayed"):
-            async for name, letter in self.selected(selection):
+            async for name, letter in selection.among(self.stores):
                 if letter.damaged:
                     tally.damaged += 1
                     continue
@@ -122,7 +113,7 @@ class DeadLetters:
     async def drop(self, selection: Selection) -> None:
         tally = Tally()
         with progress("dropped", await self._number()) as advance, told(tally, "dropped"):
-            async for name, letter in self.selected(selection):
+            async for name, letter in selection.among(self.stores):
                 if await self.stores[name].drop(letter):
                     tally.done += 1
                 else:

@@ -18,6 +18,7 @@ from app.cli.terminal import progress, say
 from app.config.settings import Settings
 from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.store.client import Link
+from app.store.ends import ENDS
 from app.store.keys import Topology
 from app.store.patience import ask
 
@@ -118,7 +119,7 @@ class Injection:
     def __post_init__(self) -> None:
         self._script = self.link.script("inject")
         self._operation = Topology(self.settings).short.operation(uuid4().hex)
-        self._push_newest = {"head": "RPUSH", "tail": "LPUSH"}[self.settings.source_oldest]
+        self._push_newest = ENDS[self.settings.source_oldest].push_newest
 
     async def run(self, file: BinaryIO, from_line: int) -> None:
         there, pushed = checked(file), 0

@@ -40,7 +40,7 @@ def list_letters(  # noqa: PLR0913 - each is an option
     as_json: AsJson = False,
 ) -> None:
     """List them, oldest first, without the CDRs."""
-    from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
+    from app.cli.dead_letters import DeadLetters
 
     selection = _selection(ids, reason, older_than, limit)
 
@@ -53,7 +53,7 @@ def list_letters(  # noqa: PLR0913 - each is an option
 @letters.command("show")
 def show_letter(letter_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Print one with its CDR, as JSON. It holds phone numbers: be careful where you send it."""
-    from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
+    from app.cli.dead_letters import DeadLetters
 
     async def work(link: Link, settings: Settings) -> None:
         await (await DeadLetters.of(link, settings, None)).show(letter_id)
@@ -74,7 +74,7 @@ def replay_letters(  # noqa: PLR0913 - each is an option
     rate: Annotated[float, typer.Option(min=0.001, help="So many in a second, at most.")] = 200,
 ) -> None:
     """Deliver their CDRs again, now. Without options: all of them."""
-    from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
+    from app.cli.dead_letters import DeadLetters
 
     selection = _selection(ids, reason, older_than, limit)
 
@@ -98,7 +98,7 @@ def drop_letters(  # noqa: PLR0913 - each is an option
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove them for good, with their CDRs."""
-    from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
+    from app.cli.dead_letters import DeadLetters
 
     selection = _selection(ids, reason, older_than, limit)
     if selection.is_everything and not (endpoint or everything):

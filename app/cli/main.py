@@ -62,7 +62,7 @@ def run() -> None:
 @app.command()
 def demo(*, quick: Annotated[bool, typer.Option(help="A few seconds, without a terminal.")] = False) -> None:
     """Show it at work: a real Redis, a sample endpoint that fails for a while, and a forwarder that is killed."""
-    from app.demo.demo import main as run_demo  # noqa: PLC0415 - rich and the demo stay out of the service's memory
+    from app.demo.demo import main as run_demo
 
     raise typer.Exit(run_demo(quick=quick))
 
@@ -128,7 +128,7 @@ def _run(work: Coroutine[None, None, int]) -> int:
     """Run on uvloop where it is installed."""
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with suppress(ImportError):
-        from uvloop import new_event_loop  # noqa: PLC0415 - absent on some platforms
+        from uvloop import new_event_loop
 
         loop_factory = new_event_loop
 

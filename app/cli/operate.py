@@ -18,12 +18,12 @@ def status(
 ) -> None:
     """Show what waits where, who owns it, and what fails."""
     if url:
-        from app.cli.process_status import process_status  # noqa: PLC0415 - rich stays out of the service's memory
+        from app.cli.process_status import process_status
 
         with refusing():
             return process_status(url)
 
-    from app.cli import status_view as room  # noqa: PLC0415 - likewise
+    from app.cli import status_view as room
 
     async def work(link: Link, settings: Settings) -> None:
         await (
@@ -41,7 +41,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
     """Check settings, Redis, other clients and endpoints for problems. Exit with 1 if there is one."""
-    from app.cli.check import check as room  # noqa: PLC0415 - rich stays out of the service's memory
+    from app.cli.check import check as room
 
     async def work(link: Link, settings: Settings) -> None:
         await room.check(link, settings, send=send, as_json=as_json)
@@ -55,7 +55,7 @@ def inject(
     from_line: Annotated[int, typer.Option(min=1, help="Leave out what is before this line.")] = 1,
 ) -> None:
     """Push CDRs that were pulled by hand from Enigma, byte for byte, as the newest."""
-    from app.cli import inject as room  # noqa: PLC0415 - rich stays out of the service's memory
+    from app.cli import inject as room
 
     async def work(link: Link, settings: Settings) -> None:
         with room.opened(file) as opened:
@@ -71,7 +71,7 @@ def reroute(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
 ) -> None:
     """Move what waits for an endpoint that is no longer configured to another endpoint."""
-    from app.cli import reroute as room  # noqa: PLC0415 - rich stays out of the service's memory
+    from app.cli import reroute as room
 
     async def work(link: Link, settings: Settings) -> None:
         await (room.rehearse_reroute if dry_run else room.reroute)(link, settings, old, endpoint)

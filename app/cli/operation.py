@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.config.settings import Settings
-from app.config.values import redacted
 from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.store.client import COMMAND, Link
 
@@ -27,7 +26,7 @@ def explained(error: Exception, settings: Settings) -> str:
 
 def wrong_and_advice(error: Exception, settings: Settings) -> tuple[str, str]:
     """Return what is wrong with Redis, and what a person is to do."""
-    redis = f"CDR_REDIS_URL: {redacted(settings.redis_url.get_secret_value())}"
+    redis = f"CDR_REDIS_URL: {settings.shown_redis_url}"
     match error:
         case OperatorRedisError():
             return f"{redis} refuses: {error}", "a person has to set that right in Redis"

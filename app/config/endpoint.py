@@ -27,6 +27,7 @@ from app.config.values import (
     numbers,
     one_line,
     proxy_url,
+    redacted,
     signing_key,
     words,
 )
@@ -80,6 +81,11 @@ class EndpointSettings(BaseModel):
     username: Annotated[str, AfterValidator(one_line)] | None = None
     password: Annotated[SecretStr, AfterValidator(one_line)] | None = None
     bearer_token: Annotated[SecretStr, AfterValidator(header_value)] | None = None
+
+    @property
+    def shown_url(self) -> str:
+        """Return the URL without what may be secret."""
+        return redacted(self.url.get_secret_value())
 
     @property
     def shows_secrets(self) -> bool:

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.config.endpoint import EndpointSettings
 from app.config.hosts import host_name, is_loopback
 from app.config.redis_url import RedisPlace, hash_tag, place_of
-from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, url_of_redis
+from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, redacted, url_of_redis
 
 PREFIX: Final = "CDR_"
 TEN_YEARS: Final = 3650 * DAY
@@ -77,6 +77,11 @@ class Settings(BaseSettings):
     @property
     def redis_place(self) -> RedisPlace:
         return place_of(self.redis_url.get_secret_value())
+
+    @property
+    def shown_redis_url(self) -> str:
+        """Return the URL without what may be secret."""
+        return redacted(self.redis_url.get_secret_value())
 
     @property
     def trusts_any_redis(self) -> bool:

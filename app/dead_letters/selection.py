@@ -1,7 +1,7 @@
 """Select dead letters by what a person typed."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -53,6 +53,16 @@ class Selection:
                 return
             if self.holds(letter):
                 yield letter
+
+    async def among(self, stores: Mapping[str, DeadStore]) -> AsyncIterator[tuple[str, Letter]]:
+        """Yield the letters of several lanes with the endpoint of each, up to the limit."""
+        number = 0
+        for name, store in stores.items():
+            async for letter in self.of(store):
+                if self.limit is not None and number >= self.limit:
+                    return
+                number += 1
+                yield name, letter
 
     def _is_old(self, letter: Letter, age: timedelta) -> bool:
         # A letter without a date does not count as old: drop it by --reason damaged, or by its id.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ class Letters:
         """Return the oldest ones, without their CDRs, and how many there are."""
         stores = await self._stores(endpoint)
         shown: list[dict[str, Any]] = []
-        async for name, letter in _selected(stores, Selection()):
+        async for name, letter in Selection().among(stores):
             shown.append(dead_lanes.summary(name, letter))
             if len(shown) == MOST_SHOWN:
                 break
@@ -75,7 +75,7 @@ class Letters:
         wanted = Selection(ids=frozenset({letter_id}))
         found = [
             dead_lanes.summary(name, letter) | dead_lanes.content(letter)
-            async for name, letter in _selected(await self._stores(None), wanted)
+            async for name, letter in wanted.among(await self._stores(None))
         ]
         if not found:
             raise CommandError("no dead letter has this id")
@@ -101,9 +101,9 @@ class Letters:
     ) -> dict[str, Any]:
         stores = await self._stores(asked.endpoint)
         if asked.dry_run:
-            return {"matching": sum([1 async for _ in _selected(stores, asked.selection)])}
+            return {"matching": sum([1 async for _ in asked.selection.among(stores)])}
         done = 0
-        async for name, letter in _selected(stores, asked.selection):
+        async for name, letter in asked.selection.among(stores):
             if done == MOST_AT_ONCE:
                 return {"done": done, "more": True}
             if await change(stores[name], letter):
@@ -116,12 +116,6 @@ class Letters:
         if endpoint is not None and endpoint not in keys:
             raise CommandError(f"there is no such endpoint; there are {', '.join(keys)}")
         return dead_lanes.stores(self._link, keys, endpoint)
-
-
-async def _selected(stores: dict[str, DeadStore], selection: Selection) -> AsyncIterator[tuple[str, Letter]]:
-    for name, store in stores.items():
-        async for letter in selection.of(store):
-            yield name, letter
 
 
 def _age(text: str) -> Any:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.config.settings import Settings
-from app.config.values import redacted
 from app.lane.loops import LaneLoops
 from app.ops.report import EndpointReport
 from app.ops.reporter import Identity, endpoint_report
@@ -18,7 +17,7 @@ from app.store.client import Link
 from app.store.lease import Lease
 from app.store.neighbours import Neighbours
 from app.telemetry import log
-from app.telemetry.metrics import LaneMetrics
+from app.telemetry.metrics import EVERYBODY, LaneMetrics
 
 STUCK_AFTER: Final = 30.0
 """Seconds without a heartbeat. A claimer gives one every second, whatever it waits for."""
@@ -95,7 +94,7 @@ class Observation:
     @property
     def lanes(self) -> list[LaneView]:
         now = datetime.now(UTC)
-        urls = {one.name: redacted(one.url.get_secret_value()) for one in self.settings.endpoints}
+        urls = {one.name: one.shown_url for one in self.settings.endpoints}
         samples = self.sampler.samples
         return [
             LaneView(loops, urls[name], samples[name], endpoint_report(loops, now), now)
@@ -136,14 +135,14 @@ class Observation:
     def parts(self) -> dict[str, Any]:
         """Return it as plain values, for JSON; no CDR content, and no secret."""
         slot = self.lease.slot
-        everywhere = self.sampler.samples.get("all")
+        everywhere = self.sampler.samples.get(EVERYBODY)
         return {
             "version": self.identity.version,
             "integrator": self.settings.integrator,
             "host": self.identity.host,
             "started_at": self.identity.started_at.isoformat(timespec="seconds"),
             "redis": {
-                "url": redacted(self.settings.redis_url.get_secret_value()),
+                "url": self.settings.shown_redis_url,
                 "up": self.redis_up,
                 "memory_used_ratio": self.sampler.memory_used_ratio,
             },

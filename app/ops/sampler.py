@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from app.errors import ForwarderError
 from app.store.client import Link
 from app.store.clock import RedisClock
+from app.store.ends import ENDS
 from app.store.keys import LaneKeys
 from app.store.minutes import A_DAY, HOUR, Minute, Minutes
 from app.store.optional import optional
@@ -132,9 +133,9 @@ class Sampler:
     async def _look(self, sample: Sample, slot: int) -> None:
         lane, sent = sample.keys, time.monotonic()
         keys = [lane.pending, lane.slot(slot).processing, lane.dead, lane.retry, lane.retrying]
-        index = {"head": 0, "tail": -1}[sample.oldest]
+        index = [ENDS[sample.oldest].index]
         with suppress(ForwarderError):  # told by the link; minutes go on while Redis is away
-            reply: Any = await self._link.call("sample", lambda: self._script(keys=keys, args=[index]))
+            reply: Any = await self._link.call("sample", lambda: self._script(keys=keys, args=index))
             *lengths, head, now, _ = reply
             self._clock.note(sent, time.monotonic(), now)
             sample.note(Lengths(*lengths), head.decode())

@@ -10,12 +10,11 @@ from app.store.budget import Budget
 from app.store.channel import Channel, Word
 from app.store.client import Link
 from app.store.clock import RedisClock
+from app.store.ends import ENDS
 from app.store.exchange import Distributed, Exchanged, Exit, Wanted
 from app.store.keys import LaneKeys, Slot
 from app.store.lease import Lease
 from app.store.scripts import script
-
-ENDS: Final = {"head": "LEFT", "tail": "RIGHT"}
 
 SETTLE_AND_CLAIM: Final = script("guard", "settle_and_claim")
 DISTRIBUTE: Final = script("guard", "distribute")
@@ -49,7 +48,7 @@ class Queue:
         self._link = link
         self._holder = lease, slot
         self._clock = clock
-        self._oldest = ENDS[oldest]
+        self._oldest = ENDS[oldest].claim
         self._horizon_ms = int(horizon * 1000)
         self._exchange_keys = [slot.processing, keys.pending, keys.retry, keys.retrying, keys.dead, slot.scratch]
 

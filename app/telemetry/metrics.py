@@ -9,6 +9,9 @@ from typing import Final, Literal
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 """Seconds: upper bounds of the buckets. The last ones are for CDRs that were deferred before they were accepted."""
 
+EVERYBODY: Final = "all"
+"""Stands in place of an endpoint for CDRs that are not distributed yet."""
+
 SUCCESS: Final = "success"
 """The result of an attempt that was answered 2xx."""
 

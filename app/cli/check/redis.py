@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from app.cli.check.finding import Finding, fail, ok, warn
 from app.config.settings import Settings
-from app.config.values import redacted
 from app.errors import OperatorRedisError, TransientRedisError
 from app.store.client import Link
 from app.store.keys import Topology
@@ -26,7 +25,7 @@ Info = dict[str, Any]
 
 async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
     """Yield the findings. Raises our errors if Redis is away, or allows us nothing at all."""
-    where = redacted(settings.redis_url.get_secret_value())
+    where = settings.shown_redis_url
     said: Info = await link.call("info", lambda: info(link))
     asked = time.time()  # and not before: the first command has to connect
     said |= await link.call("info", lambda: info(link, "server"))
