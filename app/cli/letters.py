@@ -10,7 +10,9 @@ from app.config.settings import Settings
 from app.dead_letters.selection import Selection, age_of
 from app.store.client import Link
 
-letters = typer.Typer(help="What endpoints would not take: list, show, replay, drop.", no_args_is_help=True)
+letters = typer.Typer(
+    help="List, show, replay and drop CDRs that endpoints rejected, or that were given up.", no_args_is_help=True
+)
 
 
 def _age(text: str | None) -> timedelta | None:
@@ -20,13 +22,15 @@ def _age(text: str | None) -> timedelta | None:
         raise typer.BadParameter(str(error)) from None
 
 
-Ids = Annotated[list[str] | None, typer.Option("--id", help="Of this webhook-id; may be given several times.")]
-OneEndpoint = Annotated[str | None, typer.Option("--endpoint", help="Of this endpoint.")]
-OneReason = Annotated[str | None, typer.Option("--reason", help="rejected, gave_up, or damaged (no letter at all).")]
-OlderThan = Annotated[str | None, typer.Option(help="Dead for longer than this: 90s, 15m, 12h, 30d.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="No more than so many, the oldest first.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this webhook-id; may be given several times.")]
+OneEndpoint = Annotated[str | None, typer.Option("--endpoint", help="Only this endpoint.")]
+OneReason = Annotated[
+    str | None, typer.Option("--reason", help="Only this: rejected, gave_up, or damaged (not a letter).")
+]
+OlderThan = Annotated[str | None, typer.Option(help="Only if dead for longer than this: 90s, 15m, 12h, 30d.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many, the oldest first.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; print which.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
 @letters.command("list")
@@ -70,8 +74,8 @@ def replay_letters(  # noqa: PLR0913 - each is an option
     older_than: OlderThan = None,
     limit: Limit = None,
     dry_run: DryRun = False,
-    to: Annotated[str | None, typer.Option(help="Let this endpoint have them, in place of --endpoint.")] = None,
-    rate: Annotated[float, typer.Option(min=0.001, help="So many in a second, at most.")] = 200,
+    to: Annotated[str | None, typer.Option(help="Deliver them to this endpoint in place of --endpoint.")] = None,
+    rate: Annotated[float, typer.Option(min=0.001, help="Maximum per second.")] = 200,
 ) -> None:
     """Deliver their CDRs again, now. Without options: all of them."""
     from app.cli.dead_letters import DeadLetters
@@ -94,8 +98,8 @@ def drop_letters(  # noqa: PLR0913 - each is an option
     older_than: OlderThan = None,
     limit: Limit = None,
     dry_run: DryRun = False,
-    everything: Annotated[bool, typer.Option("--all", help="All of them: needed where nothing else is given.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All of them; required if nothing else is given.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove them for good, with their CDRs."""
     from app.cli.dead_letters import DeadLetters

@@ -60,7 +60,9 @@ def run() -> None:
 
 
 @app.command()
-def demo(*, quick: Annotated[bool, typer.Option(help="A few seconds, without a terminal.")] = False) -> None:
+def demo(
+    *, quick: Annotated[bool, typer.Option(help="Take only a few seconds, without a live display.")] = False
+) -> None:
     """Show it at work: a real Redis, a sample endpoint that fails for a while, and a forwarder that is killed."""
     from app.demo.demo import main as run_demo
 

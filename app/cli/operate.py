@@ -11,9 +11,9 @@ from app.store.client import Link
 
 def status(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds, with --watch.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks, with --watch.")] = 2,
     url: Annotated[str | None, typer.Option(help="Ask one process instead: http://host:8080.")] = None,
 ) -> None:
     """Show what waits where, who owns it, and what fails."""
@@ -38,7 +38,7 @@ def status(
 def check(
     *,
     send: Annotated[bool, typer.Option("--send", help="Also deliver one marked test CDR to each endpoint.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for programs.")] = False,
 ) -> None:
     """Check settings, Redis, other clients and endpoints for problems. Exit with 1 if there is one."""
     from app.cli.check import check as room
@@ -50,9 +50,9 @@ def check(
 
 
 def inject(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON Lines: one CDR a line; - is standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON Lines: one CDR per line; - is standard input.")],
     *,
-    from_line: Annotated[int, typer.Option(min=1, help="Leave out what is before this line.")] = 1,
+    from_line: Annotated[int, typer.Option(min=1, help="Skip what is before this line.")] = 1,
 ) -> None:
     """Push CDRs that were pulled by hand from Enigma, byte for byte, as the newest."""
     from app.cli import inject as room
@@ -66,9 +66,9 @@ def inject(
 
 def reroute(
     old: Annotated[str, typer.Argument(help="An endpoint that is no longer configured.")],
-    endpoint: Annotated[str, typer.Argument(help="One that is.")],
+    endpoint: Annotated[str, typer.Argument(help="The configured endpoint that gets it.")],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; print how many.")] = False,
 ) -> None:
     """Move what waits for an endpoint that is no longer configured to another endpoint."""
     from app.cli import reroute as room

@@ -25,7 +25,7 @@ async def check(link: Link, settings: Settings, *, send: bool, as_json: bool) ->
         else:
             verdict_line(finding.level, finding.what, finding.advice)
     if failures:
-        raise CommandError(f"{failures} of these must be set right")
+        raise CommandError(f"{failures} of these must be fixed")
 
 
 async def findings(link: Link, settings: Settings, *, send: bool) -> AsyncIterator[Finding]:

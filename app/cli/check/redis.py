@@ -33,9 +33,7 @@ async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
         for finding in of_info(said, where, (asked + time.time()) / 2, saves=await _saves(link, said)):
             yield finding
     else:
-        yield warn(
-            f"Redis: {where} answers, but its version, persistence, memory and clock cannot be told", "grant +info"
-        )
+        yield warn(f"Redis: {where} answers, but its version, persistence, memory and clock are unknown", "grant +info")
     if said.get("role") != "slave":
         for finding in await _rights(link, settings):
             yield finding

@@ -20,7 +20,7 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
         *_of_redis_url(settings),
         *(one for endpoint in settings.endpoints for one in _of_endpoint(endpoint, settings)),
     ]
-    yield from found or [ok("settings: they go well together")]
+    yield from found or [ok("settings: they fit together")]
 
 
 def _of_lease(settings: Settings) -> Iterator[Finding]:
@@ -50,11 +50,11 @@ def _of_endpoint(endpoint: EndpointSettings, settings: Settings) -> Iterator[Fin
         )
     if endpoint.shows_secrets:
         yield warn(
-            f"endpoint {endpoint.name}: {redacted(url)} is not encrypted: whoever listens reads CDRs and headers",
+            f"endpoint {endpoint.name}: {redacted(url)} is not encrypted: others on the network can read CDRs and headers",
             "use https://",
         )
     if not endpoint.tls_verify:
         yield warn(
-            f"endpoint {endpoint.name}: TLS_VERIFY is false: whoever answers in its place gets the CDRs",
+            f"endpoint {endpoint.name}: TLS_VERIFY is false: another server could pose as it and get the CDRs",
             "name the authority of its certificate in CA_FILE, and leave TLS_VERIFY true",
         )

@@ -147,7 +147,7 @@ async def test_it_is_said_to_people_line_by_line(
     [failing] = [line for line in lines if line.startswith("fail ")]
     assert failing.endswith("  → is it running, and reachable from here?")
     assert any(line.startswith(f"ok   endpoint webhook: {redacted(receiver.url)}") for line in lines)
-    assert last == "1 of these must be set right"
+    assert last == "1 of these must be fixed"
 
 
 async def test_a_bad_configuration_is_exit_status_2(start_child: StartChild) -> None:
@@ -354,12 +354,12 @@ async def user(client: Redis, integrator: str, source: str) -> AsyncIterator[str
         ("-hset", "a right is missing: HSET", "fail"),
         ("-blmove", "a right is missing: BLMOVE", "fail"),
         ("-evalsha", "a right is missing: ", "fail"),
-        ("-info", "its version, persistence, memory and clock cannot be told", "warn"),
+        ("-info", "its version, persistence, memory and clock are unknown", "warn"),
         ("-client", "a right is missing: ", "fail"),
-        ("-client +client|setname", "who else takes from the source cannot be told", "warn"),
+        ("-client +client|setname", "cannot tell who else takes from the source", "warn"),
         ("-type", "refuses", "fail"),
         ("-zcard", "a right is missing: ZCARD", "fail"),
-        ("-scan", "what is in them cannot be told", "fail"),
+        ("-scan", "lists: cannot be read", "fail"),
     ],
 )
 async def test_a_missing_right_is_told(
@@ -629,6 +629,6 @@ async def test_with_send_each_endpoint_gets_one_test_cdr(
     variables |= {"CDR_ENDPOINTS__CRM__URL": receiver.url, "CDR_ENDPOINTS__BI__URL": receiver.url}
     receiver.status = 503
     found = await check("--send")
-    assert found.level("endpoint crm: it did not take a test CDR: 503") == "fail"
-    assert found.level("endpoint bi: it did not take a test CDR: 503") == "fail"
+    assert found.level("endpoint crm: it did not accept a test CDR: 503") == "fail"
+    assert found.level("endpoint bi: it did not accept a test CDR: 503") == "fail"
     assert len(receiver.arrivals) == 2

@@ -269,15 +269,15 @@ def test_no_two_test_cdrs_are_the_same() -> None:
     [
         (200, "ok", ""),
         (422, "warn", "right where it takes no other type"),
-        (401, "fail", "is its secret or its credential right"),
-        (403, "fail", "is its secret or its credential right"),
+        (401, "fail", "check its secret or credentials"),
+        (403, "fail", "check its secret or credentials"),
         (404, "fail", "is the path of its URL right?"),
         (405, "fail", "It must take a POST"),
-        (410, "fail", "it is gone for good, it says"),
+        (410, "fail", "it says that it is gone for good"),
         (429, "fail", "it asks for time"),
         (302, "fail", "redirects are not followed"),
         (503, "fail", "its own log says why"),
-        (418, "fail", "see what stands before the receiver"),
+        (418, "fail", "check what is in front of the receiver"),
     ],
 )
 async def test_what_it_answers_is_told_with_what_to_do(
