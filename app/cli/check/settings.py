@@ -50,7 +50,7 @@ def _of_endpoint(endpoint: EndpointSettings, settings: Settings) -> Iterator[Fin
         )
     if endpoint.shows_secrets:
         yield warn(
-            f"endpoint {endpoint.name}: {redacted(url)} is not encrypted: others on the network can read CDRs and headers",
+            f"endpoint {endpoint.name}: {redacted(url)} is not encrypted: others may read CDRs and headers",
             "use https://",
         )
     if not endpoint.tls_verify:
