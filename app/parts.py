@@ -43,6 +43,7 @@ class Parts:
         self.process_id = new_process_id()
         self.link = Link(settings, timings=timings)
         self.lease = Lease(self.link, self.process_id, settings)
+        # Before the endpoints: their outages tell how many CDRs the sampler has seen waiting.
         self.sampler = Sampler(self.link, self._samples())
         self.endpoints = [self._endpoint(one) for one in settings.endpoints]
         self.neighbours = Neighbours(self.link, self.lease)
@@ -96,6 +97,7 @@ class Parts:
             queue=queue,
             keys=keys,
             arrivals=Arrivals(),
+            # Strays in this list need no sweep: distribution takes whatever is at its head.
             may_adopt=lambda: True,
             adopted=self._count_orphans,
             stopping=self.stopping,

@@ -30,6 +30,7 @@ class Service:
     def __init__(self, settings: Settings, timings: Timings | None = None) -> None:
         self.parts = Parts(settings, timings or Timings())
         self._settings = settings
+        # No deadline until a stop, which sets it to the end of the grace.
         self._deadline: asyncio.Timeout = asyncio.timeout(None)
         self._is_holding = False
 
@@ -62,6 +63,7 @@ class Service:
     def stop(self) -> None:
         """Stop claiming and let what is on the wire finish, within the grace; a second signal ends the grace."""
         stopping = self.parts.stopping
+        # Before the first slot is held, no attempt can be running: there is nothing to wait for.
         impatient = stopping.is_set() or not self.parts.lanes
         grace = 0.0 if impatient else self._settings.shutdown_grace
         stopping.set()
@@ -96,6 +98,7 @@ class Service:
                 async with asyncio.TaskGroup() as lanes:
                     for work in forwarding:
                         lanes.create_task(work)
+                # These never end by themselves. Once the lanes have ended, nothing needs them.
                 for task in beside:
                     task.cancel()
         except* FencedError:
@@ -110,6 +113,7 @@ class Service:
             await self.parts.link.unblock()
 
     async def _close(self) -> None:
+        # The lease first, so that others can take the list over while connections are still being closed.
         with suppress(ForwarderError, TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 await self.parts.lease.release()

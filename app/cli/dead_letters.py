@@ -103,6 +103,7 @@ class DeadLetters:
                 if letter.damaged:
                     tally.damaged += 1
                     continue
+                # Paced from the beginning, and not from the last one: a slow Redis does not lower the rate.
                 await asyncio.sleep(began + (tally.done + tally.gone) / rate - clock())
                 if await self.stores[name].replay(letter):
                     tally.done += 1

@@ -122,6 +122,7 @@ class Injection:
         self._push_newest = ENDS[self.settings.source_oldest].push_newest
 
     async def run(self, file: BinaryIO, from_line: int) -> None:
+        # All lines before the first push: a file with a bad line is corrected once, and not half-way through.
         there, pushed = checked(file), 0
         due = (line for line in lines_of(file) if line[0] >= from_line)
         with progress("pushed", there) as advance:
@@ -136,6 +137,7 @@ class Injection:
         keys = [self._operation, self.settings.source_key]
         try:
             await ask(self.link, "inject", lambda: self._script(keys=keys, args=args))
+        # Ctrl-C while a page was on its way: it may have been pushed.
         except asyncio.CancelledError:
             say(half_way(page, before, certain=False))
             raise

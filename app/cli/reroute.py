@@ -50,6 +50,7 @@ class Reroute:
         with progress("moved", sum(cdrs.values()) + sum(letters.values())) as advance:
             moved = [await self._drain(key, self._to.retry, "cdrs", advance) for key in cdrs]
             buried = [await self._drain(key, self._to.dead, "letters", advance) for key in letters]
+        # The lists are empty now. Their hashes of operations would otherwise stay for ever.
         await self._unowned("forget", self._forget, [slot.ops for slot in self._slots])
         say(f"{sum(moved)} CDRs and {sum(buried)} dead letters moved from {self._old} to {self._new}")
 

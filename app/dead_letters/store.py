@@ -104,12 +104,14 @@ class DeadStore:
     async def letters(self) -> AsyncIterator[Letter]:
         """Yield every letter, oldest first, whatever is removed meanwhile; one that stays may come twice."""
         passed = 0
+        # Others remove letters meanwhile, so a position alone would skip some. The last letters seen tell where we are.
         landmarks: deque[str] = deque(maxlen=LANDMARKS)
         while reply := await self._page(passed, landmarks):
             passed = int(reply[0])
             for raw in reply[1:]:
                 letter = Letter.read(raw)
                 yield letter
+                # A letter that our caller has just removed no longer counts for the position.
                 if self._removed is not letter:
                     passed += 1
                     landmarks.append(hashlib.sha1(raw, usedforsecurity=False).hexdigest())

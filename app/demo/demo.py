@@ -69,6 +69,7 @@ async def _run(pace: Pace, view: LiveView | PlainView, console: Console, directo
     async with (
         EmbeddedRedis(directory) as server,
         SampleEndpoint(ledger.arrived) as endpoint,
+        # No retries, as in the service: a repeated RPUSH would push a CDR twice, and the count would be wrong.
         Redis.from_url(server.url, protocol=2, retry=Retry(NoBackoff(), 0)) as redis,
     ):
         scenario = Scenario(pace, view, redis, endpoint, ledger)

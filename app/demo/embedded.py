@@ -65,6 +65,7 @@ class EmbeddedRedis:
         self.options = {"appendonly": "yes" if appendonly else "no", "appendfsync": appendfsync, **options}
         self.process: subprocess.Popen[bytes]
         self._leash: Leash
+        # A port that we chose ourselves may be taken by the time the server starts: then another one is tried.
         self._chosen = port != 0 or unix_socket is not None
         self._log_offset = 0
 

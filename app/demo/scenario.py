@@ -128,6 +128,7 @@ class Scenario:
             RECOVERY_DEADLINE, until=lambda scene: scene.is_empty and due <= self.ledger.taken.keys()
         )
 
+    # The only place where the scenario waits, and so the only one where a signal stops it.
     async def _watch(self, seconds: float, until: Callable[[Scene], bool] = lambda _: False) -> bool:
         """Show what happens for so long, or until it is so; return whether it is."""
         end = time.monotonic() + seconds

@@ -27,6 +27,7 @@ def find_server(name: str | None = None) -> Path:
 
 
 def _on_path() -> Path | None:
+    # Debian calls it redis-server, others have Valkey only.
     found = shutil.which("redis-server") or shutil.which("valkey-server")
     return Path(found) if found else None
 

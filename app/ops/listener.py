@@ -55,6 +55,7 @@ class Listener:
 
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
+        # Once: later tries would only repeat it.
         if state.attempt_number == 1 and isinstance(error, OSError):
             process_events.operator_server_unavailable(self.address, _reason(error), _advice(error))
 

@@ -78,6 +78,7 @@ class Report:
             "at": self.at and self.at.isoformat(timespec="seconds"),
         }
         kept: dict[str, Any] = {}
+        # `status` reads the reports of up to 64 slots, so that none of them may be large.
         room = most - len(json.dumps(parts | {"endpoints": {}, "left_out": len(self.endpoints)}))
         for name, endpoint in self.endpoints.items():
             room -= len(json.dumps({name: endpoint.parts}))

@@ -45,6 +45,7 @@ class Reporter:
             await optional(
                 lambda: self._script(
                     keys=[slot.report, slot.owner],
+                    # A process that has lost its slot must not overwrite the report of the next one.
                     args=[self._lease.value, report, LEASES * self._lease.lease_ms],  # noqa: B023 - called at once
                 )
             )

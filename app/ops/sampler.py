@@ -133,6 +133,7 @@ class Sampler:
     async def _look(self, sample: Sample, slot: int) -> None:
         lane, sent = sample.keys, time.monotonic()
         keys = [lane.pending, lane.slot(slot).processing, lane.dead, lane.retry, lane.retrying]
+        # The oldest pending CDR: how long it stays the same one tells whether deliveries go on.
         index = [ENDS[sample.oldest].index]
         with suppress(ForwarderError):  # told by the link; minutes go on while Redis is away
             reply: Any = await self._link.call("sample", lambda: self._script(keys=keys, args=index))
@@ -146,6 +147,7 @@ class Sampler:
         minutes = list(sample.unsent)
         first = sample.ended - len(minutes) + 1
         if minutes and await self._minutes.add(sample.keys, sample.keys.slot(slot), first, minutes):
+            # Only now: a minute whose reply was lost is sent again, and added once.
             for _ in minutes:
                 sample.unsent.popleft()
 

@@ -55,6 +55,7 @@ class Channel:
         async def send() -> Any:
             nonlocal tries
             tries += 1
+            # The same number for each try: that is how a script knows that it was applied before.
             guards: list[Word] = [lease.value, lease.lease_ms, self.number, number]
             return await self.evaluate(script, [slot.owner, slot.ops, *keys], [*guards, *args], weight)
 
@@ -72,6 +73,7 @@ class Channel:
         try:
             return await self.ask("EVALSHA", script.sha, *words, weight=weight)
         except refusals.NoScriptError:
+            # Redis has restarted, or this is its first use. Each script is sent once, and then called by its SHA-1.
             await self.ask("SCRIPT", "LOAD", script.text)
             return await self.ask("EVALSHA", script.sha, *words, weight=weight)
 
@@ -100,6 +102,7 @@ class Channel:
 
     async def _connect(self) -> None:
         connection = self._connection
+        # Bytes that nobody asked for would be taken for the reply to the next command.
         if connection.is_connected and (connection.should_reconnect() or await connection.can_read()):
             await self.disconnect()
         if not connection.is_connected:

@@ -65,6 +65,7 @@ class Link:
 
     def connection(self, role: str = "") -> AbstractConnection:
         """Make a connection that is in no pool. It has no timeouts: whoever uses it knows how long it may take."""
+        # The client is made only for its pool, which knows how a connection of this kind is made.
         made = connect(self._settings, None, f"{self.name}:{role}" if role else self.name)
         connection: AbstractConnection = made.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._own.append(connection)
@@ -79,6 +80,7 @@ class Link:
             _heed_cancel(cancels)
             error = meaning(raised)
             self._note(command, error)
+            # Inside a script the error has no type, only its text.
             if isinstance(raised, MASTER_MOVED) or "READONLY" in str(raised):
                 await self._reconnect(also_in_use=False)  # those get an error of their own
             raise error from raised
@@ -113,6 +115,7 @@ class Link:
             self.outage.begin(str(error))
         else:
             self.outage.end()
+            # An answer that we do not know may need a person, so it is told as an error.
             needs_person = isinstance(error, OperatorRedisError) or not getattr(error, "known", True)
             refused = outages.refused_command(command, needs_person=needs_person)
             self.refused.setdefault(command, refused).begin(str(error))

@@ -76,6 +76,7 @@ class Lease:
             self._link.lease_doubted.clear()
             if not await self._renewed(slot):
                 await self._retake(slot)
+            # A script that was fenced doubts the lease. Then look at once, and not at the next renewal.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.seconds / RENEWALS_PER_LEASE):
                     await self._link.lease_doubted.wait()
@@ -107,6 +108,7 @@ class Lease:
                 )
 
     async def _take_slot(self, slot: Slot) -> int:
+        # From before it is sent: Redis starts its count later, so we stop trusting the lease before it ends.
         sent = time.monotonic()
         lanes = [keys.slot(slot.number).ops for keys in self._topology.lanes.values()]
         keys = [slot.owner, *dict.fromkeys([slot.ops, *lanes])]
@@ -126,6 +128,7 @@ class Lease:
                 if renewed and _number(applied) < number:
                     self._tell_of_loss()
                 return bool(renewed)
+            # Sooner than the next renewal: while Redis fails, the lease is running out.
             await asyncio.sleep(self.seconds / RENEWALS_PER_LEASE / 4)
 
     async def _retake(self, slot: Slot) -> None:

@@ -22,6 +22,7 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
 
     A lane is left over where this configuration does not use its keys.
     """
+    # Without named endpoints the short keys are used, so every key with a name is left over.
     used = set(topology.endpoints) if topology.fans_out else set()
     places = "pending|processing|retry|retrying|dead"
     ours = re.compile(f"{re.escape(topology.namespace)}:([a-z0-9_-]+):({places}):{SOURCE}(:[0-9]+)?".encode())

@@ -32,6 +32,7 @@ class Minutes:
 
     def __init__(self, link: Link) -> None:
         self._script = link.script("minutes")
+        # A process that takes the slot later must not continue these numbers, so each has a field of its own.
         self._field = f"minutes-{token_hex(4)}"
 
     async def add(self, keys: LaneKeys, slot: Slot, first: int, minutes: Sequence[Minute]) -> bool:

@@ -66,6 +66,7 @@ def integrators_on(clients: list[dict[str, Any]], source: str, database: str) ->
         ours, _, rest = str(client.get("name", "")).partition(":")
         integrator, _, rest = rest.partition(":")
         key, _, role = rest.partition(":")
+        # A command that a person typed takes nothing from the source.
         takes = ours == OURS and unquote(key) == source and role != "command"
         if takes and str(client.get("db", "")) == database:
             found.add(integrator)

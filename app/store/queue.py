@@ -65,6 +65,7 @@ class Queue:
 
         Never cancel it: the CDR could have moved unseen.
         """
+        # RIGHT: at the end of our list, so that the oldest stays at its head.
         words = (
             "BLMOVE",
             self.keys.pending,
@@ -86,6 +87,7 @@ class Queue:
         weight = sum(one.weight for one in exits)
         sent = time.monotonic()
         reply, lost = await channel.apply(SETTLE_AND_CLAIM, self._holder, self._exchange_keys, args, weight)
+        # Applied by a try whose reply was lost. What that one claimed is in our list, where a sweep finds it.
         if not isinstance(reply, list):
             refused = {int(number) for number in (reply or b"").split()}
             results = [REFUSED if number in refused else True for number in range(1, 1 + len(exits))]
@@ -142,6 +144,7 @@ class Queue:
         """
         keys = [self.slot.processing, orphan.owner, orphan.processing]
         reply, _ = await channel.apply(ADOPT, self._holder, keys, [most, most_bytes, owner])
+        # Applied by a try whose reply was lost: it may have moved as many as it was allowed to.
         return most if reply is None else int(reply)
 
     async def distribute(

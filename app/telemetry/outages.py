@@ -36,6 +36,7 @@ class Outage:
             self._since = now
             self.reason = error
             self._level = level or self._level
+        # A warning recovers by itself: once is enough. An error is repeated until somebody acts.
         elif self._level != "error" or now - self._told_at < REPEATED:
             return
         self._told_at = now

@@ -21,6 +21,7 @@ class Tally:
 
     def add(self, about: Any) -> None:
         self._last = about
+        # The first one is told at once: an operator who has just made a mistake sees it.
         if self._timer is None:
             self._tell(1, about)
             self._wait()
