@@ -70,3 +70,7 @@ class Timings:
     """Between two looks for dead letters that are past their age."""
     failing: float = 60.0
     """After so long without a 2xx, failures are an outage."""
+    stuck: float = 30.0
+    """A loop that gives no heartbeat for so long is stuck. A claimer gives one every second, whatever it waits for."""
+    letters_at_once: int = 500
+    """Dead letters per request to the operator server; the answer then asks for another request."""

@@ -15,9 +15,6 @@ from app.store.client import Link
 from app.store.keys import Topology
 
 MOST_SHOWN: Final = 200
-MOST_AT_ONCE: Final = 500
-"""Letters per request; `more` asks to send it again. So none takes long, and a crash loses nothing."""
-
 RATE: Final = 200.0
 """Per second, so that a replay does not delay new CDRs."""
 
@@ -104,7 +101,8 @@ class Letters:
             return {"matching": sum([1 async for _ in asked.selection.among(stores)])}
         done = 0
         async for name, letter in asked.selection.among(stores):
-            if done == MOST_AT_ONCE:
+            # So that no request takes long, and what is done when somebody closes the page stays done.
+            if done == self._link.timings.letters_at_once:
                 return {"done": done, "more": True}
             if await change(stores[name], letter):
                 done += 1

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from app.config.settings import Settings
 from app.lane.loops import LaneLoops
@@ -18,9 +18,6 @@ from app.store.lease import Lease
 from app.store.neighbours import Neighbours
 from app.telemetry import log
 from app.telemetry.metrics import EVERYBODY, LaneMetrics
-
-STUCK_AFTER: Final = 30.0
-"""Seconds without a heartbeat. A claimer gives one every second, whatever it waits for."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class Observation:
     def is_alive(self) -> bool:
         """Tell whether every loop runs. At a stop, loops have the grace in which to end."""
         return self.stopping.is_set() or all(
-            time.monotonic() - heartbeat < STUCK_AFTER for heartbeat in self.heartbeats()
+            time.monotonic() - heartbeat < self.link.timings.stuck for heartbeat in self.heartbeats()
         )
 
     @property

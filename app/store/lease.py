@@ -74,8 +74,8 @@ class Lease:
         slot = self._held()
         while True:
             self._link.lease_doubted.clear()
-            if not await self._renewed(slot):
-                await self._retake(slot)
+            if not await self.renew(slot):
+                await self.retake(slot)
             # A script that was fenced doubts the lease. Then look at once, and not at the next renewal.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.seconds / RENEWALS_PER_LEASE):
@@ -116,7 +116,8 @@ class Lease:
         self._trust(sent if taken else 0.0)
         return int(taken)
 
-    async def _renewed(self, slot: Slot) -> bool:
+    async def renew(self, slot: Slot) -> bool:
+        """Renew the lease; return whether it is still ours. Goes on until Redis answers."""
         while True:
             sent, (ops, channel, number) = time.monotonic(), self._last_applied or (slot.ops, 0, 0)
             with suppress(ForwarderError):
@@ -131,7 +132,8 @@ class Lease:
             # Sooner than the next renewal: while Redis fails, the lease is running out.
             await asyncio.sleep(self.seconds / RENEWALS_PER_LEASE / 4)
 
-    async def _retake(self, slot: Slot) -> None:
+    async def retake(self, slot: Slot) -> None:
+        """Take the slot again after the lease ended. Raises FencedError if another process had it meanwhile."""
         taken = await self._take_slot(slot)
         if taken == UNKNOWN:
             return self._tell_of_loss()

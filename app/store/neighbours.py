@@ -24,12 +24,13 @@ class Neighbours:
     async def run(self) -> None:
         """Go on until cancelled."""
         while True:
-            for look in (self._compare, self._look_for_others):
+            for look in (self.compare, self.look_for_others):
                 with suppress(ForwarderError):  # told by the link; a look that fails costs nothing
                     await look()
             await asyncio.sleep(self._link.timings.look)
 
-    async def _compare(self) -> None:
+    async def compare(self) -> None:
+        """Tell which owners of our integrator have another configuration."""
         ours = self._lease.owner
         for slot, value in (await self._lease.owners()).items():
             if value and (theirs := Owner.read(value)).id != ours.id:
@@ -39,7 +40,8 @@ class Neighbours:
         if differences := differing(ours, theirs):
             events.installation_differs(slot.number, theirs.host, differences)
 
-    async def _look_for_others(self) -> None:
+    async def look_for_others(self) -> None:
+        """Tell which other integrators take from our source."""
         clients = await self._link.call("client list", self._link.commands.client_list)
         others = integrators_on(clients, self._lease.owner.source, self._link.database)
         others.discard(self._link.integrator)

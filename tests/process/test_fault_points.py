@@ -25,7 +25,7 @@ from tests.support.repository import ROOT
 NOT_PASSED = {
     "store.preflight: asyncio.sleep": "only where a right is missing: tests/redis/test_preflight.py",
     "store.lease: asyncio.sleep": "only while all slots are taken, or Redis is away: test_ownership.py",
-    "store.lease: _retake": "only where the lease was lost: test_ownership.py",
+    "store.lease: retake": "only where the lease was lost: test_ownership.py",
     "store.lease: lease_doubted": "ends by its timeout, or where the lease was lost: test_ownership.py",
     "store.lease: taken = await self._take_slot": "likewise",
     "store.client: AsyncRetrying(": "only while Redis refuses or is away: test_lost_replies.py, test_outages.py",

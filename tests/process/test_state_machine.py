@@ -103,8 +103,8 @@ class Process:
     async def holds(self) -> bool:
         """Do what `Lease.keep` does: renew, or take the slot again, or lose it and forget everything."""
         try:
-            if not await self.lease._renewed(self.slot):
-                await self.lease._retake(self.slot)
+            if not await self.lease.renew(self.slot):
+                await self.lease.retake(self.slot)
         except FencedError:
             return False
         return True

@@ -416,7 +416,7 @@ async def test_delivered_when_the_lease_is_held_again(rig: Rig) -> None:
     async with going(*(worker.run for worker in loops._workers), loops.run):
         await eventually(lambda: len(loops.lane.inbox._waiting) > 0)
         assert answers.bodies == []
-        await rig.lease._renewed(rig.slot)
+        await rig.lease.renew(rig.slot)
         await eventually(lambda: answers.bodies == [b"waits"], 5)
 
 

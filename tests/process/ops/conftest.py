@@ -23,8 +23,15 @@ def watched(variables: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-async def service(watched: dict[str, str]) -> AsyncIterator[Service]:
-    async with running(settings_from(watched), QUICK) as service:
+def timings(request: pytest.FixtureRequest) -> Timings:
+    """Those of the service; a test may ask for others."""
+    asked: Timings = getattr(request, "param", QUICK)
+    return asked
+
+
+@pytest.fixture
+async def service(watched: dict[str, str], timings: Timings) -> AsyncIterator[Service]:
+    async with running(settings_from(watched), timings) as service:
         await eventually(service.parts.lease.holds)
         yield service
 

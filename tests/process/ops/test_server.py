@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -15,7 +16,6 @@ from redis.asyncio import Redis
 
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
-from app.ops import observation
 from app.service import Service
 from tests.conftest import StartChild
 from tests.process.ops.conftest import QUICK, TOKEN, become_dead
@@ -87,7 +87,7 @@ async def test_it_is_alive_and_ready(service: Service, ask: Ask) -> None:
 async def test_a_stuck_loop_is_not_alive(service: Service, ask: Ask) -> None:
     """Nothing in the process would cure it: whoever runs the container has to start it again."""
     [lane] = service.parts.lanes
-    lane.claimer.heartbeat_at -= observation.STUCK_AFTER + 10
+    lane.claimer.heartbeat_at -= Timings().stuck + 10
     assert await ask("/livez") == (503, "a loop is stuck\n")
     lane.claimer.wake()
     await eventually(partial(answers, ask, "/livez", 200))
@@ -100,19 +100,17 @@ async def test_without_redis_it_is_alive_and_not_ready(
     receiver: Receiver,
     watched: dict[str, str],
     ask: Ask,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A restart would not bring Redis back; and where nothing is to be done, all is alive too."""
-    monkeypatch.setattr(observation, "STUCK_AFTER", 2.5)
     several = {"CDR_WEBHOOK_URL": "", "CDR_ENDPOINTS__A__URL": receiver.url, "CDR_ENDPOINTS__B__URL": receiver.url}
     variables = watched | {"CDR_REDIS_URL": own_redis.url} | (several if endpoints == 2 else {})
-    async with running(settings_from(variables), QUICK) as service:
+    async with running(settings_from(variables), replace(QUICK, stuck=2.5)) as service:
         await eventually(service.parts.lease.holds)
         await asyncio.to_thread(own_redis.kill)
 
         async def is_known() -> bool:
             status, text = await ask("/readyz")
-            return status == 503 and "Redis has not answered" in text and "no lease" in text
+            return status == 503 and "Redis has not answered" in text and "no processing list" in text
 
         await eventually(is_known)
         await eventually(lambda: service.parts.link.outage.seconds > 3.5)
@@ -386,11 +384,9 @@ async def test_replay_delivers_them(dead: list[bytes], receiver: Receiver, ask: 
     await eventually(lambda: receiver.bodies.keys() == set(dead))
 
 
-async def test_many_are_replayed_a_piece_at_a_time(
-    dead: list[bytes], receiver: Receiver, ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("timings", [replace(QUICK, letters_at_once=2)], indirect=True, ids=["two"])
+async def test_many_are_replayed_a_piece_at_a_time(dead: list[bytes], receiver: Receiver, ask: Ask) -> None:
     """So no request takes long, and whoever sends the next one goes on."""
-    monkeypatch.setattr("app.ops.letters_api.MOST_AT_ONCE", 2)
     assert await post(ask, "/api/dead-letters/replay", all=True) == (200, {"done": 2, "more": True})
     assert await post(ask, "/api/dead-letters/replay", all=True) == (200, {"done": 1, "more": False})
 
