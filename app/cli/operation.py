@@ -29,7 +29,7 @@ def wrong_and_advice(error: Exception, settings: Settings) -> tuple[str, str]:
     redis = f"CDR_REDIS_URL: {settings.shown_redis_url}"
     match error:
         case OperatorRedisError():
-            return f"{redis} refuses: {error}", "a person has to set that right in Redis"
+            return f"{redis} refuses: {error}", "fix it in Redis: the password, the ACL rights, or the type of the key"
         case OutOfMemoryError():
             return f"{redis} is full (maxmemory)", "give it more memory, or let it drain first"
         case TransientRedisError(away=True):

@@ -122,7 +122,7 @@ class Ops:
 
     def _authorize(self, request: web.Request) -> None:
         if not self._token:
-            raise web.HTTPForbidden(text="nobody may: CDR_OPS_TOKEN is not set\n")
+            raise web.HTTPForbidden(text="not allowed: CDR_OPS_TOKEN is not set\n")
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         # In constant time: otherwise the time to answer would tell how much of a token is right.
         if not hmac.compare_digest(given.encode(errors="replace"), self._token.encode()):

@@ -344,7 +344,9 @@ async def test_dead_letters_are_put_into_words(dead: list[bytes], ask: Ask) -> N
         [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
         return lane["words"] if lane["dead"] else None
 
-    assert await eventually(is_told) == "idle: all is delivered, and it waits for CDRs; 3 dead letters want a decision"
+    assert (
+        await eventually(is_told) == "idle: everything is delivered, waiting for CDRs; 3 dead letters want a decision"
+    )
 
 
 async def test_recent_events_are_in_the_status(dead: list[bytes], watched: dict[str, str], ask: Ask) -> None:
@@ -417,7 +419,7 @@ async def test_without_a_token_nobody_acts_at_all(watched: dict[str, str], ask: 
         await eventually(service.parts.lease.holds)
         status, text = await post(ask, "/api/dead-letters/drop", token="", all=True)
         assert json.loads((await ask("/api/status"))[1])["actions"] is False
-    assert (status, text) == (403, "nobody may: CDR_OPS_TOKEN is not set\n")
+    assert (status, text) == (403, "not allowed: CDR_OPS_TOKEN is not set\n")
 
 
 async def test_a_form_of_another_site_cannot_act(dead: list[bytes], ask: Ask) -> None:
