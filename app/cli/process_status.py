@@ -27,16 +27,12 @@ def asked(url: str) -> Any:
         with build_opener(ProxyHandler({})).open(url, timeout=DEADLINE) as answer:
             return json.load(answer)
     except HTTPError as error:
-        raise CommandError(
-            f"{redacted(url)} answers {error.code}; is this the operator server of a forwarder?"
-        ) from error
+        raise CommandError(f"{redacted(url)} answers {error.code}; is it an operator server?") from error
     except (OSError, HTTPException) as error:
         why = getattr(error, "reason", None) or type(error).__name__
         raise CommandError(f"{redacted(url)} does not answer: {why}; is CDR_OPS_PORT reachable from here?") from error
     except ValueError as error:
-        raise CommandError(
-            f"{redacted(url)} answers what is not JSON; is this the operator server of a forwarder?"
-        ) from error
+        raise CommandError(f"{redacted(url)} answers what is not JSON; is it an operator server?") from error
 
 
 def is_http(url: str) -> bool:

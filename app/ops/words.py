@@ -88,7 +88,7 @@ def _calm(states: Sequence[State], in_flight: int, waiting: Waiting) -> tuple[St
         return "delivering", f"{words}, {again}" if waiting.deferred else words
     if "retrying" in states:
         return "retrying", f"nothing new; {again}"
-    return "idle", "idle: everything is delivered, waiting for CDRs"
+    return "idle", "idle: all is delivered, waiting for CDRs"
 
 
 def _next_probe(worst: Sequence[EndpointReport], now: datetime) -> str:

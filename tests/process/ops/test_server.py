@@ -344,9 +344,7 @@ async def test_dead_letters_are_put_into_words(dead: list[bytes], ask: Ask) -> N
         [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
         return lane["words"] if lane["dead"] else None
 
-    assert (
-        await eventually(is_told) == "idle: everything is delivered, waiting for CDRs; 3 dead letters want a decision"
-    )
+    assert await eventually(is_told) == "idle: all is delivered, waiting for CDRs; 3 dead letters want a decision"
 
 
 async def test_recent_events_are_in_the_status(dead: list[bytes], watched: dict[str, str], ask: Ask) -> None:
