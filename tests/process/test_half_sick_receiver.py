@@ -193,7 +193,7 @@ async def test_replaying_bad_dead_letters_makes_no_outage(
 
 
 def _dead_letter(body: bytes, number: int) -> bytes:
-    """Return a dead letter as DESIGN.md describes it."""
+    """Return a dead letter as the forwarder writes it."""
     letter = {
         "letter": f"{number:032x}",
         "id": webhook_id(body),
