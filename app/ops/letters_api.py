@@ -1,8 +1,8 @@
-"""What may be done with dead letters over HTTP, a piece at a time."""
+"""List, show, replay and drop dead letters over HTTP, a part at a time."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,18 +15,15 @@ from app.store.client import Link
 from app.store.keys import Topology
 
 MOST_SHOWN: Final = 200
-MOST_AT_ONCE: Final = 500
-"""Letters of one request; `more` says that it is to be sent again. So none takes long, and a crash loses nothing."""
-
 RATE: Final = 200.0
-"""Per second: what is replayed does not hold up what is new."""
+"""Per second, so that a replay does not delay new CDRs."""
 
 FIELDS: Final = {"endpoint": str, "ids": list, "reason": str, "older_than": str, "all": bool, "dry_run": bool}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Which letters, and whether only to count them."""
+    """Says which letters are meant, and whether only to count them."""
 
     endpoint: str | None
     selection: Selection
@@ -51,7 +48,7 @@ class Asked:
 
 
 class Letters:
-    """The dead letters of every lane, for the operator server."""
+    """Works on the dead letters of every lane, for the operator server."""
 
     def __init__(self, link: Link, settings: Settings) -> None:
         self._link = link
@@ -64,7 +61,7 @@ class Letters:
         """Return the oldest ones, without their CDRs, and how many there are."""
         stores = await self._stores(endpoint)
         shown: list[dict[str, Any]] = []
-        async for name, letter in _selected(stores, Selection()):
+        async for name, letter in Selection().among(stores):
             shown.append(dead_lanes.summary(name, letter))
             if len(shown) == MOST_SHOWN:
                 break
@@ -75,7 +72,7 @@ class Letters:
         wanted = Selection(ids=frozenset({letter_id}))
         found = [
             dead_lanes.summary(name, letter) | dead_lanes.content(letter)
-            async for name, letter in _selected(await self._stores(None), wanted)
+            async for name, letter in wanted.among(await self._stores(None))
         ]
         if not found:
             raise CommandError("no dead letter has this id")
@@ -101,10 +98,11 @@ class Letters:
     ) -> dict[str, Any]:
         stores = await self._stores(asked.endpoint)
         if asked.dry_run:
-            return {"matching": sum([1 async for _ in _selected(stores, asked.selection)])}
+            return {"matching": sum([1 async for _ in asked.selection.among(stores)])}
         done = 0
-        async for name, letter in _selected(stores, asked.selection):
-            if done == MOST_AT_ONCE:
+        async for name, letter in asked.selection.among(stores):
+            # So that no request takes long, and what is done when somebody closes the page stays done.
+            if done == self._link.timings.letters_at_once:
                 return {"done": done, "more": True}
             if await change(stores[name], letter):
                 done += 1
@@ -116,12 +114,6 @@ class Letters:
         if endpoint is not None and endpoint not in keys:
             raise CommandError(f"there is no such endpoint; there are {', '.join(keys)}")
         return dead_lanes.stores(self._link, keys, endpoint)
-
-
-async def _selected(stores: dict[str, DeadStore], selection: Selection) -> AsyncIterator[tuple[str, Letter]]:
-    for name, store in stores.items():
-        async for letter in selection.of(store):
-            yield name, letter
 
 
 def _age(text: str) -> Any:

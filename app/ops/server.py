@@ -1,4 +1,4 @@
-"""The operator server: what is answered over HTTP, to whom."""
+"""Serve health, metrics, status and dead letters over HTTP."""
 
 import asyncio
 import hmac
@@ -15,7 +15,7 @@ from app.ops import exposition
 from app.ops.letters_api import Asked, Letters
 from app.ops.listener import Listener
 from app.ops.observation import Observation
-from app.telemetry import events
+from app.telemetry import process_events
 
 LARGEST_BODY: Final = 64 * 1024
 FAREWELL: Final = 1.0
@@ -55,7 +55,7 @@ class Ops:
     async def __aenter__(self) -> Self:
         """Listen, now or as soon as that is possible. Nothing waits for it."""
         if self._shows_token:
-            events.operator_token_unencrypted(self._listener.address)
+            process_events.operator_token_unencrypted(self._listener.address)
         await self._runner.setup()
         self._listening = asyncio.create_task(self._listener.run())
         return self
@@ -110,7 +110,7 @@ class Ops:
         return _json(await self._letters.drop(await self._asked(request)))
 
     async def _asked(self, request: web.Request) -> Asked:
-        """Return what is wanted of whoever may. A page of somebody else's can send neither the token nor JSON."""
+        """Return the request of a caller who may ask. A foreign web page can send neither the token nor JSON."""
         self._authorize(request)
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="content-type must be application/json\n")
@@ -122,8 +122,9 @@ class Ops:
 
     def _authorize(self, request: web.Request) -> None:
         if not self._token:
-            raise web.HTTPForbidden(text="nobody may: CDR_OPS_TOKEN is not set\n")
+            raise web.HTTPForbidden(text="not allowed: CDR_OPS_TOKEN is not set\n")
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        # In constant time: otherwise the time to answer would tell how much of a token is right.
         if not hmac.compare_digest(given.encode(errors="replace"), self._token.encode()):
             raise web.HTTPUnauthorized(text="needs CDR_OPS_TOKEN\n", headers={"www-authenticate": "Bearer"})
 
@@ -144,7 +145,7 @@ def _json(value: Any) -> web.Response:
 
 @web.middleware
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what fails into an answer of one sentence; nothing of it may touch deliveries."""
+    """Turn a failure into an answer of one sentence. A failure here must not touch deliveries."""
     try:
         return await handler(request)
     except CommandError as error:

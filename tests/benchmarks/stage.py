@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 from redis import Redis
 
-from app.demo.embedded import EmbeddedRedis, find_server
+from app.demo.embedded import EmbeddedRedis
+from app.demo.server_binary import find_server
 from tests.benchmarks.cdrs import USUAL, cdrs
 from tests.benchmarks.contenders import Contender, Receiver, module, process_module, until
 from tests.benchmarks.namespaces import Host, Network

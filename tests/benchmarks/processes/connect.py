@@ -5,8 +5,8 @@ It has no reliable queue of its own. Its library comes in the wheel `mq-bridge-c
 
 import sys
 
-import mq_bridge  # type: ignore[import-not-found]  # 280 MB: installed only by whoever wants to compare
-import mq_bridge_connect  # type: ignore[import-not-found]
+import mq_bridge  # 280 MB: installed only by whoever wants to compare
+import mq_bridge_connect
 
 ROUTE = """
 drain:
