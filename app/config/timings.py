@@ -32,6 +32,8 @@ class Timings:
     ripening: float = 0.005
     prefetch: int = 8192
     """CDRs claimed ahead of a free worker, at most."""
+    late: float = 0.1
+    """If claims take longer than this while workers have nothing to do, more are sent beside them."""
     plenty: float = 10.0
     """If no worker was idle for so long, less is claimed ahead."""
     short_hold: float = 5.0
@@ -55,6 +57,9 @@ class Timings:
     # Recovering
     page: int = 256
     adopted: int = 256
+    put_back: int = 1000
+    strays_wait: float = 30.0
+    """On a link that loses most replies, strays are put back after so long at the latest."""
 
     # Distribution
     distributed: int = 250

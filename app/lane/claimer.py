@@ -17,7 +17,7 @@ from app.lane.supply import NOTHING, Supply
 from app.lane.sweeper import Sweeper
 from app.store.budget import Budget
 from app.store.channel import Channel
-from app.store.exchange import Wanted
+from app.store.exchange import Exchanged, Wanted
 from app.telemetry import events
 
 
@@ -42,6 +42,7 @@ class Claimer:
         self._opened = 0
         self._gives_back = False
         self._exchanged_at = 0.0
+        self._usual_size = self._lane.timings.exchange_bytes
 
     def wake(self) -> None:
         self._signal.set()
@@ -53,11 +54,17 @@ class Claimer:
                 self.heartbeat_at = time.monotonic()
                 if self._lane.gives_back:
                     self._give_back()
+                self._claim_beside_late_ones()
                 while self._has_channel and (batch := self._plan()):
                     stack = ExitStack()
                     self._begin(batch, stack)
                     tasks.create_task(self._exchange(self._channel(), batch, stack))
                 await self._signal.wait(self._until_due())
+
+    def _claim_beside_late_ones(self) -> None:
+        """Make room for more claims if those on the wire are late and workers have nothing to do."""
+        if self._supply.is_short and time.monotonic() - self._exchanged_at >= self._lane.timings.late:
+            self._lane.room.starved()
 
     @property
     def _is_done(self) -> bool:
@@ -103,7 +110,7 @@ class Claimer:
             done = await lane.queue.exchange(channel, leaving, wanted, lane.visibility)
             self._free.append(channel)
             self._gives_back = self._gives_back and not batch.returned
-            self._budget.lost() if done.lost else self._budget.answered()
+            self._learn(batch, done, sent)
             self._settled(batch.parcels, done.results)
             if done.answered:
                 self._supply.note(wanted, done)
@@ -114,6 +121,18 @@ class Claimer:
                 self._claim_reply_lost()
         self._signal.set()
         self._sweeper.wake()
+
+    def _learn(self, batch: Batch, done: Exchanged, sent: float) -> None:
+        there = sum(parcel.exit.weight for parcel in batch.parcels)
+        wanted, brought = batch.wanted, [*done.claimed, *done.handed_out]
+        if done.lost:
+            asked = min(wanted.most_bytes, (wanted.new + wanted.deferred) * self._usual_size)
+            self._budget.lost(max(there, asked))
+            return
+        back = sum(map(len, brought))
+        if brought:
+            self._usual_size = back // len(brought) + 1
+        self._budget.answered(max(there, back), sent)
 
     def _claim_reply_lost(self) -> None:
         events.claim_reply_lost(self._lane.endpoint)
@@ -145,6 +164,8 @@ class Claimer:
     def _until_due(self) -> float:
         """Return the seconds after which there may be something to do even if nothing happens."""
         now, supply, outbox = time.monotonic(), self._supply, self._lane.outbox
+        if supply.is_short:
+            return self._lane.timings.late
         if outbox.ready or (supply.may_bring_new and not supply.pending_is_empty):
             return self._lane.timings.ripening
         ahead = (supply.due_at, supply.refused_until, outbox.next_try_at, now + 1.0)

@@ -89,7 +89,7 @@ class LaneLoops:
         longest = max(endpoint.settings.backoff_max, visibility_of(endpoint.settings.timeout, timings))
         self.lane = lane = _lane(shared, endpoint, shared.queue(keys, slot, oldest, longest))
         arrivals, budget = Arrivals(), Budget(timings.exchange_bytes)
-        self._sweeper = Sweeper(lane, arrivals, settings.sweep_interval)
+        self._sweeper = Sweeper(lane, arrivals, settings.sweep_interval, budget)
         self._supply = supply = Supply(lane, self._sweeper, budget)
         self.claimer = Claimer(lane, supply, arrivals, self._sweeper, budget)
         self._waiting = WaitingClaim(lane, supply, arrivals, self._sweeper)

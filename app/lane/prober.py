@@ -97,12 +97,14 @@ class Prober:
 
     async def _claim(self, wanted: Wanted) -> Cdr | None:
         lane, sent = self._lane, time.monotonic()
-        with self._arrivals.announced():
-            done = await lane.queue.exchange(self._channel, [], wanted, lane.visibility)
-            if not done.answered:
-                self._sweeper.soon()
-                return None
-            self._pending, self._deferred = done.pending, done.deferred
-            lane.metrics.claimed += len(done.claimed)
-            found = lane.new(done.claimed) or lane.handed_out(done.handed_out, sent + lane.visibility)
+        # It claims though the gate is shut, and a sweep must not put that back.
+        async with self._sweeper.held_off():
+            with self._arrivals.announced():
+                done = await lane.queue.exchange(self._channel, [], wanted, lane.visibility)
+                if not done.answered:
+                    self._sweeper.soon()
+                    return None
+                self._pending, self._deferred = done.pending, done.deferred
+                lane.metrics.claimed += len(done.claimed)
+                found = lane.new(done.claimed) or lane.handed_out(done.handed_out, sent + lane.visibility)
         return found[0] if found else None

@@ -40,6 +40,12 @@ class Supply:
         return self._lane.room.number - self._lane.in_flight.number - reserved
 
     @property
+    def is_short(self) -> bool:
+        """Whether workers wait for what is on its way, and nothing more may be claimed."""
+        on_its_way = self._reserved.new > 0 and not self.pending_is_empty
+        return on_its_way and self.room <= 0 and not self._lane.inbox and self._lane.claims
+
+    @property
     def worthwhile(self) -> int:
         """How many CDRs are worth a round trip at once."""
         return max(1, min(self._lane.timings.batch, self._lane.room.number // 4))

@@ -4,7 +4,8 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from app.cdr import Cdr
 from app.lane.arrivals import Arrivals
@@ -20,17 +21,17 @@ class Sweeper:
     `interval`: seconds between two sweeps that find nothing.
     """
 
-    def __init__(self, lane: Lane, arrivals: Arrivals, interval: float) -> None:
+    def __init__(self, lane: Lane, arrivals: Arrivals, interval: float, budget: Budget) -> None:
         self.is_behind = False
         """Whether the list holds more strays than were taken: nothing new is claimed before they are."""
         self.adopted = 0
         """How many strays to come are those of other processes."""
         self._lane, self._arrivals, self._interval = lane, arrivals, interval
         self._channel = lane.queue.channel()
-        self._budget = Budget(lane.timings.exchange_bytes)
+        self._budget = budget
         self._signal = Signal()
         self._one_at_a_time = asyncio.Lock()
-        self._due_at = 0.0
+        self._due_at = self._late_since = 0.0
 
     @property
     def is_due(self) -> bool:
@@ -48,14 +49,58 @@ class Sweeper:
 
     async def run(self) -> None:
         """Go on until a stop is asked for."""
-        lane = self._lane
-        while not lane.stopping.is_set():
-            room = min(lane.room.number - lane.in_flight.number, lane.timings.page)
-            if self.is_due and lane.claims and room > 0:
-                lane.inbox.put(await self.find(room))
-                lane.wake()
-            else:
+        while not self._lane.stopping.is_set():
+            room = min(self._lane.room.number - self._lane.in_flight.number, self._lane.timings.page)
+            if not (self.is_due and self._lane.claims and room > 0):
                 await self._signal.wait(self._until_due())
+            elif not self._budget.is_small:
+                await self._sweep(room)
+            elif not self._is_alone:
+                self._come_to_be_alone()
+                await self._signal.wait(self._until_due())
+            elif not await self._put_back():
+                await self._sweep(room)
+
+    async def _sweep(self, room: int) -> None:
+        self._late_since = 0.0
+        self._lane.inbox.put(await self.find(room))
+        self._lane.wake()
+
+    # On a link that loses most replies, a page would hardly get through. There, all strays are put back to pending
+    # by one short command, when nothing else can be in the list; claims then bring them on all channels at once.
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether all that our processing list may hold are strays."""
+        return not (self._lane.in_flight.in_processing or self._arrivals)
+
+    def _come_to_be_alone(self) -> None:
+        """Let nothing new be claimed any more, if strays have waited for long, or nothing else is going on."""
+        now = time.monotonic()
+        self._late_since = self._late_since or now
+        if not self._lane.in_flight.in_processing or now - self._late_since >= self._lane.timings.strays_wait:
+            self.is_behind = True
+
+    async def _put_back(self) -> bool:
+        """Put all strays back to pending, unseen; tell whether Redis allows it."""
+        timings = self._lane.timings
+        async with self._one_at_a_time:
+            if not self._is_alone:
+                return True
+            # Nothing is claimed before it is answered: what a claim brings must not be put back.
+            self._late_since, self._due_at, self.is_behind = 0.0, math.inf, True
+            moved = await self._lane.queue.put_back(self._channel, timings.put_back, timings.exchange_bytes)
+            self.is_behind = bool(moved)
+            self._due_at = min(self._due_at, time.monotonic() + self._interval)
+            self._count(moved or 0)
+        self._lane.wake()
+        return moved is not None
+
+    @asynccontextmanager
+    async def held_off(self) -> AsyncIterator[None]:
+        """Keep it from moving anything: for a claim that is made though new ones should not be."""
+        async with self._one_at_a_time:
+            yield
 
     async def find(self, wanted: int) -> list[Cdr]:
         """Return up to so many strays; they are in flight from now on."""

@@ -19,6 +19,7 @@ from app.store.scripts import script
 SETTLE_AND_CLAIM: Final = script("guard", "settle_and_claim")
 DISTRIBUTE: Final = script("guard", "distribute")
 ADOPT: Final = script("guard", "adopt")
+PUT_BACK: Final = script("guard", "put_back")
 PAGE: Final = script("page")
 
 LOST: Final = (refusals.ConnectionError, refusals.TimeoutError, OSError)
@@ -126,16 +127,29 @@ class Queue:
         """Return the first elements of our processing list; at least one where there is one."""
 
         async def send() -> list[bytes]:
+            sent, size = time.monotonic(), budget.bytes
             try:
-                read: list[bytes] = await channel.evaluate(PAGE, [self.slot.processing], [most, budget.bytes])
+                read: list[bytes] = await channel.evaluate(PAGE, [self.slot.processing], [most, size])
             except LOST:
-                budget.lost()
+                budget.lost(size)
                 raise
-            budget.answered()
+            budget.answered(sum(map(len, read)), sent)
             return read
 
         page: list[bytes] = await self._link.persist("page", send)
         return page
+
+    async def put_back(self, channel: Channel, most: int, most_bytes: int) -> int | None:
+        """Put all that stands in our processing list back to pending: only while nothing of it is in flight.
+
+        Return how many were moved, or may have been; None if Redis refuses it.
+        """
+        keys = [self.slot.processing, self.keys.pending]
+        reply, _ = await channel.apply(PUT_BACK, self._holder, keys, [self._oldest, most, most_bytes])
+        if reply is None:
+            return most
+        self._link.note_refusal(f"put back to {self.keys.pending}", reply[1].decode())
+        return None if reply[1] else int(reply[0])
 
     async def adopt(self, channel: Channel, orphan: Slot, owner: bytes, most: int, most_bytes: int) -> int:
         """Move CDRs from the list of another slot to the end of ours, while it still has that `owner` value.

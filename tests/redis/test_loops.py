@@ -18,10 +18,11 @@ from app.delivery.verdict import Kind, Verdict
 from app.lane.arrivals import Arrivals
 from app.lane.distribution import Distribution, Taker
 from app.lane.sweeper import Sweeper
+from app.store.budget import Budget
 from app.store.keys import LaneKeys
 from app.store.retry_set import member_of
 from tests.redis.conftest import Deny, OpenRig
-from tests.redis.rig import Answers, Rig, acl
+from tests.redis.rig import MIB, Answers, Rig, acl
 from tests.support.harness import eventually
 
 FAILED = History(attempts=1, first_failed_at=1, last_failed_at=1)
@@ -29,9 +30,9 @@ REFUSED = Verdict(Kind.TRANSIENT, "connect")
 Run = Callable[[], Coroutine[Any, Any, None]]
 
 
-def sweeper_of(rig: Rig, arrivals: Arrivals | None = None) -> Sweeper:
+def sweeper_of(rig: Rig, arrivals: Arrivals | None = None, budget: Budget | None = None) -> Sweeper:
     lane = rig.loops(Answers()).lane
-    return Sweeper(lane, Arrivals() if arrivals is None else arrivals, 60)
+    return Sweeper(lane, Arrivals() if arrivals is None else arrivals, 60, budget or Budget(MIB))
 
 
 def bodies(cdrs: list[Cdr]) -> list[bytes]:
@@ -115,6 +116,59 @@ async def test_sweep_counts_whose_they_were(rig: Rig, said: list[EventDict]) -> 
     await sweeper.find(9)
     assert dict(sweeper._lane.metrics.recovered) == {"orphan": 1, "own": 1}
     assert [event["event"] for event in said if event["event"] == "sweep.recovered"]
+
+
+def bad_link() -> Budget:
+    """Return what is left of it after some lost replies."""
+    budget = Budget(MIB)
+    budget.lost(1000)
+    return budget
+
+
+async def test_on_a_bad_link_strays_are_put_back(rig: Rig) -> None:
+    """In order, before what is pending; and what is deferred does not matter."""
+    sweeper = sweeper_of(rig, budget=bad_link())
+    await rig.redis.rpush(rig.slot.processing, "1", "2", "2", "3")
+    await rig.redis.rpush(rig.keys.pending, "4")
+    sweeper._lane.handed_out([member_of("t", FAILED, b"5")], time.monotonic() + 60)
+    async with going(sweeper.run):
+        await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
+        await eventually(lambda: not sweeper.is_behind)
+    assert await rig.pending() == [b"1", b"2", b"2", b"3", b"4"]
+    assert sweeper._lane.metrics.recovered["own"] == 4
+
+
+async def test_on_a_bad_link_nothing_is_put_back_that_may_be_in_flight(rig: Rig) -> None:
+    """It waits for what is delivered, and for claims that are under way; nothing new is claimed meanwhile."""
+    arrivals = Arrivals()
+    sweeper = sweeper_of(rig, arrivals, bad_link())
+    await rig.redis.rpush(rig.slot.processing, "delivered", "claimed", "stray")
+    [delivered] = sweeper._lane.new([b"delivered"])
+    async with going(sweeper.run):
+        with arrivals.announced():
+            sweeper._lane.in_flight.remove(delivered)
+            await rig.redis.lrem(rig.slot.processing, 1, "delivered")
+            sweeper.wake()
+            await eventually(lambda: sweeper.is_behind)
+            [claimed] = sweeper._lane.new([b"claimed"])
+        sweeper.wake()
+        await asyncio.sleep(0)
+        assert await rig.processing() == [b"claimed", b"stray"]
+        await rig.redis.lrem(rig.slot.processing, 1, "claimed")
+        sweeper._lane.in_flight.remove(claimed)
+        sweeper.wake()
+        await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
+    assert await rig.pending() == [b"stray"]
+
+
+async def test_on_a_bad_link_what_cannot_be_put_back_is_swept(rig: Rig) -> None:
+    """Pending has the wrong type, say."""
+    sweeper = sweeper_of(rig, budget=bad_link())
+    await rig.redis.set(rig.keys.pending, "of somebody")
+    await rig.redis.rpush(rig.slot.processing, "stray")
+    async with going(sweeper.run):
+        await eventually(lambda: len(sweeper._lane.inbox))
+    assert await rig.processing() == [b"stray"]
 
 
 async def test_a_stray_is_delivered_during_busy_claims(rig: Rig) -> None:

@@ -76,6 +76,27 @@ ABLATIONS: Final = (
         theme="replies",
     ),
     Ablation(
+        "alone in the list",
+        "putting strays back only when nothing else can be in the list",
+        (
+            Edit(
+                "app/lane/sweeper.py",
+                "return not (self._lane.in_flight.in_processing or self._arrivals)",
+                "return True",
+            ),
+        ),
+        theme="replies",
+    ),
+    Ablation(
+        "nothing claimed meanwhile",
+        "claiming nothing while strays are put back",
+        (
+            Edit("app/lane/sweeper.py", "0.0, math.inf, True", "0.0, math.inf, False"),
+            Edit("app/lane/prober.py", "async with self._sweeper.held_off():", "if True:"),
+        ),
+        theme="replies",
+    ),
+    Ablation(
         "no retries",
         "sending each command once",
         (Edit("app/store/connection.py", "retry=Retry(NoBackoff(), 0)", "retry=Retry(NoBackoff(), 3)"),),

@@ -18,7 +18,7 @@ from app.store.scripts import script
 
 LIMIT = 64 * 1024 * 1024
 
-GUARDED = ("settle_and_claim", "distribute", "adopt")
+GUARDED = ("settle_and_claim", "distribute", "adopt", "put_back")
 ONCE = ("replay", "drop")
 UNOWNED = ("reroute", "forget")
 PLAIN = (
