@@ -1,14 +1,13 @@
 """Hold what one exchange with Redis is asked to do, and what it did."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Place = Literal["", "retry", "dead", "pending"]
 Held = Literal["processing", "retry", "hand"]
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(NamedTuple):
     """Says how one CDR leaves what we hold: where it is taken out, where it goes, and in which form.
 
     `held`: `processing` is our list, `retry` whichever retry set holds it, `hand` only the set of those that are

@@ -32,7 +32,8 @@ def run(scale: Scale) -> list[Report]:
                     "CDRs/s": round(drained.rate),
                 }
             )
-    report.check(MEMORY_GROWTH, max(abs(peak - of_size[0]) for of_size in peaks.values() for peak in of_size))
+    # Of larger CDRs a short backlog does not fill what may be in flight, which bytes limit.
+    report.check(MEMORY_GROWTH, max(abs(peak - peaks[USUAL][0]) for peak in peaks[USUAL]))
     report.check(MEMORY_PEAK, max(peaks[USUAL]))
     return [report]
 
