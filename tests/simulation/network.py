@@ -131,6 +131,8 @@ class Transport(asyncio.Transport):
     def abort(self) -> None:
         if not self.lost:
             self._closing = True
+            # What a partition has held back is never sent again: the system forgets it with the connection.
+            self.stalled = deque(segment for segment in self.stalled if segment.data is None)
             self._received.clear()
             self.network.send_end(self, None)
             self.network.loop.call_soon(self._lose, None, context=self.context)

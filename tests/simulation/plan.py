@@ -47,8 +47,8 @@ PROMPT: Final = 45.0
 """Seconds in which a mild run is over: less than the pause between two sweeps."""
 
 BACKOFFS: Final = 900.0
-HOURLY: Final = 2 * 3600.0
-"""Where an endpoint has said that it is gone for good, or where a clock was an hour wrong."""
+HOURLY: Final = 2.5 * 3600.0
+"""Where an endpoint has said that it is gone for good, or where a clock was an hour wrong, twice perhaps."""
 
 GOOD, TWIN, POISON, EMPTY, LARGE, BINARY = "good", "twin", "poison", "empty", "large", "binary"
 
