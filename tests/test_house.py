@@ -39,7 +39,8 @@ ANYBODYS: Final = {"cdr", "errors"}
 
 KNOWS: Final = {
     "httpx": {"delivery"},
-    "aiohttp": {"ops"},
+    "starlette": {"ops"},
+    "uvicorn": {"ops"},
     "httptools": {"delivery"},
     "httpcore": {"delivery"},
     "prometheus_client": {"ops"},

@@ -70,3 +70,19 @@ class Timings:
     """Between two looks for dead letters that are past their age."""
     failing: float = 60.0
     """After so long without a 2xx, failures are an outage."""
+
+    # The operator server, which strangers may reach
+    connections: int = 64
+    head_bytes: int = 16 * 1024
+    body_bytes: int = 64 * 1024
+    head_wait: float = 15.0
+    """Until the end of a head, since the connection was opened or the last answer given."""
+    body_wait: float = 10.0
+    answer_wait: float = 30.0
+    guess_pause: float = 1.0
+    """After a wrong token; `guess_queue`: others wait for so long, at most, because of wrong ones before them."""
+    guess_queue: float = 5.0
+    scan_queue: float = 2.0
+    """So long a stranger waits while somebody else reads the dead letters."""
+    complaint_pause: float = 60.0
+    """Between two lines that say what was refused."""

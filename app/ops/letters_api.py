@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,11 +41,11 @@ class Asked:
         for name, value in body.items():
             if name not in FIELDS or not isinstance(value, FIELDS[name]):
                 raise CommandError(f"{name!r:.40} is not one of {', '.join(FIELDS)}, or not of its type")
-        ids = body.get("ids", [])
-        if not all(isinstance(one, str) for one in ids):
+        if not all(isinstance(one, str) for one in body.get("ids", [])):
             raise CommandError("ids must be strings")
+        ids = frozenset(body["ids"]) if "ids" in body else None
         age = _age(body["older_than"]) if "older_than" in body else None
-        selection = Selection(frozenset(ids), body.get("reason"), age)
+        selection = Selection(ids, body.get("reason"), age)
         if selection.is_everything and not (body.get("all") or body.get("endpoint")):
             raise CommandError("say which: ids, endpoint, reason, older_than, or all")
         return cls(body.get("endpoint"), selection, bool(body.get("dry_run")))
@@ -56,6 +57,7 @@ class Letters:
     def __init__(self, link: Link, settings: Settings) -> None:
         self._link = link
         self._settings = settings
+        self._reading = asyncio.Lock()
         self.replayed: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         """How many were, of each endpoint."""
@@ -64,19 +66,22 @@ class Letters:
         """Return the oldest ones, without their CDRs, and how many there are."""
         stores = await self._stores(endpoint)
         shown: list[dict[str, Any]] = []
-        async for name, letter in _selected(stores, Selection()):
-            shown.append(dead_lanes.summary(name, letter))
-            if len(shown) == MOST_SHOWN:
-                break
-        return {"number": sum([await store.number() for store in stores.values()]), "letters": shown}
+        async with self._alone(self._link.timings.scan_queue):
+            async for name, letter in _selected(stores, Selection()):
+                shown.append(dead_lanes.summary(name, letter))
+                if len(shown) == MOST_SHOWN:
+                    break
+            return {"number": sum([await store.number() for store in stores.values()]), "letters": shown}
 
     async def show(self, letter_id: str) -> list[dict[str, Any]]:
         """Return each letter of that id, with its CDR."""
         wanted = Selection(ids=frozenset({letter_id}))
-        found = [
-            dead_lanes.summary(name, letter) | dead_lanes.content(letter)
-            async for name, letter in _selected(await self._stores(None), wanted)
-        ]
+        stores = await self._stores(None)
+        async with self._alone():
+            found = [
+                dead_lanes.summary(name, letter) | dead_lanes.content(letter)
+                async for name, letter in _selected(stores, wanted)
+            ]
         if not found:
             raise CommandError("no dead letter has this id")
         return found
@@ -100,16 +105,30 @@ class Letters:
         self, asked: Asked, change: Callable[[DeadStore, Letter], Awaitable[bool]], changed: Counter[str]
     ) -> dict[str, Any]:
         stores = await self._stores(asked.endpoint)
-        if asked.dry_run:
-            return {"matching": sum([1 async for _ in _selected(stores, asked.selection)])}
         done = 0
-        async for name, letter in _selected(stores, asked.selection):
-            if done == MOST_AT_ONCE:
-                return {"done": done, "more": True}
-            if await change(stores[name], letter):
-                done += 1
-                changed[name] += 1
+        async with self._alone():
+            if asked.dry_run:
+                return {"matching": sum([1 async for _ in _selected(stores, asked.selection)])}
+            async for name, letter in _selected(stores, asked.selection):
+                if done == MOST_AT_ONCE:
+                    return {"done": done, "more": True}
+                if await change(stores[name], letter):
+                    done += 1
+                    changed[name] += 1
         return {"done": done, "more": False}
+
+    @asynccontextmanager
+    async def _alone(self, patience: float | None = None) -> AsyncIterator[None]:
+        """Let nobody else read dead letters: that takes time of Redis, which deliveries need. Raises TimeoutError."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._reading.acquire()
+        except TimeoutError:
+            raise TimeoutError("somebody else is reading the dead letters: try again") from None
+        try:
+            yield
+        finally:
+            self._reading.release()
 
     async def _stores(self, endpoint: str | None) -> dict[str, DeadStore]:
         keys = Topology(self._settings).lanes

@@ -116,6 +116,24 @@ def operator_server_listening(address: str) -> None:
     log.info("operator_server.listening", address=address)
 
 
+def operator_server_refused(number: int, reasons: dict[str, int]) -> None:
+    log.warning(
+        "operator_server.refused",
+        number=number,
+        reasons=reasons,
+        advice="somebody sends what the operator server does not take; deliveries do not notice. Told once a minute",
+    )
+
+
+def operator_server_failed(number: int, exc_info: Any) -> None:
+    log.error(
+        "operator_server.failed",
+        number=number,
+        exc_info=exc_info,
+        advice="a request could not be answered because of a mistake in cdr-forwarder: report it. Deliveries go on",
+    )
+
+
 def endpoint_unverified(endpoint: str) -> None:
     log.warning(
         "endpoint.unverified", endpoint=endpoint, advice="TLS_VERIFY is false: whoever answers in its place gets CDRs"

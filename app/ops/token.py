@@ -1,0 +1,59 @@
+"""Who may act: whoever has the operator token. Nobody can guess it quickly."""
+
+import asyncio
+import hmac
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.config.timings import Timings
+from app.ops.complaints import Complaints
+
+
+class OperatorToken:
+    """Judges one wrong token a second, of all callers together.
+
+    The right one waits for the wrong ones before it, at most `guess_queue` seconds: an answer that came at once would
+    tell a guesser, who then need not wait for the others.
+    """
+
+    def __init__(self, token: str, timings: Timings, complaints: Complaints) -> None:
+        self._token = token
+        self._timings = timings
+        self._complaints = complaints
+        self._free_at = 0.0
+        """When the next one may be judged, by the clock of the loop."""
+
+    @property
+    def is_set(self) -> bool:
+        return bool(self._token)
+
+    async def check(self, request: Request) -> None:
+        """Return if the request has the token; its connection is then not closed for others. Raises HTTPException."""
+        if not self._token:
+            raise HTTPException(403, "nobody may: CDR_OPS_TOKEN is not set\n")
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        if not given:
+            raise _refused(401, "needs CDR_OPS_TOKEN\n")
+        now = asyncio.get_running_loop().time()
+        turn = max(now, self._free_at)
+        if hmac.compare_digest(given.encode(errors="replace"), self._token.encode()):
+            await asyncio.sleep(turn - now)
+            request.state.connection.is_trusted = True
+            return
+        await self._refuse(turn, now)
+
+    async def _refuse(self, turn: float, now: float) -> None:
+        # It keeps its turn though the caller hangs up, which is what somebody does who guesses fast.
+        pause, queue = self._timings.guess_pause, self._timings.guess_queue
+        self._complaints.refused("wrong token")
+        if turn + pause - now > queue:
+            await asyncio.sleep(pause)
+            raise _refused(429, "too many wrong tokens: wait\n")
+        self._free_at = turn + pause
+        await asyncio.sleep(self._free_at - now)
+        raise _refused(401, "needs CDR_OPS_TOKEN\n")
+
+
+def _refused(status: int, text: str) -> HTTPException:
+    return HTTPException(status, text, headers={"www-authenticate": "Bearer"} if status == 401 else None)  # noqa: PLR2004 - RFC 9110, 11.6.1
