@@ -17,7 +17,7 @@ FIELD: Final = 32
 """Bytes that each header counts in addition to its text, as in HTTP/2 (RFC 9113, 6.5.2): short ones cost memory too."""
 
 LINGER: Final = 1.0
-"""Seconds in which the caller may read a refusal."""
+"""Seconds in which the caller may read that a request is refused, or takes too long."""
 
 Stage = Literal["head", "body", "answer"]
 """What is awaited: the end of a head (also while the connection is idle), of a body, or of our answer."""
@@ -107,7 +107,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._await("head", self._timings.head_wait)
         else:
-            self._await("answer", self._timings.answer_wait)
+            self._await("answer", self._timings.answer_wait + LINGER)  # what has no answer by then, is told so
 
     # --- what uvicorn calls
 
