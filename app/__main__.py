@@ -1,4 +1,4 @@
-"""Makes `python -m app` the same as `cdr-forwarder`."""
+"""Make `python -m app` the same as `cdr-forwarder`."""
 
 from app.cli.main import main
 

@@ -14,7 +14,7 @@ def webhook_id(body: bytes) -> str:
 
 
 class Origin(Enum):
-    """Where a CDR was taken from, which decides how it leaves."""
+    """Says where a CDR was taken from, which decides how it leaves."""
 
     PENDING = "pending"
     """Claimed from pending and never attempted: it may be given back."""
@@ -26,7 +26,7 @@ class Origin(Enum):
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Record what is known of a CDR's failures. Times are milliseconds of Redis' clock; 0 means never."""
+    """Records what is known of a CDR's failures. Times are milliseconds of Redis' clock; 0 means never."""
 
     attempts: int = 0
     strikes: int = 0
@@ -43,7 +43,7 @@ NEVER_FAILED = History()
 
 @dataclass(eq=False)
 class Cdr:
-    """One list element. Its bytes are the POST body and the ack token: never decoded, never rewritten.
+    """Holds one list element. Its bytes are the POST body and the ack token: never decoded, never rewritten.
 
     `member` is the exact element of the retry set where the CDR came from there; `visible_until` (monotonic
     seconds) is when another process may be handed the same member.

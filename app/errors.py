@@ -1,12 +1,12 @@
-"""Every error that this service raises by itself, as one tree."""
+"""Define every error that this service raises by itself, as one tree."""
 
 
 class ForwarderError(Exception):
-    """The root: one sentence for a person that names what, where and what to do."""
+    """The root of all. Its text is one sentence for a person: what, where, and what to do."""
 
 
 class ConfigurationError(ForwarderError):
-    """The configuration cannot work. Exit status 2; `problems` has one line for each thing that is wrong."""
+    """Raised for a configuration that cannot work. Exit status 2; `problems` has one line for each problem."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -14,18 +14,18 @@ class ConfigurationError(ForwarderError):
 
 
 class RedisUnusableError(ForwarderError):
-    """Redis answers, but not as a Redis that we can work with (too old, another installation)."""
+    """Raised for a Redis that answers, but that we cannot work with (too old, another installation)."""
 
 
 class FencedError(ForwarderError):
-    """The lease of our processing list is gone and somebody else may own it: forget what it holds."""
+    """Raised when our lease is gone: another process may own the processing list, so forget what it holds."""
 
 
 class TransientRedisError(ForwarderError):
-    """Redis could not do it now and may do it in a moment.
+    """Raised when Redis could not do it now, but may do it in a moment.
 
-    `away`: no answer came, so the command may have been applied. `known`: an answer that a healthy Redis gives
-    in the course of things (a failover, a script of somebody's); any other deserves a person's eye.
+    `away`: no answer came, so the command may have been applied. `known`: an answer that a healthy Redis
+    gives now and then (in a failover, while a script runs); any other should be seen by a person.
     """
 
     def __init__(self, message: str, *, away: bool = False, known: bool = True) -> None:
@@ -35,16 +35,16 @@ class TransientRedisError(ForwarderError):
 
 
 class OutOfMemoryError(TransientRedisError):
-    """Redis is over `maxmemory` and refuses what adds to it."""
+    """Raised when Redis is over `maxmemory` and refuses what adds to it."""
 
 
 class OperatorRedisError(ForwarderError):
-    """Redis will refuse it until a person acts: a wrong password, a missing right, a key of another type."""
+    """Raised when a person must act: a wrong password, a missing right, a key of the wrong type."""
 
 
 class DamagedLetterError(ForwarderError):
-    """A dead letter whose CDR cannot be had back; it can be shown and dropped."""
+    """Raised for a dead letter whose CDR cannot be restored; it can be shown and dropped."""
 
 
 class CommandError(ForwarderError):
-    """A command that an operator has typed cannot be carried out. Exit status 1."""
+    """Raised when an operator's command cannot be carried out. Exit status 1."""

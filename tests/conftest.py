@@ -9,9 +9,9 @@ import structlog
 from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
-from tests.harness import Child, environment, let_close
-from tests.receiver import Receiver
-from tests.servers import KINDS, server_of
+from tests.support.harness import Child, environment, let_close
+from tests.support.receiver import Receiver
+from tests.support.servers import KINDS, server_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,4 +1,4 @@
-"""How a command begins and ends: with the configuration, and with an exit status."""
+"""Begin a command with the configuration, and end it with an exit status."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,7 +12,7 @@ from app.config.environment import load_settings
 from app.config.settings import Settings
 from app.errors import ConfigurationError, ForwarderError
 from app.store.client import Link
-from app.telemetry import events
+from app.telemetry import log
 
 FAILED: Final = 1
 BAD_CONFIGURATION: Final = 2
@@ -29,7 +29,7 @@ def settings_or_exit() -> Settings:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turn whatever fails into a sentence, and exit status 1."""
+    """Turn any failure into a sentence and exit status 1."""
     try:
         yield
     except ForwarderError as error:
@@ -39,7 +39,7 @@ def refusing() -> Iterator[None]:
 
 def operate(work: Callable[[Link, Settings], Awaitable[None]]) -> None:
     """Run a command that needs Redis."""
-    events.keep_silent()
+    log.keep_silent()
     settings = settings_or_exit()
     with refusing():
         asyncio.run(_linked(work, settings))

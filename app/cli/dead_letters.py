@@ -1,7 +1,7 @@
-"""What `dead-letters` does with the letters that were selected."""
+"""List, show, replay and drop the selected dead letters."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -12,14 +12,14 @@ from app.cli.terminal import add, progress, say, say_json, show, table
 from app.config.settings import Settings
 from app.dead_letters.lanes import content, not_configured, stores, summary
 from app.dead_letters.selection import Selection
-from app.dead_letters.store import DeadStore, Letter
+from app.dead_letters.store import DeadStore
 from app.errors import CommandError
 from app.store.client import Link
 from app.store.keys import Topology
 
 COLUMNS: Final = ("id", "endpoint", "reason", "status", "attempts", "first_failed_at", "dead_at", "bytes")
 ROWS: Final = 1000
-"""In one table: its columns are fitted to what is in them, so it has to be known whole."""
+"""In one table: its columns are as wide as their content, so all of it must be known first."""
 
 
 @dataclass
@@ -35,13 +35,13 @@ class Tally:
 
 @dataclass
 class DeadLetters:
-    """The stores of the lanes that a command is about, by the names of their endpoints."""
+    """Holds the stores of the selected lanes, by the names of their endpoints."""
 
     stores: dict[str, DeadStore]
 
     @classmethod
     async def of(cls, link: Link, settings: Settings, endpoint: str | None) -> "DeadLetters":
-        """Find those of one endpoint, or of all; also of endpoints that are no longer configured."""
+        """Return those of one endpoint, or of all, including endpoints that are no longer configured."""
         topology = Topology(settings)
         keys = topology.lanes
         if endpoint not in keys:
@@ -52,7 +52,7 @@ class DeadLetters:
 
     @classmethod
     async def to_replay(cls, link: Link, settings: Settings, endpoint: str | None, to: str | None) -> "DeadLetters":
-        """Find those whose CDRs have somewhere to go. `to`: an endpoint that takes those of another."""
+        """Return those whose CDRs can be delivered. `to`: the endpoint that gets the CDRs of another one."""
         topology = Topology(settings)
         keys, target = topology.lanes, None
         if to:
@@ -65,18 +65,9 @@ class DeadLetters:
         chosen = [endpoint] if endpoint else list(keys)
         return cls({name: DeadStore(link, keys[name], target) for name in chosen})
 
-    async def selected(self, selection: Selection) -> AsyncIterator[tuple[str, Letter]]:
-        number = 0
-        for name, store in self.stores.items():
-            async for letter in selection.of(store):
-                if selection.limit is not None and number >= selection.limit:
-                    return
-                number += 1
-                yield name, letter
-
     async def list(self, selection: Selection, *, as_json: bool) -> None:
         rows, number = empty_table(), 0
-        async for name, letter in self.selected(selection):
+        async for name, letter in selection.among(self.stores):
             number += 1
             if as_json:
                 say_json(summary(name, letter))
@@ -92,26 +83,27 @@ class DeadLetters:
             say(f"{number} dead letters")
 
     async def show(self, letter_id: str) -> None:
-        """Print each letter of that id; twins share one, and so do the letters of several endpoints."""
+        """Print each letter with this id. Twins share an id, and so do the letters of several endpoints."""
         found = False
-        async for name, letter in self.selected(Selection(ids=frozenset({letter_id}))):
+        async for name, letter in Selection(ids=frozenset({letter_id})).among(self.stores):
             found = True
             say_json(summary(name, letter) | content(letter), indent=2)
         if not found:
             raise CommandError(f"no dead letter has the id {letter_id}; `dead-letters list` names those that there are")
 
     async def count(self, selection: Selection) -> int:
-        return sum([1 async for _ in self.selected(selection)])
+        return sum([1 async for _ in selection.among(self.stores)])
 
     async def replay(self, selection: Selection, rate: float) -> None:
-        """Put them into the retry set, at most `rate` in a second, so that what is new is not held up."""
+        """Put them into the retry set, at most `rate` per second, so that new CDRs are not delayed."""
         clock = asyncio.get_running_loop().time
         began, tally = clock(), Tally()
         with progress("replayed", await self._number()) as advance, told(tally, "replayed"):
-            async for name, letter in self.selected(selection):
+            async for name, letter in selection.among(self.stores):
                 if letter.damaged:
                     tally.damaged += 1
                     continue
+                # Paced from the beginning, and not from the last one: a slow Redis does not lower the rate.
                 await asyncio.sleep(began + (tally.done + tally.gone) / rate - clock())
                 if await self.stores[name].replay(letter):
                     tally.done += 1
@@ -122,7 +114,7 @@ class DeadLetters:
     async def drop(self, selection: Selection) -> None:
         tally = Tally()
         with progress("dropped", await self._number()) as advance, told(tally, "dropped"):
-            async for name, letter in self.selected(selection):
+            async for name, letter in selection.among(self.stores):
                 if await self.stores[name].drop(letter):
                     tally.done += 1
                 else:
@@ -139,7 +131,7 @@ def empty_table() -> Table:
 
 @contextmanager
 def told(tally: Tally, verb: str) -> Iterator[None]:
-    """Say how many, also where an error or Ctrl-C ends it half-way."""
+    """Print how many were done, also if an error or Ctrl-C ends it half-way."""
     ended = "; then it was cut short"
     try:
         yield

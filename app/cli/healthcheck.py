@@ -1,4 +1,4 @@
-"""What counts as healthy, for a container that can only ask for an exit status."""
+"""Tell whether the forwarder on this host is healthy."""
 
 from contextlib import suppress
 from urllib.request import ProxyHandler, build_opener
@@ -7,20 +7,20 @@ from app.config.settings import Settings
 from app.errors import ForwarderError
 from app.store.client import COMMAND, Link
 from app.store.keys import Topology
-from app.store.lease import Owner
+from app.store.owner import Owner
 
 DEADLINE = 5.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - only compared with
 
 
 async def is_healthy(settings: Settings) -> bool:
-    """Ask the operator server of this host whether its loops go round; where there is none, ask Redis for a lease."""
+    """Ask the operator server of this host whether its loops run; without a server, ask Redis for a lease."""
     return _lives(settings) if settings.ops_port else await _has_lease(settings)
 
 
 def _lives(settings: Settings) -> bool:
     host = EVERYWHERE.get(settings.ops_host, settings.ops_host)
-    # A proxy of the environment is not asked: this is about ourselves. An answer of 503 is an OSError too.
+    # Proxies from the environment are not used: this is our own host. An answer of 503 is an OSError too.
     with (
         suppress(OSError),
         build_opener(ProxyHandler({})).open(f"http://{host}:{settings.ops_port}/livez", timeout=DEADLINE) as answer,
@@ -30,7 +30,7 @@ def _lives(settings: Settings) -> bool:
 
 
 async def _has_lease(settings: Settings) -> bool:
-    """Only a running event loop that reaches Redis renews one, so a stuck process is unhealthy when its lease ends."""
+    """Tell whether a process on this host has a lease. A stuck process cannot renew its lease, which then ends."""
     link = Link(settings, COMMAND)
     owners: list[bytes | None] = []
     with suppress(ForwarderError):

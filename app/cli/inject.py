@@ -1,4 +1,4 @@
-"""How CDRs that were pulled by hand from Enigma are put into the source."""
+"""Push CDRs that were pulled by hand from Enigma to the source."""
 
 import asyncio
 import json
@@ -18,6 +18,7 @@ from app.cli.terminal import progress, say
 from app.config.settings import Settings
 from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.store.client import Link
+from app.store.ends import ENDS
 from app.store.keys import Topology
 from app.store.patience import ask
 
@@ -27,7 +28,7 @@ LONGEST_LINE: Final = 16 * 2**20
 MOST_COMPLAINTS: Final = 10
 REMEMBERED_MS: Final = 3_600_000
 NOT_APPLIED: Final = (OutOfMemoryError, OperatorRedisError)
-"""Answers of Redis that say that a page was not pushed; after all others it may have been."""
+"""After these errors a page was certainly not pushed; after any other, it may have been."""
 
 Line = tuple[int, bytes]
 
@@ -43,7 +44,7 @@ class Page:
 
 @contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
-    """Open a file that can be read twice; what comes from a pipe is put into a temporary one first."""
+    """Open a file that can be read twice. The content of a pipe is copied to a temporary file first."""
     with TemporaryFile() as copy, _opened(name) as file:
         if file.seekable() and name != "-":
             yield file
@@ -71,7 +72,7 @@ def lines_of(file: BinaryIO) -> Iterator[Line]:
 
 
 def checked(file: BinaryIO) -> int:
-    """Return how many CDRs there are. Raises CommandError where a line is none, by its number, never its content."""
+    """Return how many CDRs there are. Raises CommandError with the number of a bad line, never its content."""
     number, complaints = 0, []
     for line, cdr in lines_of(file):
         number += 1
@@ -110,7 +111,7 @@ def pages(lines: Iterable[Line]) -> Iterator[Page]:
 
 @dataclass
 class Injection:
-    """Pages on their way to the newest end of the source: each is numbered, and applied once."""
+    """Pushes pages to the newest end of the source. Each has a number, and is applied once."""
 
     link: Link
     settings: Settings
@@ -118,9 +119,10 @@ class Injection:
     def __post_init__(self) -> None:
         self._script = self.link.script("inject")
         self._operation = Topology(self.settings).short.operation(uuid4().hex)
-        self._push_newest = {"head": "RPUSH", "tail": "LPUSH"}[self.settings.source_oldest]
+        self._push_newest = ENDS[self.settings.source_oldest].push_newest
 
     async def run(self, file: BinaryIO, from_line: int) -> None:
+        # All lines before the first push: a file with a bad line is corrected once, and not half-way through.
         there, pushed = checked(file), 0
         due = (line for line in lines_of(file) if line[0] >= from_line)
         with progress("pushed", there) as advance:
@@ -135,6 +137,7 @@ class Injection:
         keys = [self._operation, self.settings.source_key]
         try:
             await ask(self.link, "inject", lambda: self._script(keys=keys, args=args))
+        # Ctrl-C while a page was on its way: it may have been pushed.
         except asyncio.CancelledError:
             say(half_way(page, before, certain=False))
             raise
@@ -145,7 +148,7 @@ class Injection:
 
 
 def half_way(page: Page, before: int, *, certain: bool) -> str:
-    """Say how far it came, and how to go on."""
+    """Say how many were pushed, and how to go on."""
     first = page.lines[0][0]
     if certain:
         return f"{before} CDRs were pushed, all before line {first}; go on with --from-line {first}"

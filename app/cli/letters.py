@@ -1,4 +1,4 @@
-"""What a person types about dead letters."""
+"""Define the commands for dead letters."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -10,7 +10,9 @@ from app.config.settings import Settings
 from app.dead_letters.selection import Selection, age_of
 from app.store.client import Link
 
-letters = typer.Typer(help="What endpoints would not take: list, show, replay, drop.", no_args_is_help=True)
+letters = typer.Typer(
+    help="List, show, replay and drop CDRs that endpoints rejected, or that were given up.", no_args_is_help=True
+)
 
 
 def _age(text: str | None) -> timedelta | None:
@@ -20,13 +22,15 @@ def _age(text: str | None) -> timedelta | None:
         raise typer.BadParameter(str(error)) from None
 
 
-Ids = Annotated[list[str] | None, typer.Option("--id", help="Of this webhook-id; may be given several times.")]
-OneEndpoint = Annotated[str | None, typer.Option("--endpoint", help="Of this endpoint.")]
-OneReason = Annotated[str | None, typer.Option("--reason", help="rejected, gave_up, or damaged (no letter at all).")]
-OlderThan = Annotated[str | None, typer.Option(help="Dead for longer than this: 90s, 15m, 12h, 30d.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="No more than so many, the oldest first.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say which.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this webhook-id; may be given several times.")]
+OneEndpoint = Annotated[str | None, typer.Option("--endpoint", help="Only this endpoint.")]
+OneReason = Annotated[
+    str | None, typer.Option("--reason", help="Only this: rejected, gave_up, or damaged (not a letter).")
+]
+OlderThan = Annotated[str | None, typer.Option(help="Only if dead for longer than this: 90s, 15m, 12h, 30d.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many, the oldest first.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; print which.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
 @letters.command("list")
@@ -40,7 +44,7 @@ def list_letters(  # noqa: PLR0913 - each is an option
     as_json: AsJson = False,
 ) -> None:
     """List them, oldest first, without the CDRs."""
-    from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
+    from app.cli.dead_letters import DeadLetters
 
     selection = _selection(ids, reason, older_than, limit)
 
@@ -52,8 +56,8 @@ def list_letters(  # noqa: PLR0913 - each is an option
 
 @letters.command("show")
 def show_letter(letter_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Print one with its CDR, as JSON. It holds phone numbers: mind where it goes."""
-    from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
+    """Print one with its CDR, as JSON. It holds phone numbers: be careful where you send it."""
+    from app.cli.dead_letters import DeadLetters
 
     async def work(link: Link, settings: Settings) -> None:
         await (await DeadLetters.of(link, settings, None)).show(letter_id)
@@ -70,11 +74,11 @@ def replay_letters(  # noqa: PLR0913 - each is an option
     older_than: OlderThan = None,
     limit: Limit = None,
     dry_run: DryRun = False,
-    to: Annotated[str | None, typer.Option(help="Let this endpoint have them, in place of --endpoint.")] = None,
-    rate: Annotated[float, typer.Option(min=0.001, help="So many in a second, at most.")] = 200,
+    to: Annotated[str | None, typer.Option(help="Deliver them to this endpoint in place of --endpoint.")] = None,
+    rate: Annotated[float, typer.Option(min=0.001, help="Maximum per second.")] = 200,
 ) -> None:
-    """Put their CDRs into the retry set, to be delivered now; without options, all of them."""
-    from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
+    """Deliver their CDRs again, now. Without options: all of them."""
+    from app.cli.dead_letters import DeadLetters
 
     selection = _selection(ids, reason, older_than, limit)
 
@@ -94,11 +98,11 @@ def drop_letters(  # noqa: PLR0913 - each is an option
     older_than: OlderThan = None,
     limit: Limit = None,
     dry_run: DryRun = False,
-    everything: Annotated[bool, typer.Option("--all", help="All of them: needed where nothing else is given.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All of them; required if nothing else is given.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove them for good, with their CDRs."""
-    from app.cli.dead_letters import DeadLetters  # noqa: PLC0415 - rich stays out of the service's memory
+    from app.cli.dead_letters import DeadLetters
 
     selection = _selection(ids, reason, older_than, limit)
     if selection.is_everything and not (endpoint or everything):

@@ -1,4 +1,4 @@
-"""What a person types."""
+"""Define the command line, and run the service."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ from app.config.environment import load_settings, log_format_of
 from app.config.settings import LogFormat, Settings
 from app.errors import ConfigurationError, RedisUnusableError
 from app.service import Service
-from app.telemetry import events, stderr
+from app.telemetry import log, process_events, stderr
 
 CRASHED: Final = 1
 
@@ -60,9 +60,11 @@ def run() -> None:
 
 
 @app.command()
-def demo(*, quick: Annotated[bool, typer.Option(help="A few seconds, without a terminal.")] = False) -> None:
+def demo(
+    *, quick: Annotated[bool, typer.Option(help="Take only a few seconds, without a live display.")] = False
+) -> None:
     """Show it at work: a real Redis, a sample endpoint that fails for a while, and a forwarder that is killed."""
-    from app.demo.demo import main as run_demo  # noqa: PLC0415 - rich and the demo stay out of the service's memory
+    from app.demo.demo import main as run_demo
 
     raise typer.Exit(run_demo(quick=quick))
 
@@ -86,24 +88,24 @@ def main() -> None:
 def _exit_status() -> int:
     """Run the service and return its exit status. Whatever ends it is an event."""
     form = log_format_of()
-    events.configure("info", form)
+    log.configure("info", form)
     try:
         return _run_service(load_settings())
     except ConfigurationError as error:
-        _refuse(form, events.configuration_refused, *error.problems)
+        _refuse(form, process_events.configuration_refused, *error.problems)
         return BAD_CONFIGURATION
     except RedisUnusableError as error:
-        _refuse(form, events.redis_unusable, str(error))
+        _refuse(form, process_events.redis_unusable, str(error))
         return BAD_CONFIGURATION
     except Exception as error:  # noqa: BLE001 - the last line of a process that dies, with its reason
-        events.service_crashed(error)
+        process_events.service_crashed(error)
         return CRASHED
     finally:
         stderr.flush(FAREWELL)
 
 
 def _refuse(form: LogFormat, tell: Callable[[str], None], *reasons: str) -> None:
-    """Tell why the service cannot start: plain lines where people read them, events elsewhere."""
+    """Tell why the service cannot start: as plain lines on a terminal, otherwise as events."""
     for reason in reasons:
         if form == "json":
             tell(reason)
@@ -112,11 +114,11 @@ def _refuse(form: LogFormat, tell: Callable[[str], None], *reasons: str) -> None
 
 
 def _run_service(settings: Settings) -> int:
-    events.configure(settings.log_level, settings.log_format)
+    log.configure(settings.log_level, settings.log_format)
     if settings.trusts_any_redis:
-        events.redis_unverified()
+        process_events.redis_unverified()
     status = _run(_service(settings))
-    events.service_stopped(status)
+    process_events.service_stopped(status)
     return status
 
 
@@ -128,7 +130,7 @@ def _run(work: Coroutine[None, None, int]) -> int:
     """Run on uvloop where it is installed."""
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with suppress(ImportError):
-        from uvloop import new_event_loop  # noqa: PLC0415 - absent on some platforms
+        from uvloop import new_event_loop
 
         loop_factory = new_event_loop
 

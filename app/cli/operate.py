@@ -1,4 +1,4 @@
-"""What a person types about a system that runs."""
+"""Define the commands for a running system."""
 
 from typing import Annotated
 
@@ -11,19 +11,19 @@ from app.store.client import Link
 
 def status(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds, with --watch.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks, with --watch.")] = 2,
     url: Annotated[str | None, typer.Option(help="Ask one process instead: http://host:8080.")] = None,
 ) -> None:
     """Show what waits where, who owns it, and what fails."""
     if url:
-        from app.cli.process_status import process_status  # noqa: PLC0415 - rich stays out of the service's memory
+        from app.cli.process_status import process_status
 
         with refusing():
             return process_status(url)
 
-    from app.cli import status_view as room  # noqa: PLC0415 - likewise
+    from app.cli import status_view as room
 
     async def work(link: Link, settings: Settings) -> None:
         await (
@@ -38,10 +38,10 @@ def status(
 def check(
     *,
     send: Annotated[bool, typer.Option("--send", help="Also deliver one marked test CDR to each endpoint.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for programs.")] = False,
 ) -> None:
-    """Find what would go wrong: settings, Redis, who shares it, endpoints. Exit with 1 where something would."""
-    from app.cli.check import check as room  # noqa: PLC0415 - rich stays out of the service's memory
+    """Check settings, Redis, other clients and endpoints for problems. Exit with 1 if there is one."""
+    from app.cli.check import check as room
 
     async def work(link: Link, settings: Settings) -> None:
         await room.check(link, settings, send=send, as_json=as_json)
@@ -50,12 +50,12 @@ def check(
 
 
 def inject(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON Lines: one CDR a line; - is standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON Lines: one CDR per line; - is standard input.")],
     *,
-    from_line: Annotated[int, typer.Option(min=1, help="Leave out what is before this line.")] = 1,
+    from_line: Annotated[int, typer.Option(min=1, help="Skip what is before this line.")] = 1,
 ) -> None:
-    """Push CDRs that were pulled by hand from Enigma, as the newest, byte for byte."""
-    from app.cli import inject as room  # noqa: PLC0415 - rich stays out of the service's memory
+    """Push CDRs that were pulled by hand from Enigma, byte for byte, as the newest."""
+    from app.cli import inject as room
 
     async def work(link: Link, settings: Settings) -> None:
         with room.opened(file) as opened:
@@ -66,12 +66,12 @@ def inject(
 
 def reroute(
     old: Annotated[str, typer.Argument(help="An endpoint that is no longer configured.")],
-    endpoint: Annotated[str, typer.Argument(help="One that is.")],
+    endpoint: Annotated[str, typer.Argument(help="The configured endpoint that gets it.")],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; print how many.")] = False,
 ) -> None:
-    """Let another endpoint have what waits for one that is no longer configured."""
-    from app.cli import reroute as room  # noqa: PLC0415 - rich stays out of the service's memory
+    """Move what waits for an endpoint that is no longer configured to another endpoint."""
+    from app.cli import reroute as room
 
     async def work(link: Link, settings: Settings) -> None:
         await (room.rehearse_reroute if dry_run else room.reroute)(link, settings, old, endpoint)

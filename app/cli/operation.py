@@ -1,17 +1,16 @@
-"""How a command of an operator reaches Redis, and what it says when it cannot."""
+"""Connect an operator's command to Redis, and explain what fails."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.config.settings import Settings
-from app.config.values import redacted
 from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.store.client import COMMAND, Link
 
 
 @asynccontextmanager
 async def linked(settings: Settings) -> AsyncIterator[Link]:
-    """Lend a link to Redis. Its errors become sentences for whoever has typed the command."""
+    """Open a link to Redis for a command. Its errors become sentences for the person who typed it."""
     link = Link(settings, COMMAND)
     try:
         yield link
@@ -27,10 +26,10 @@ def explained(error: Exception, settings: Settings) -> str:
 
 def wrong_and_advice(error: Exception, settings: Settings) -> tuple[str, str]:
     """Return what is wrong with Redis, and what a person is to do."""
-    redis = f"CDR_REDIS_URL: {redacted(settings.redis_url.get_secret_value())}"
+    redis = f"CDR_REDIS_URL: {settings.shown_redis_url}"
     match error:
         case OperatorRedisError():
-            return f"{redis} refuses: {error}", "a person has to set that right in Redis"
+            return f"{redis} refuses: {error}", "fix it in Redis: the password, the ACL rights, or the type of the key"
         case OutOfMemoryError():
             return f"{redis} is full (maxmemory)", "give it more memory, or let it drain first"
         case TransientRedisError(away=True):

@@ -1,4 +1,4 @@
-"""How one process is asked what it does."""
+"""Ask one process for its status."""
 
 import json
 from http.client import HTTPException
@@ -23,16 +23,16 @@ def asked(url: str) -> Any:
     if not is_http(url):
         raise CommandError("--url: must be that of an operator server, as in http://host:8080")
     try:
-        # Proxies of the environment are for others: this is a host of ours.
+        # Proxies from the environment are not used: this is a host of ours.
         with build_opener(ProxyHandler({})).open(url, timeout=DEADLINE) as answer:
             return json.load(answer)
     except HTTPError as error:
-        raise CommandError(f"{redacted(url)} answers {error.code}; is it a forwarder's?") from error
+        raise CommandError(f"{redacted(url)} answers {error.code}; is it an operator server?") from error
     except (OSError, HTTPException) as error:
         why = getattr(error, "reason", None) or type(error).__name__
         raise CommandError(f"{redacted(url)} does not answer: {why}; is CDR_OPS_PORT reachable from here?") from error
     except ValueError as error:
-        raise CommandError(f"{redacted(url)} answers what is not JSON; is it a forwarder's?") from error
+        raise CommandError(f"{redacted(url)} answers what is not JSON; is it an operator server?") from error
 
 
 def is_http(url: str) -> bool:

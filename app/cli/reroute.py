@@ -9,8 +9,8 @@ from app.config.settings import Settings
 from app.errors import CommandError
 from app.store.client import Link
 from app.store.keys import LaneKeys, Topology
-from app.store.lease import Owner
 from app.store.leftovers import length
+from app.store.owner import Owner
 from app.store.patience import ask
 from app.store.scripts import RunScript
 
@@ -18,7 +18,7 @@ PAGE: Final = 500
 
 
 class Reroute:
-    """The keys of `old`, on their way to the retry set of `new`."""
+    """Moves what is in the keys of `old` to the retry set of `new`."""
 
     def __init__(self, link: Link, settings: Settings, old: str, new: str) -> None:
         topology = Topology(settings)
@@ -36,7 +36,7 @@ class Reroute:
         self._forget = link.script("unowned", "forget")
 
     async def cdrs(self) -> dict[str, int]:
-        """Return what waits under which key, oldest first: what was claimed or has failed, then what was not."""
+        """Return the keys and what waits in them, oldest first: what was claimed or has failed, then the rest."""
         keys = [*(slot.processing for slot in self._slots), self._from.retrying, self._from.retry, self._from.pending]
         return await self._lengths(keys)
 
@@ -45,11 +45,12 @@ class Reroute:
         return await self._lengths([self._from.dead])
 
     async def run(self) -> None:
-        """Move all of it, page by page. Raises CommandError where a live process still has the endpoint."""
+        """Move all of it, page by page. Raises CommandError if a live process still has the endpoint."""
         cdrs, letters = await self.cdrs(), await self.letters()
         with progress("moved", sum(cdrs.values()) + sum(letters.values())) as advance:
             moved = [await self._drain(key, self._to.retry, "cdrs", advance) for key in cdrs]
             buried = [await self._drain(key, self._to.dead, "letters", advance) for key in letters]
+        # The lists are empty now. Their hashes of operations would otherwise stay for ever.
         await self._unowned("forget", self._forget, [slot.ops for slot in self._slots])
         say(f"{sum(moved)} CDRs and {sum(buried)} dead letters moved from {self._old} to {self._new}")
 

@@ -13,7 +13,7 @@ DISTRIBUTED: Final = "(all)"
 
 @dataclass(frozen=True)
 class Deferred:
-    """What waits for another try. `handed_out`: those of them that a process has now."""
+    """Counts what waits for another try. `handed_out`: those of them that a process has now."""
 
     number: int
     handed_out: int
@@ -22,7 +22,7 @@ class Deferred:
 
 @dataclass(frozen=True)
 class Hour:
-    """What all processes together delivered in the last hour, and how many attempts failed."""
+    """Counts what all processes together delivered in the last hour, and how many attempts failed."""
 
     delivered: int
     failed: int
@@ -30,7 +30,7 @@ class Hour:
 
 @dataclass(frozen=True)
 class LaneStatus:
-    """`processing`: how many, by slot, where there are any. `pending`: None where CDRs are only distributed."""
+    """Describes one lane. `processing`: how many, by slot. `pending`: None where CDRs are only distributed."""
 
     endpoint: str
     source: str
@@ -65,7 +65,7 @@ class LaneStatus:
 
 @dataclass(frozen=True)
 class Process:
-    """A live process. `lease`: seconds that it has left; `report`: what it says of itself, if anything."""
+    """Describes a live process. `lease`: seconds until it ends; `report`: what it says about itself, if anything."""
 
     slot: int
     host: str
@@ -96,7 +96,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything that `status` shows."""
+    """Holds everything that `status` shows."""
 
     integrator: str
     source_key: str

@@ -1,4 +1,4 @@
-"""Look at a running system from outside, as Redis knows it."""
+"""Read the state of a running system from Redis."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,9 +10,9 @@ from app.ops.report import MOST_BYTES, MOST_TEXT, EndpointReport, Report
 from app.ops.words import Waiting, condition
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot, Topology
-from app.store.lease import Owner
 from app.store.leftovers import leftovers, length
 from app.store.minutes import HOUR, read_history
+from app.store.owner import Owner
 from app.store.patience import ask
 
 MOST_ENDPOINTS: Final = 100
@@ -22,7 +22,7 @@ NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Survey:
-    """Reads a part at a time, and nothing that grows with a backlog."""
+    """Reads one part at a time, and nothing whose size grows with a backlog."""
 
     def __init__(self, link: Link, settings: Settings) -> None:
         self._link = link

@@ -1,4 +1,4 @@
-"""How results look to a person, and to a program that reads them."""
+"""Print results, for people and for programs."""
 
 import json
 import sys
@@ -26,13 +26,13 @@ def say(text: str) -> None:
 
 def say_json(value: Any, *, indent: int | None = None) -> None:
     text = json.dumps(value, indent=indent, default=str, ensure_ascii=False)
-    # A CDR may hold what steers a terminal; JSON has a way to write that.
+    # A CDR may hold terminal control characters; JSON escapes them.
     safe = (sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
     print("".join(safe), flush=True)  # noqa: T201 - what a command answers
 
 
 def plain(text: object) -> str:
-    """Return it without what would steer a terminal: what is in Redis may be anybody's."""
+    """Return it without terminal control characters: anybody may have written what is in Redis."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
 
 
@@ -65,7 +65,7 @@ def verdict_line(level: str, what: str, advice: str) -> None:
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal, and nothing elsewhere; yield what moves it on."""
+    """Show a progress bar, only on a terminal; yield the function that advances it."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     out = Console(file=sys.stderr)
     with Progress(*columns, console=out, disable=not out.is_terminal, transient=True) as bar:

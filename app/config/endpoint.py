@@ -1,4 +1,4 @@
-"""Every variable of an endpoint, once: its name, its default, and what it accepts."""
+"""Define every variable of an endpoint: its name, its default, and what it accepts."""
 
 import re
 from pathlib import Path
@@ -27,6 +27,7 @@ from app.config.values import (
     numbers,
     one_line,
     proxy_url,
+    redacted,
     signing_key,
     words,
 )
@@ -51,7 +52,7 @@ RETRIED_ANYWAY: Final = frozenset({408, 425, 429})
 
 
 class EndpointSettings(BaseModel):
-    """One endpoint. Durations are seconds."""
+    """Holds the settings of one endpoint. Durations are seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
@@ -80,6 +81,11 @@ class EndpointSettings(BaseModel):
     username: Annotated[str, AfterValidator(one_line)] | None = None
     password: Annotated[SecretStr, AfterValidator(one_line)] | None = None
     bearer_token: Annotated[SecretStr, AfterValidator(header_value)] | None = None
+
+    @property
+    def shown_url(self) -> str:
+        """Return the URL without what may be secret."""
+        return redacted(self.url.get_secret_value())
 
     @property
     def shows_secrets(self) -> bool:

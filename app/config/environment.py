@@ -1,4 +1,4 @@
-"""Reads the variables, and says what is wrong with those that cannot work."""
+"""Read the variables, and report those that cannot work."""
 
 import difflib
 import os
@@ -24,7 +24,7 @@ ENDPOINT: Final = re.compile(r"CDR_ENDPOINTS__(?P<name>[A-Za-z0-9_-]+?)__(?P<fie
 
 
 class _Variables(EnvSettingsSource):
-    """Variables from a mapping in place of the environment."""
+    """Reads variables from a mapping in place of the environment."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         # What is a field of an endpoint is nested; `endpoints` itself is what both ways to name them lead to.

@@ -1,4 +1,4 @@
-"""What the name of a host may look like."""
+"""Check the names of hosts."""
 
 import re
 from contextlib import suppress

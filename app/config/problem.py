@@ -1,4 +1,4 @@
-"""Says in one line what is wrong with a variable."""
+"""Say in one line what is wrong with a variable."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -22,12 +22,12 @@ WANTED: Final = {
     "string_unicode": "must be UTF-8",
     "too_short": "must have at least 16 characters",
 }
-"""By pydantic's type of the problem; the others are worded well enough."""
+"""By pydantic's type of the problem; pydantic's own words do for the others."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the settings came from: variables as a person wrote them, and as endpoints inherit them.
+    """Knows where the settings came from: variables as a person wrote them, and as endpoints inherit them.
 
     `files`: the paths of those that were read from files. `secrets`: the names of those that are secret.
     """

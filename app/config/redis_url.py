@@ -1,4 +1,4 @@
-"""What a Redis URL says about where the master is."""
+"""Read from a Redis URL where the master is."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ PATHS: Final = {
 
 @dataclass(frozen=True)
 class RedisPlace:
-    """`url`: that of one server, which is asked first; `seeds`: whom to ask for the master, and how."""
+    """Says where the master is. `url`: the server to ask first; `seeds`: whom to ask for the master, and how."""
 
     url: str
     kind: str = "plain"
@@ -29,7 +29,7 @@ class RedisPlace:
 
 
 def place_of(url: str) -> RedisPlace:
-    """Read redis[s]+sentinel:// and redis[s]+cluster://; all others are of one server. Raises ValueError."""
+    """Read redis[s]+sentinel:// and redis[s]+cluster://; any other URL names one server. Raises ValueError."""
     if "+" not in url.partition("://")[0]:
         return RedisPlace(url)
     found = SEVERAL.fullmatch(url)
@@ -55,6 +55,6 @@ def _host(text: str, default_port: int) -> Host:
 
 
 def hash_tag(key: str) -> str:
-    """Return what decides the slot of a key in a cluster: what stands in its first braces, else all of it."""
+    """Return the part of a key that decides its slot in a cluster: the text in its first braces, or all of it."""
     tagged = re.search(r"\{([^}]+)\}", key)
     return tagged[1] if tagged and key.index("{") == tagged.start() else key

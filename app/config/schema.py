@@ -1,4 +1,4 @@
-"""Prints the JSON Schema of all variables: python -m app.config.schema .env.example >deploy/settings.schema.json."""
+"""Print the JSON Schema of all variables: python -m app.config.schema .env.example >deploy/settings.schema.json."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def settings_schema(example: str) -> Schema:
 
 
 def _variables(prefix: str, model: Schema, texts: dict[str, str]) -> Schema:
-    """Return the variables of a model. A secret is also one of a file."""
+    """Return the variables of a model. A secret has a second one, for a file."""
     found = {}
     known = variable_names()
     for field, schema in model["properties"].items():

@@ -1,4 +1,4 @@
-"""Reads a secret from a file."""
+"""Read a secret from a file."""
 
 import io
 from pathlib import Path

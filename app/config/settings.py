@@ -1,4 +1,4 @@
-"""Every variable that is not of an endpoint, once: its name, its default, and what it accepts."""
+"""Define every variable that does not belong to an endpoint: its name, its default, and what it accepts."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.config.endpoint import EndpointSettings
 from app.config.hosts import host_name, is_loopback
 from app.config.redis_url import RedisPlace, hash_tag, place_of
-from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, url_of_redis
+from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, redacted, url_of_redis
 
 PREFIX: Final = "CDR_"
 TEN_YEARS: Final = 3650 * DAY
@@ -31,12 +31,12 @@ LogFormat = Literal["json", "console"]
 
 
 def default_log_format() -> LogFormat:
-    """For people on a terminal, else JSON. There is no `sys.stderr` where descriptor 2 is closed."""
+    """Return the format for people on a terminal, else JSON. `sys.stderr` is None if descriptor 2 is closed."""
     return "console" if sys.stderr and sys.stderr.isatty() else "json"
 
 
 class Settings(BaseSettings):
-    """Everything that is configured. Durations are seconds."""
+    """Holds everything that is configured. Durations are seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", enable_decoding=False, frozen=True, hide_input_in_errors=True
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
 
     @property
     def fans_out(self) -> bool:
-        """Whether each endpoint has lists of its own. CDR_WEBHOOK_URL alone has one lane, on the short keys."""
+        """Tell whether each endpoint has lists of its own. CDR_WEBHOOK_URL alone has one lane, on the short keys."""
         return self.webhook is None
 
     @property
@@ -79,14 +79,19 @@ class Settings(BaseSettings):
         return place_of(self.redis_url.get_secret_value())
 
     @property
+    def shown_redis_url(self) -> str:
+        """Return the URL without what may be secret."""
+        return redacted(self.redis_url.get_secret_value())
+
+    @property
     def trusts_any_redis(self) -> bool:
-        """Whether the certificate of Redis, or its host name, is not verified."""
+        """Tell whether the certificate of Redis, or its host name, is not verified."""
         options = urlsplit(self.redis_place.url).query.split("&")
         return bool({"ssl_cert_reqs=none", "ssl_check_hostname=false"} & set(options))
 
     @property
     def shows_ops_token(self) -> bool:
-        """Whether CDR_OPS_TOKEN goes over a network: the operator server has no TLS."""
+        """Tell whether CDR_OPS_TOKEN goes over a network: the operator server has no TLS."""
         return bool(self.ops_port and self.ops_token and not is_loopback(self.ops_host))
 
     @property
@@ -151,7 +156,7 @@ class Settings(BaseSettings):
         *_: PydanticBaseSettingsSource,
         **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read what `load_settings` was given, and no environment behind its back."""
+        """Read only what `load_settings` was given, and not the environment."""
         return (init_settings,)
 
 

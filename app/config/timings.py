@@ -5,20 +5,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timings:
-    """Durations are seconds, sizes bytes or numbers of CDRs. Tests pass others; nothing else does."""
+    """Holds durations in seconds, sizes in bytes or CDRs. Only tests pass other values than these."""
 
     # Redis
     claim_wait: float = 2.0
-    """A claim waits for so long in Redis: a CDR claimed for a client that has vanished waits no longer."""
+    """How long a claim waits in Redis. If its client has vanished, a CDR that it claims is lost for no longer."""
     reply_patience: float = 5.0
-    """Without progress; after it a reply is lost."""
+    """A reply that makes no progress for so long is lost."""
     shortest_pause: float = 0.02
     longest_pause: float = 2.0
     """Between two tries of a command that Redis could not answer."""
     command_patience: float = 10.0
-    """An operator's command waits for so long: a failover, or a restart, passes unnoticed."""
+    """How long an operator's command tries: long enough for a failover or a restart."""
     operator_pause: float = 5.0
-    """Between two tries of what a person has to set right."""
+    """Between two tries of what a person must repair first."""
     master_look: float = 1.0
 
     # Claiming
@@ -28,22 +28,22 @@ class Timings:
     exchange_bytes: int = 1024 * 1024
     in_flight_bytes: int = 32 * 1024 * 1024
     batch: int = 64
-    """So many CDRs are worth a round trip at once; fewer when the last one was `ripening` ago."""
+    """This many CDRs are worth a round trip at once; fewer if the last one was `ripening` ago."""
     ripening: float = 0.005
     prefetch: int = 8192
     """CDRs claimed ahead of a free worker, at most."""
     plenty: float = 10.0
-    """After so long without a worker that found nothing to do, less is claimed ahead."""
+    """If no worker was idle for so long, less is claimed ahead."""
     short_hold: float = 5.0
-    """For a longer one, what was claimed and not attempted is given back."""
+    """If a hold is longer, CDRs that were claimed and not attempted are given back."""
 
     # The retry set
     visibility: float = 30.0
-    """Added to twice the timeout of an attempt: for so long a CDR that is handed out is nobody else's."""
+    """Added to twice the timeout of an attempt: how long no other process gets a CDR that was handed out."""
     horizon: float = 600.0
     """A CDR that is due later than twice this, or twice the longest backoff, is due now."""
     patience: float = 60.0
-    """Longest backoff while no other CDR was accepted; and between the two rejections of a dead letter."""
+    """Longest backoff while no other CDR was accepted; shortest time between the two rejections of a dead letter."""
     least_attempts: int = 10
     """Before a CDR is given up."""
 
@@ -70,19 +70,24 @@ class Timings:
     """Between two looks for dead letters that are past their age."""
     failing: float = 60.0
     """After so long without a 2xx, failures are an outage."""
+    stuck: float = 30.0
+    """A loop that gives no heartbeat for so long is stuck. A claimer gives one every second, whatever it waits for."""
 
     # The operator server, which strangers may reach
     connections: int = 64
     head_bytes: int = 16 * 1024
     body_bytes: int = 64 * 1024
     head_wait: float = 15.0
-    """Until the end of a head, since the connection was opened or the last answer given."""
+    """Until the end of a head, since the connection was opened or the last answer was sent."""
     body_wait: float = 10.0
     answer_wait: float = 30.0
     guess_pause: float = 1.0
-    """After a wrong token; `guess_queue`: others wait for so long, at most, because of wrong ones before them."""
+    """Before the answer to a wrong token."""
     guess_queue: float = 5.0
+    """How long a token waits at most because of wrong ones before it."""
     scan_queue: float = 2.0
-    """So long a stranger waits while somebody else reads the dead letters."""
+    """How long a caller without token waits while another one reads dead letters."""
+    letters_at_once: int = 500
+    """Dead letters per request; the answer then asks for another request."""
     complaint_pause: float = 60.0
-    """Between two lines that say what was refused."""
+    """Between two lines about what was refused."""

@@ -1,4 +1,4 @@
-"""What the value of a variable may look like."""
+"""Check the values of variables."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def redacted(url: str) -> str:
 
 
 def readable(path: Path) -> Path:
-    """Refuse what is no regular file: reading a device or a pipe may never end."""
+    """Refuse anything but a regular file: reading a device or a pipe may never end."""
     try:
         if not path.is_file() and path.exists():
             raise ValueError("must be a regular file")
@@ -74,7 +74,7 @@ def is_url(url: SecretStr, *schemes: str) -> SecretStr:
 
 
 def _in_utf8(parts: SplitResult) -> None:
-    """Refuse user info that would be replaced by question marks, and then be taken for a wrong password."""
+    """Refuse user info that is not UTF-8: it would become question marks, and look like a wrong password."""
     try:
         for part in parts.username, parts.password:
             unquote_to_bytes(part or "").decode()
@@ -91,7 +91,7 @@ def proxy_url(url: SecretStr) -> SecretStr:
 
 
 def url_of_redis(url: SecretStr) -> SecretStr:
-    """Refuse what redis-py would take for something else: it ignores a bad path, and options go before our own."""
+    """Refuse what redis-py misreads: it ignores a bad path, and options in the URL override ours."""
     place = place_of(url.get_secret_value())
     parts = urlsplit(is_url(SecretStr(place.url), "redis", "rediss", "unix").get_secret_value())
     for host, _ in place.seeds:
@@ -107,7 +107,7 @@ def url_of_redis(url: SecretStr) -> SecretStr:
 
 
 def endpoint_name(name: str) -> str:
-    """Return the name in lower case. Raises ValueError where its keys could be taken for others."""
+    """Return the name in lower case. Raises ValueError if its keys could be mistaken for others."""
     name = name.lower()
     if name in RESERVED:
         raise ValueError(f"cannot be one of the reserved names {', '.join(sorted(RESERVED))}")
@@ -141,7 +141,7 @@ def header_value(value: Text) -> Text:
 
 
 def one_line(value: Text) -> Text:
-    """Refuse what cannot be encoded, and what came with the line break of a file or an editor."""
+    """Refuse text that cannot be encoded, or that has the line break of a file or an editor."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if LINE_BREAK.search(text):
         raise ValueError("cannot contain line breaks")

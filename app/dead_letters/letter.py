@@ -40,7 +40,7 @@ def dead_letter(  # noqa: PLR0913 - each is a field
 
 
 def escaped(text: bytes) -> str:
-    """Return text of somebody else's for a person's terminal: control characters are shown as escapes."""
+    """Return foreign text so that a terminal can show it: control characters become escapes."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text.decode(errors="replace")
     )

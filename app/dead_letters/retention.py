@@ -1,4 +1,4 @@
-"""When dead letters are dropped by themselves: they hold personal data, and some must not keep it for ever."""
+"""Drop dead letters that are past their age: they hold personal data, which some sites must not keep for ever."""
 
 import asyncio
 from datetime import timedelta
@@ -16,7 +16,7 @@ from app.telemetry import events
 async def drop_expired(link: Link, settings: Settings) -> None:
     """Go on until cancelled; return at once where there is no limit.
 
-    Every process looks: a letter that another one has dropped is only gone.
+    Every process does this; it does no harm if another one has dropped a letter first.
     """
     if not settings.dead_letter_max_age:
         return
@@ -31,7 +31,7 @@ async def drop_expired(link: Link, settings: Settings) -> None:
 
 
 async def _drop(store: DeadStore, expired: Selection) -> int:
-    """Drop from the oldest to the first that is not; what cannot say when it died is left for a person."""
+    """Drop from the oldest until the first that is young enough. A letter without a date is left for a person."""
     dropped = 0
     async for letter in store.letters():
         if expired.holds(letter):

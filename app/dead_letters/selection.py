@@ -1,7 +1,7 @@
-"""Which dead letters a command is about."""
+"""Select dead letters by what a person typed."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -25,9 +25,9 @@ def age_of(text: str) -> timedelta:
 
 @dataclass(frozen=True)
 class Selection:
-    """All that is given must be true of a letter. `reason` is also `damaged`, for what is no letter.
+    """Selects letters for which all given fields are true. `reason` may be `damaged`, for what is no letter.
 
-    No `ids` are of no letter; None is of any.
+    Empty `ids` select no letter; None selects any.
     """
 
     ids: frozenset[str] | None = None
@@ -57,6 +57,16 @@ class Selection:
             if self.holds(letter):
                 yield letter
 
+    async def among(self, stores: Mapping[str, DeadStore]) -> AsyncIterator[tuple[str, Letter]]:
+        """Yield the letters of several lanes with the endpoint of each, up to the limit."""
+        number = 0
+        for name, store in stores.items():
+            async for letter in self.of(store):
+                if self.limit is not None and number >= self.limit:
+                    return
+                number += 1
+                yield name, letter
+
     def _is_old(self, letter: Letter, age: timedelta) -> bool:
-        # Who cannot say when it died is not old: it is dropped by --reason damaged, or by its id.
+        # A letter without a date does not count as old: drop it by --reason damaged, or by its id.
         return letter.dead_at is not None and self.asked_at - letter.dead_at > age

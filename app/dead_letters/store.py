@@ -24,15 +24,15 @@ DAMAGED: Final = "damaged"
 PAGE: Final = 64
 PAGE_BYTES: Final = 2**20
 LANDMARKS: Final = 256
-"""How many letters a reader knows again: others would have to remove all of them before it reads some twice."""
+"""How many letters a reader recognises. Only if others removed all of these would it read some twice."""
 
 REMEMBERED_MS: Final = 3_600_000
-"""For so long an operation is known to Redis. A reply that is lost for longer may replay a twin of its letter."""
+"""How long Redis remembers an operation. A re-send that comes later may replay a twin of the letter."""
 
 
 @dataclass(frozen=True)
 class Letter:
-    """One element of a dead list. `raw` is what Redis has, and what it is found by."""
+    """Holds one element of a dead list. `raw` is the exact element in Redis, by which it is found."""
 
     raw: bytes
     id: str
@@ -47,16 +47,16 @@ class Letter:
     dead_at: datetime | None
     cdr: bytes
     damaged: str = ""
-    """Why its CDR cannot be had back, else empty; then `cdr` is empty too."""
+    """Why its CDR cannot be restored (then `cdr` is empty), or empty."""
 
     @property
     def token(self) -> str:
-        """Derived from the letter alone, so that a replay that is sent twice makes one member."""
+        """Return a token that depends on the letter alone, so that a replay that is sent twice makes one member."""
         return f"letter-{hashlib.sha256(self.raw).hexdigest()[:32]}"
 
     @classmethod
     def read(cls, raw: bytes) -> "Letter":
-        """Return the letter; whatever is not one is damaged, and has an id all the same."""
+        """Return the letter. Anything that is not one is damaged, but has an id."""
         try:
             fields = _object(raw)
             cdr = _cdr(fields)
@@ -80,9 +80,9 @@ class Letter:
 
 
 class DeadStore:
-    """The dead letters of one lane, for those who read, replay and drop them while the lane goes on.
+    """Reads, replays and drops the dead letters of one lane while the lane goes on.
 
-    What is changed is numbered, so that it may be sent again when a reply is lost, and is applied once.
+    Each change has a number, so that it can be sent again after a lost reply, and is applied once.
     """
 
     def __init__(self, link: Link, keys: LaneKeys, to: LaneKeys | None = None) -> None:
@@ -104,12 +104,14 @@ class DeadStore:
     async def letters(self) -> AsyncIterator[Letter]:
         """Yield every letter, oldest first, whatever is removed meanwhile; one that stays may come twice."""
         passed = 0
+        # Others remove letters meanwhile, so a position alone would skip some. The last letters seen tell where we are.
         landmarks: deque[str] = deque(maxlen=LANDMARKS)
         while reply := await self._page(passed, landmarks):
             passed = int(reply[0])
             for raw in reply[1:]:
                 letter = Letter.read(raw)
                 yield letter
+                # A letter that our caller has just removed no longer counts for the position.
                 if self._removed is not letter:
                     passed += 1
                     landmarks.append(hashlib.sha1(raw, usedforsecurity=False).hexdigest())

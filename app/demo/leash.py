@@ -1,15 +1,15 @@
-"""What keeps a child process from outliving us, however we die."""
+"""Keep a child process from outliving us, no matter how we die."""
 
 import os
 from pathlib import Path
 from typing import Self
 
-# The watcher is told apart from our death by a line: after it, a pid that was used again is never killed.
+# A line tells the watcher that this is no death of ours. It then never kills a pid that was used again.
 _WATCHED = 'exec 3<&0; (read -r _ <&3 || kill -9 $$) >/dev/null 2>&1 & exec "$@" 3<&- </dev/null'
 
 
 class Leash:
-    """A pipe that we hold open: when it closes without a word, the child that `on` started is killed.
+    """Holds a pipe open. When it closes without a word, the child that `on` started is killed.
 
     PR_SET_PDEATHSIG would be shorter, but only Linux has it, and it fires when the *thread* that forked ends.
     """

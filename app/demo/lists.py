@@ -1,4 +1,4 @@
-"""What the demo reads from Redis: how long the lists are, and at the end what is still in them."""
+"""Read from Redis, for the demo, how long the lists are, and at the end what is still in them."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SLOTS = KEYS.slots()
 
 @dataclass(frozen=True)
 class Lengths:
-    """`owners` counts the processes whose lease runs, `deferred` the CDRs that wait for another try."""
+    """Holds the lengths. `owners`: processes with a lease; `deferred`: CDRs that wait for another try."""
 
     source: int
     processing: int

@@ -1,29 +1,32 @@
-"""What a receiver of CDRs looks like, for the demo and for trying things out."""
+"""Receive CDRs over HTTP and answer as told: for the demo, for tests, and for trying things out."""
 
 import argparse
 import asyncio
 import json
-import re
+import logging
 import signal
 import sys
 import time
-from asyncio import StreamReader, StreamWriter
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Self
 
+from aiohttp import web
+
 LARGEST_BODY = 16 * 1024 * 1024
-LENGTH = re.compile(r"[0-9]{1,12}")
-PATIENCE = 1.0
+LINGER = 1.0
+"""Seconds for which the rest of a refused body is read: closing with unread bytes resets the connection."""
+
+FAREWELL = 0.01
+"""Seconds that a stop waits for answers; aiohttp takes 0 for «as long as they take»."""
+
 SHOWN_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One POST, with the status it was answered with and when it was here (`time.monotonic`)."""
+    """Holds one POST, with the status of the answer and the time of arrival (`time.monotonic`)."""
 
     webhook_id: str
     attempt: int
@@ -34,33 +37,6 @@ class Arrival:
     @property
     def taken(self) -> bool:
         return 200 <= self.status < 300  # noqa: PLR2004 - this is what 2xx means
-
-
-class RefusedRequestError(Exception):
-    """The request is not one that we can read; answer `status` and hang up."""
-
-    def __init__(self, status: HTTPStatus) -> None:
-        super().__init__(status.phrase)
-        self.status = status
-
-
-def content_length(head: bytes) -> tuple[int, dict[str, str]]:
-    """Return the size of the body that follows, and the headers with names in lower case."""
-    request, *lines = head.decode("latin-1").split("\r\n")
-    if not request.endswith((" HTTP/1.1", " HTTP/1.0")):
-        raise RefusedRequestError(HTTPStatus.BAD_REQUEST)
-    if not request.startswith("POST "):
-        raise RefusedRequestError(HTTPStatus.METHOD_NOT_ALLOWED)
-    fields = [line.partition(":") for line in lines if line]
-    headers = {name.lower(): value.strip() for name, _, value in fields}
-    length = headers.get("content-length")
-    if length is None or "transfer-encoding" in headers:
-        raise RefusedRequestError(HTTPStatus.LENGTH_REQUIRED)
-    if not LENGTH.fullmatch(length) or not all(colon for _, colon, _ in fields):
-        raise RefusedRequestError(HTTPStatus.BAD_REQUEST)
-    if int(length) > LARGEST_BODY:
-        raise RefusedRequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-    return int(length), headers
 
 
 class SampleEndpoint:
@@ -77,25 +53,32 @@ class SampleEndpoint:
         self.refused = 0
         self.open = 0
         self._on_arrival = on_arrival
-        self._server: asyncio.Server
-        self._talks: dict[asyncio.Task[None], StreamWriter] = {}
+        application = web.Application(client_max_size=LARGEST_BODY)
+        application.router.add_post("/{path:.*}", self._answer)
+        quiet = logging.getLogger("sample_endpoint")
+        quiet.setLevel(logging.CRITICAL)  # a broken request is answered, and no error of ours
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            logger=quiet,
+            shutdown_timeout=FAREWELL,
+            lingering_time=LINGER,
+            auto_decompress=False,
+        )
 
     @property
     def url(self) -> str:
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = self._runner.addresses[0][:2]
         return f"http://{host}:{port}/cdr"
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Self:
-        self._server = await asyncio.start_server(self._talk, host, port)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
         return self
 
     async def stop(self) -> None:
-        self._server.close()
-        for writer in self._talks.values():
-            writer.transport.abort()
-        if self._talks:
-            await asyncio.wait(self._talks)
-        await self._server.wait_closed()
+        """Stop at once: whoever waits for an answer sees the connection end."""
+        await self._runner.cleanup()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -103,33 +86,17 @@ class SampleEndpoint:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def _talk(self, reader: StreamReader, writer: StreamWriter) -> None:
-        me = asyncio.current_task()
-        assert me  # noqa: S101 - asyncio runs every connection as a task
-        self._talks[me] = writer
-        try:
-            while await self._serve(reader, writer):
-                pass
-            await _hang_up(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # they hung up, which ends the talk as well as anything
-        finally:
-            del self._talks[me]
-            writer.close()
+    async def _answer(self, request: web.Request) -> web.Response:
+        """Answer a POST. Its length must be known before its body, as a forwarder sends it."""
+        length = request.content_length
+        if length is None:
+            return _refusal(web.HTTPLengthRequired)
+        if length > LARGEST_BODY:
+            return _refusal(web.HTTPRequestEntityTooLarge)
+        return web.Response(status=await self.receive(request.headers, await request.read()))
 
-    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> bool:
-        """Handle one request; return whether another one may follow on this connection."""
-        try:
-            length, headers = content_length(await reader.readuntil(b"\r\n\r\n"))
-        except asyncio.LimitOverrunError:
-            return await _answer(writer, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, last=True)
-        except RefusedRequestError as refusal:
-            return await _answer(writer, refusal.status, last=True)
-        body = await reader.readexactly(length)
-        status = await self._receive(headers, body)
-        return await _answer(writer, status, last=headers.get("connection", "").lower() == "close")
-
-    async def _receive(self, headers: dict[str, str], body: bytes) -> int:
+    async def receive(self, headers: Mapping[str, str], body: bytes) -> int:
+        """Take note of a CDR, and return the status that answers it. Names of `headers` are found in any case."""
         at = time.monotonic()
         self.open += 1
         try:
@@ -148,22 +115,10 @@ class SampleEndpoint:
         return arrival.status
 
 
-async def _answer(writer: StreamWriter, status: int, *, last: bool) -> bool:
-    reason = HTTPStatus(status).phrase
-    length = "" if status == HTTPStatus.NO_CONTENT else "content-length: 0\r\n"
-    connection = "close" if last else "keep-alive"
-    writer.write(f"HTTP/1.1 {status} {reason}\r\n{length}connection: {connection}\r\n\r\n".encode())
-    await writer.drain()
-    return not last
-
-
-async def _hang_up(reader: StreamReader, writer: StreamWriter) -> None:
-    # Closing with unread bytes would be a reset, which may overtake the answer.
-    writer.write_eof()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while await reader.read(LARGEST_BODY):
-                pass
+def _refusal(reason: type[web.HTTPException]) -> web.Response:
+    refusal = web.Response(status=reason.status_code)
+    refusal.force_close()
+    return refusal
 
 
 def describe(arrival: Arrival) -> str:

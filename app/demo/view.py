@@ -1,4 +1,4 @@
-"""What the demo looks like, on a terminal and in a pipe."""
+"""Show the demo, on a terminal and in a pipe."""
 
 import json
 import time
@@ -27,7 +27,7 @@ CURVE_EVERY = 1.0
 
 @dataclass(frozen=True)
 class Scene:
-    """What is where at one moment."""
+    """Counts what is where at one moment."""
 
     lists: Lengths
     in_flight: int
@@ -66,7 +66,7 @@ def notable(line: str) -> tuple[str, str] | None:
 
 
 class PlainView:
-    """One line per thing that happens, and one a second for the numbers: for pipes, scripts and `--quick`."""
+    """Prints a line for each thing that happens, and one per second with the numbers: for pipes and `--quick`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -97,7 +97,7 @@ class PlainView:
 
 
 class LiveView:
-    """A picture that is drawn again as things happen, and stays at the end."""
+    """Draws a picture again as things happen; the last one stays."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False)

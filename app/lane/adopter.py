@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from app.lane.arrivals import Arrivals
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot
-from app.store.lease import Lease, Owner
+from app.store.lease import Lease
+from app.store.owner import Owner
 from app.store.queue import Queue
 from app.telemetry import events
 

@@ -17,7 +17,7 @@ from app.lane.supply import NOTHING, Supply
 from app.lane.sweeper import Sweeper
 from app.store.budget import Budget
 from app.store.channel import Channel
-from app.store.queue import Wanted
+from app.store.exchange import Wanted
 from app.telemetry import events
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from app.config.timings import Timings
 from app.errors import OperatorRedisError, TransientRedisError
+from app.store.exchange import Distributed
 from app.store.keys import LaneKeys
 from app.store.lease import Lease
-from app.store.queue import Distributed, Queue
+from app.store.queue import Queue
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Say how a CDR leaves what we hold, by where it came from."""
 
 from app.cdr import Cdr, History, Origin
-from app.store.queue import Exit, Held
+from app.store.exchange import Exit, Held
 from app.store.retry_set import Tokens, member_of
 
 

@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from app.cdr import Cdr
 from app.config.timings import Timings
-from app.store.queue import Exit
+from app.store.exchange import Exit
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ from app.lane.lane import Lane
 from app.lane.signal import Signal
 from app.lane.sweeper import Sweeper
 from app.lane.worker import Worker
-from app.store.queue import Wanted
+from app.store.exchange import Wanted
 
 
 class Prober:

@@ -9,7 +9,7 @@ from app.lane.lane import Lane
 from app.lane.signal import Signal
 from app.lane.sweeper import Sweeper
 from app.store.budget import Budget
-from app.store.queue import Exchanged, Wanted
+from app.store.exchange import Exchanged, Wanted
 
 NOTHING = Wanted()
 

@@ -8,7 +8,7 @@ from app.lane.arrivals import Arrivals
 from app.lane.lane import Lane
 from app.lane.supply import Supply
 from app.lane.sweeper import Sweeper
-from app.store.queue import Wanted
+from app.store.exchange import Wanted
 from app.telemetry import events
 
 

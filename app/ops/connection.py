@@ -1,4 +1,4 @@
-"""One connection to the operator server: uvicorn's, with an end to everything that a caller could draw out."""
+"""Serve one connection to the operator server: as uvicorn does, but with caps and deadlines."""
 
 import asyncio
 from http import HTTPStatus
@@ -14,23 +14,23 @@ from app.ops.complaints import Complaints
 from app.ops.headers import dated, refusal
 
 FIELD: Final = 32
-"""Bytes that each header counts in addition to its text, as in HTTP/2 (RFC 9113, 6.5.2): short ones cost memory too."""
+"""Bytes that a header counts in addition to its text, as in HTTP/2 (RFC 9113, 6.5.2): short ones cost memory too."""
 
 LINGER: Final = 1.0
-"""Seconds in which the caller may read that a request is refused, or takes too long."""
+"""Seconds that the caller has to read a refusal."""
 
 Stage = Literal["head", "body", "answer"]
-"""What is awaited: the end of a head (also while the connection is idle), of a body, or of our answer."""
+"""What we wait for: the end of a head (or the connection is idle), of a body, or of our answer."""
 
 
 class RefusedError(Exception):
-    """Raised inside the parser, to stop it: uvicorn then asks for the answer to what cannot be read."""
+    """Raised inside the parser, to stop it: uvicorn then calls `send_400_response`."""
 
 
 class Connection(HttpToolsProtocol):
-    """Refuses heads and bodies over their caps, and closes what is slow. Who hangs up ends the work on a request.
+    """Refuses heads and bodies that are too large, and closes slow connections. If a caller hangs up, work ends.
 
-    uvicorn itself has no caps, and no deadline but that of an idle connection.
+    uvicorn itself has no caps, and a deadline only for idle connections.
     """
 
     def __init__(self, config: Config, state: ServerState, timings: Timings, complaints: Complaints) -> None:
@@ -40,7 +40,7 @@ class Connection(HttpToolsProtocol):
         self.is_trusted = False
         """The caller has the token: the connection is not closed to make room for another."""
         self.since = self.loop.time()
-        """When it was opened, or sent its last whole request."""
+        """When it was opened, or sent its last complete request."""
         self._timings = timings
         self._complaints = complaints
         self._stage: Stage = "head"
@@ -107,7 +107,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._await("head", self._timings.head_wait)
         else:
-            self._await("answer", self._timings.answer_wait + LINGER)  # what has no answer by then, is told so
+            self._await("answer", self._timings.answer_wait + LINGER)  # the caller is told first that time is up
 
     # --- what uvicorn calls
 
@@ -118,7 +118,7 @@ class Connection(HttpToolsProtocol):
             self._await("head", self._timings.head_wait)
 
     def send_400_response(self, _: str) -> None:
-        """Refuse what cannot be read. A request before it that was read is still answered, and is the last."""
+        """Refuse the request. One before it that is complete is still answered, as the last one."""
         self._is_deaf = True
         if self._stage == "answer":
             self.cycle.keep_alive = False
@@ -142,20 +142,20 @@ class Connection(HttpToolsProtocol):
         try:
             await self.config.loaded_app(scope, receive, send)
         except asyncio.CancelledError:
-            self.cycle.disconnected = True  # so it is; or it is refused, and the refusal is the answer
+            self.cycle.disconnected = True  # it is; or the refusal was the answer
 
     # --- our own
 
     def drop(self, reason: str) -> None:
-        """Close it at once, whatever is under way."""
+        """Close it at once, even during a request."""
         self._complaints.refused(reason)
         self.connections.discard(self)
         self.transport.abort()
 
     def _has_a_place(self) -> bool:
-        """Close the connection that is idle, or unfinished, for longest; it is never one that has shown the token.
+        """Make room if necessary: close the connection without a complete request for longest, never a trusted one.
 
-        So whoever asks for our health gets an answer, also while somebody holds as many connections as there may be.
+        So a health check gets an answer even while somebody holds as many connections as are allowed.
         """
         others = [one for one in self.connections if isinstance(one, Connection)]
         if len(others) < self._timings.connections:
@@ -183,6 +183,6 @@ class Connection(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         if self._is_deaf or (self._stage == "head" and not self._unfinished):
-            self.transport.abort()  # it is refused already, or was idle: then nobody did anything wrong
+            self.transport.abort()  # already refused, or idle, which is not wrong
         else:
             self.drop(f"{self._stage} too slow")

@@ -1,4 +1,4 @@
-"""What Prometheus is told, under which names."""
+"""Write the metrics for Prometheus."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, get_args
@@ -24,7 +24,7 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
     "reason": get_args(Reason),
     "origin": get_args(Origin),
 }
-"""Every value that a label may have: all are told from the beginning, so that the first increase is one."""
+"""Every value that a label may have. All exist from the start with 0, so that the first increase is visible."""
 
 Number = int | float
 

@@ -1,4 +1,4 @@
-"""What every answer of the operator server carries, also the one to what cannot be read."""
+"""Hold the headers of every answer of the operator server, including refusals of broken requests."""
 
 from email.utils import formatdate
 from http import HTTPStatus
@@ -20,12 +20,12 @@ HEADERS: Final = [
 
 
 def dated() -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer that is given now."""
+    """Return the headers of an answer that is sent now."""
     return [(b"date", formatdate(usegmt=True).encode()), *HEADERS]
 
 
 def refusal(status: HTTPStatus) -> bytes:
-    """Return the whole answer to what cannot be read."""
+    """Return the whole answer to a broken request."""
     text = f"{status.phrase}\n".encode()
     fields = [
         *dated(),

@@ -1,4 +1,4 @@
-"""Refuses requests for another host than the one that was asked for."""
+"""Refuse requests for a host that is not this one."""
 
 import re
 from typing import Final
@@ -13,14 +13,14 @@ PORT: Final = re.compile(r":\d*$")
 
 
 class HostCheck:
-    """Stands before the routes of a server.
+    """Lets a request through to the routes only if its Host header fits.
 
-    On loopback it answers only to names of loopback. Otherwise a page of another site could give itself our address
-    (DNS rebinding), and read what we answer to a browser on this host.
+    On loopback, only loopback names fit. Otherwise a foreign web page could let its own name point to our address (DNS
+    rebinding), and read what we answer to a browser on this host.
     """
 
     def __init__(self, app: ASGIApp, host: str, complaints: Complaints) -> None:
-        """Make one for a server that listens on `host`."""
+        """Check for a server that listens on `host`."""
         self._app = app
         self._host = host.lower()
         self._complaints = complaints

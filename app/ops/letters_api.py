@@ -1,4 +1,4 @@
-"""What may be done with dead letters over HTTP, a piece at a time."""
+"""List, show, replay and drop dead letters over HTTP, a part at a time."""
 
 import asyncio
 from collections import Counter
@@ -16,18 +16,15 @@ from app.store.client import Link
 from app.store.keys import Topology
 
 MOST_SHOWN: Final = 200
-MOST_AT_ONCE: Final = 500
-"""Letters of one request; `more` says that it is to be sent again. So none takes long, and a crash loses nothing."""
-
 RATE: Final = 200.0
-"""Per second: what is replayed does not hold up what is new."""
+"""Per second, so that a replay does not delay new CDRs."""
 
 FIELDS: Final = {"endpoint": str, "ids": list, "reason": str, "older_than": str, "all": bool, "dry_run": bool}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Which letters, and whether only to count them."""
+    """Says which letters are meant, and whether only to count them."""
 
     endpoint: str | None
     selection: Selection
@@ -52,7 +49,7 @@ class Asked:
 
 
 class Letters:
-    """The dead letters of every lane, for the operator server."""
+    """Works on the dead letters of every lane, for the operator server."""
 
     def __init__(self, link: Link, settings: Settings) -> None:
         self._link = link
@@ -67,7 +64,7 @@ class Letters:
         stores = await self._stores(endpoint)
         shown: list[dict[str, Any]] = []
         async with self._alone(self._link.timings.scan_queue):
-            async for name, letter in _selected(stores, Selection()):
+            async for name, letter in Selection().among(stores):
                 shown.append(dead_lanes.summary(name, letter))
                 if len(shown) == MOST_SHOWN:
                     break
@@ -80,7 +77,7 @@ class Letters:
         async with self._alone():
             found = [
                 dead_lanes.summary(name, letter) | dead_lanes.content(letter)
-                async for name, letter in _selected(stores, wanted)
+                async for name, letter in wanted.among(stores)
             ]
         if not found:
             raise CommandError("no dead letter has this id")
@@ -108,9 +105,10 @@ class Letters:
         done = 0
         async with self._alone():
             if asked.dry_run:
-                return {"matching": sum([1 async for _ in _selected(stores, asked.selection)])}
-            async for name, letter in _selected(stores, asked.selection):
-                if done == MOST_AT_ONCE:
+                return {"matching": sum([1 async for _ in asked.selection.among(stores)])}
+            async for name, letter in asked.selection.among(stores):
+                # So that no request takes long, and what is done when somebody closes the page stays done.
+                if done == self._link.timings.letters_at_once:
                     return {"done": done, "more": True}
                 if await change(stores[name], letter):
                     done += 1
@@ -119,12 +117,12 @@ class Letters:
 
     @asynccontextmanager
     async def _alone(self, patience: float | None = None) -> AsyncIterator[None]:
-        """Let nobody else read dead letters: that takes time of Redis, which deliveries need. Raises TimeoutError."""
+        """Let only one caller at a time read dead letters, to spare Redis for deliveries. Raises TimeoutError."""
         try:
             async with asyncio.timeout(patience):
                 await self._reading.acquire()
         except TimeoutError:
-            raise TimeoutError("somebody else is reading the dead letters: try again") from None
+            raise TimeoutError("another caller is reading dead letters: try again") from None
         try:
             yield
         finally:
@@ -135,12 +133,6 @@ class Letters:
         if endpoint is not None and endpoint not in keys:
             raise CommandError(f"there is no such endpoint; there are {', '.join(keys)}")
         return dead_lanes.stores(self._link, keys, endpoint)
-
-
-async def _selected(stores: dict[str, DeadStore], selection: Selection) -> AsyncIterator[tuple[str, Letter]]:
-    for name, store in stores.items():
-        async for letter in selection.of(store):
-            yield name, letter
 
 
 def _age(text: str) -> Any:

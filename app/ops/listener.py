@@ -1,4 +1,4 @@
-"""Opens the port of the operator server, and goes on trying while it cannot: deliveries do not need it."""
+"""Open the port of the operator server, and keep trying: deliveries do not need it."""
 
 import asyncio
 import errno
@@ -9,14 +9,14 @@ from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
-from app.telemetry import events
+from app.telemetry import process_events
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds between two tries."""
 
 BACKLOG: Final = 64
-"""Connections that the system may open before we look. More of them could take all descriptors at once."""
+"""Connections that the system may queue. If there were more, they could take all descriptors at once."""
 
 ADVICE: Final = {
     errno.EADDRINUSE: "the port is in use: set CDR_OPS_PORT to a free one, or to 0 to disable it",
@@ -27,10 +27,10 @@ OTHERWISE: Final = "set CDR_OPS_HOST and CDR_OPS_PORT to an address of this host
 
 
 class Listener:
-    """Tells once that the port cannot be opened, and once that it is open after all."""
+    """Opens the port. Tells once that this fails, and once that it has succeeded after all."""
 
     def __init__(self, connect: Callable[[], asyncio.Protocol], host: str, port: int) -> None:
-        """Make one that gives each connection a protocol by calling `connect`."""
+        """Listen on `host` and `port`; `connect` returns a protocol for each connection."""
         self._connect = connect
         self._host = host
         self._port = port
@@ -45,10 +45,10 @@ class Listener:
         )
         await retrying(self._open)
         if retrying.statistics["attempt_number"] > 1:
-            events.operator_server_listening(self.address)
+            process_events.operator_server_listening(self.address)
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         if self._server:
             self._server.close()
 
@@ -62,12 +62,13 @@ class Listener:
 
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
+        # Once: later tries would only repeat it.
         if state.attempt_number == 1 and isinstance(error, OSError):
-            events.operator_server_unavailable(self.address, _reason(error), _advice(error))
+            process_events.operator_server_unavailable(self.address, _reason(error), _advice(error))
 
 
 def _reason(error: OSError) -> str:
-    """Return the words of the system: uvloop puts words of its own, and the address, before them."""
+    """Return the system's message, without what uvloop puts before it."""
     known = error.errno and not isinstance(error, socket.gaierror)
     return os.strerror(error.errno) if known and error.errno else str(error)
 

@@ -1,14 +1,13 @@
-"""What can be seen of a process from outside: its state in words, and what that rests on."""
+"""Describe the state of a process for those who ask from outside, in words and in numbers."""
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from app.config.settings import Settings
-from app.config.values import redacted
 from app.lane.loops import LaneLoops
 from app.ops.report import EndpointReport
 from app.ops.reporter import Identity, endpoint_report
@@ -17,16 +16,13 @@ from app.ops.words import Condition, Waiting, condition
 from app.store.client import Link
 from app.store.lease import Lease
 from app.store.neighbours import Neighbours
-from app.telemetry import events
-from app.telemetry.metrics import LaneMetrics
-
-STUCK_AFTER: Final = 30.0
-"""Seconds without a stamp. An intake stamps itself every second in whatever it waits for."""
+from app.telemetry import log
+from app.telemetry.metrics import EVERYBODY, LaneMetrics
 
 
 @dataclass(frozen=True)
 class LaneView:
-    """One lane as it is now."""
+    """Describes one lane as it is now."""
 
     loops: LaneLoops
     url: str
@@ -44,7 +40,7 @@ class LaneView:
 
     @property
     def oldest_in_flight(self) -> float:
-        """Seconds since it was claimed; 0 where none is in flight."""
+        """Return the seconds since the oldest one was claimed; 0 if none is in flight."""
         claimed_at = self.loops.lane.in_flight.oldest_claimed_at
         return time.monotonic() - claimed_at if claimed_at else 0.0
 
@@ -80,7 +76,7 @@ class LaneView:
 
 @dataclass
 class Observation:
-    """One process. `pulses`: when each of its loops last stamped itself, on the monotonic clock."""
+    """Describes one process. `heartbeats`: when each loop last gave one, on the monotonic clock."""
 
     settings: Settings
     link: Link
@@ -88,14 +84,14 @@ class Observation:
     sampler: Sampler
     neighbours: Neighbours
     running: Callable[[], Sequence[LaneLoops]]
-    pulses: Callable[[], Sequence[float]]
+    heartbeats: Callable[[], Sequence[float]]
     stopping: asyncio.Event
     identity: Identity = field(default_factory=Identity)
 
     @property
     def lanes(self) -> list[LaneView]:
         now = datetime.now(UTC)
-        urls = {one.name: redacted(one.url.get_secret_value()) for one in self.settings.endpoints}
+        urls = {one.name: one.shown_url for one in self.settings.endpoints}
         samples = self.sampler.samples
         return [
             LaneView(loops, urls[name], samples[name], endpoint_report(loops, now), now)
@@ -113,19 +109,21 @@ class Observation:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether every loop goes round; those that end because of a stop are given their grace."""
-        return self.stopping.is_set() or all(time.monotonic() - pulse < STUCK_AFTER for pulse in self.pulses())
+        """Tell whether every loop runs. At a stop, loops have the grace in which to end."""
+        return self.stopping.is_set() or all(
+            time.monotonic() - heartbeat < self.link.timings.stuck for heartbeat in self.heartbeats()
+        )
 
     @property
     def unready(self) -> list[str]:
-        """Return why it can deliver nothing now; nothing where it can."""
+        """Return the reasons why it can deliver nothing now; empty if it can."""
         reasons = []
         if not self.redis_up:
             outage = self.link.outage
             reasons.append(f"Redis has not answered for {outage.seconds:.0f} s: {outage.reason}")
         reasons += [f"Redis refuses {command!r}: {refused.reason}" for command, refused in self.link.refused.items()]
         if not self.lease.holds():
-            reasons.append("no lease on a processing list: it is being taken, or all are somebody's")
+            reasons.append("no processing list yet: still acquiring one, or all 64 are in use")
         if self.stopping.is_set():
             reasons.append("stopping")
         return reasons
@@ -134,14 +132,14 @@ class Observation:
     def parts(self) -> dict[str, Any]:
         """Return it as plain values, for JSON; no CDR content, and no secret."""
         slot = self.lease.slot
-        everywhere = self.sampler.samples.get("all")
+        everywhere = self.sampler.samples.get(EVERYBODY)
         return {
             "version": self.identity.version,
             "integrator": self.settings.integrator,
             "host": self.identity.host,
             "started_at": self.identity.started_at.isoformat(timespec="seconds"),
             "redis": {
-                "url": redacted(self.settings.redis_url.get_secret_value()),
+                "url": self.settings.shown_redis_url,
                 "up": self.redis_up,
                 "memory_used_ratio": self.sampler.memory_used_ratio,
             },
@@ -154,5 +152,5 @@ class Observation:
                 **(asdict(everywhere.lengths) if everywhere else {}),
             },
             "lanes": [lane.parts for lane in self.lanes],
-            "events": list(events.recent),
+            "events": list(log.recent),
         }

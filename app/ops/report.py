@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 MOST_BYTES: Final = 64 * 1024
-"""Of one report. Endpoints for which there is no room are left out."""
+"""Size of one report. Endpoints that do not fit are left out."""
 
 MOST_TEXT: Final = 128
 MOST_COUNTS: Final = 32
@@ -17,7 +17,7 @@ LARGEST: Final = 2**63
 
 @dataclass(frozen=True)
 class EndpointReport:
-    """One endpoint as one process sees it. None and '' mean that there is nothing to say."""
+    """Describes one endpoint as one process sees it. None and '' mean that there is nothing to say."""
 
     breaker: str = ""
     """closed, open or half-open."""
@@ -59,7 +59,7 @@ class EndpointReport:
 
 @dataclass(frozen=True)
 class Report:
-    """One process. `id`: the one of its owner value; `at`: when it was written, by the clock of its host."""
+    """Describes one process. `id`: the one of its owner value; `at`: when it was written, by the clock of its host."""
 
     id: str = ""
     version: str = ""
@@ -78,6 +78,7 @@ class Report:
             "at": self.at and self.at.isoformat(timespec="seconds"),
         }
         kept: dict[str, Any] = {}
+        # `status` reads the reports of up to 64 slots, so that none of them may be large.
         room = most - len(json.dumps(parts | {"endpoints": {}, "left_out": len(self.endpoints)}))
         for name, endpoint in self.endpoints.items():
             room -= len(json.dumps({name: endpoint.parts}))

@@ -1,4 +1,4 @@
-"""Report to Redis what this process knows of its endpoints, for whoever asks there."""
+"""Report to Redis what this process knows about its endpoints, for `status` and for other processes."""
 
 import asyncio
 import math
@@ -18,12 +18,12 @@ from app.store.lease import RENEWALS_PER_LEASE, Lease
 from app.store.optional import optional
 
 LEASES: Final = 3
-"""A report outlives its process by so many leases: a crash does not take it along."""
+"""A report lives this many leases, so that it is still there after a crash."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What does not change while a process lives."""
+    """Holds what does not change while a process lives."""
 
     version: str = field(default_factory=lambda: version("cdr-forwarder"))
     host: str = field(default_factory=socket.gethostname)
@@ -45,6 +45,7 @@ class Reporter:
             await optional(
                 lambda: self._script(
                     keys=[slot.report, slot.owner],
+                    # A process that has lost its slot must not overwrite the report of the next one.
                     args=[self._lease.value, report, LEASES * self._lease.lease_ms],  # noqa: B023 - called at once
                 )
             )

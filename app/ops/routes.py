@@ -1,4 +1,4 @@
-"""What is answered over HTTP, to whom."""
+"""Answer over HTTP: health, metrics, status, the page, and dead letters."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Routes:
-    """Answers from what is known anyway: a scrape asks Redis nothing."""
+    """Answers from memory where possible: a scrape does not ask Redis."""
 
     def __init__(self, observation: Observation, letters: Letters, token: OperatorToken) -> None:
         self._observation = observation
@@ -86,7 +86,7 @@ class Routes:
         return _json(await self._letters.drop(await self._asked(request)))
 
     async def _asked(self, request: Request) -> Asked:
-        """Return what is wanted of whoever may. A page of somebody else's can send neither the token nor JSON."""
+        """Return the request of a caller who may ask. A foreign web page can send neither the token nor JSON."""
         await self._token.check(request)
         kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
         if kind.strip() != JSON or parameters.strip() not in UTF_8:

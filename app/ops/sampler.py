@@ -1,4 +1,4 @@
-"""Look at the keys of each lane now and then, and remember the last hour."""
+"""Look at the keys of each lane every few seconds, and remember the last hour."""
 
 import asyncio
 import math
@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from app.errors import ForwarderError
 from app.store.client import Link
 from app.store.clock import RedisClock
+from app.store.ends import ENDS
 from app.store.keys import LaneKeys
 from app.store.minutes import A_DAY, HOUR, Minute, Minutes
 from app.store.optional import optional
@@ -26,7 +27,7 @@ FAREWELL: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How many there are: pending, in our processing list, dead, in the retry set, and handed out by it."""
+    """Counts CDRs: pending, in our processing list, dead, in the retry set, and handed out by it."""
 
     pending: int = 0
     processing: int = 0
@@ -40,13 +41,13 @@ class Lengths:
 
     @property
     def waiting(self) -> int:
-        """CDRs that are in Redis for the endpoint, but for dead letters."""
+        """Return how many CDRs are in Redis for the endpoint, without dead letters."""
         return self.pending + self.processing + self.deferred
 
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """What this process delivered in a minute that ended at `at` (Unix seconds). Quantiles of claim to ack, seconds."""
+    """Counts what was delivered in a minute that ended at `at` (Unix seconds). Quantiles: seconds, claim to ack."""
 
     at: float
     delivered: int
@@ -56,7 +57,7 @@ class Deliveries:
 
 @dataclass(eq=False)
 class Sample:
-    """The lists of one lane as they were last seen, and the last hour."""
+    """Holds the lengths of one lane's lists as they were last seen, and the last hour."""
 
     keys: LaneKeys
     oldest: Literal["head", "tail"]
@@ -77,7 +78,7 @@ class Sample:
 
     @property
     def head_age(self) -> float:
-        """Seconds for which the oldest pending CDR has been the same one; 0 where none is pending."""
+        """Return for how many seconds the oldest pending CDR has been the same one; 0 if none is pending."""
         return time.monotonic() - self._head_since if self._head else 0.0
 
     def note(self, lengths: Lengths, head: str) -> None:
@@ -132,9 +133,10 @@ class Sampler:
     async def _look(self, sample: Sample, slot: int) -> None:
         lane, sent = sample.keys, time.monotonic()
         keys = [lane.pending, lane.slot(slot).processing, lane.dead, lane.retry, lane.retrying]
-        index = {"head": 0, "tail": -1}[sample.oldest]
+        # The oldest pending CDR: how long it stays the same one tells whether deliveries go on.
+        index = [ENDS[sample.oldest].index]
         with suppress(ForwarderError):  # told by the link; minutes go on while Redis is away
-            reply: Any = await self._link.call("sample", lambda: self._script(keys=keys, args=[index]))
+            reply: Any = await self._link.call("sample", lambda: self._script(keys=keys, args=index))
             *lengths, head, now, _ = reply
             self._clock.note(sent, time.monotonic(), now)
             sample.note(Lengths(*lengths), head.decode())
@@ -145,6 +147,7 @@ class Sampler:
         minutes = list(sample.unsent)
         first = sample.ended - len(minutes) + 1
         if minutes and await self._minutes.add(sample.keys, sample.keys.slot(slot), first, minutes):
+            # Only now: a minute whose reply was lost is sent again, and added once.
             for _ in minutes:
                 sample.unsent.popleft()
 

@@ -1,4 +1,4 @@
-"""The operator server: its life beside the deliveries, in their loop, and never in their way."""
+"""Run the operator server beside the deliveries, in their loop, and never in their way."""
 
 import asyncio
 from typing import Final, Self
@@ -16,14 +16,14 @@ from app.ops.listener import Listener
 from app.ops.observation import Observation
 from app.ops.routes import Routes
 from app.ops.token import OperatorToken
-from app.telemetry import events
+from app.telemetry import process_events
 
 FAREWELL: Final = 1.0
-"""Seconds in which an answer that is under way may end."""
+"""Seconds that a request has to end at a stop."""
 
 
 class Ops:
-    """Runs uvicorn's protocol without its server, which wants the signals, the log and the end of the process."""
+    """Runs uvicorn's protocol without its server, which would take over signals, log and exit of the process."""
 
     def __init__(self, settings: Settings, observation: Observation, letters: Letters) -> None:
         timings = observation.link.timings
@@ -50,7 +50,7 @@ class Ops:
     async def __aenter__(self) -> Self:
         """Listen, now or as soon as that is possible. Nothing waits for it."""
         if self._shows_token:
-            events.operator_token_unencrypted(self._listener.address)
+            process_events.operator_token_unencrypted(self._listener.address)
         self._listening = asyncio.create_task(self._listener.run())
         return self
 

@@ -1,4 +1,4 @@
-"""Who may act: whoever has the operator token. Nobody can guess it quickly."""
+"""Check the operator token, so that nobody can guess it quickly."""
 
 import asyncio
 import hmac
@@ -11,10 +11,10 @@ from app.ops.complaints import Complaints
 
 
 class OperatorToken:
-    """Judges one wrong token a second, of all callers together.
+    """Checks one wrong token per `guess_pause`, of all callers together.
 
-    The right one waits for the wrong ones before it, at most `guess_queue` seconds: an answer that came at once would
-    tell a guesser, who then need not wait for the others.
+    The right token waits for the wrong ones before it, at most `guess_queue` seconds: if it were answered at once, a
+    guesser would not have to wait for the answers to the others.
     """
 
     def __init__(self, token: str, timings: Timings, complaints: Complaints) -> None:
@@ -22,21 +22,22 @@ class OperatorToken:
         self._timings = timings
         self._complaints = complaints
         self._free_at = 0.0
-        """When the next one may be judged, by the clock of the loop."""
+        """When the next one may be checked, by the clock of the loop."""
 
     @property
     def is_set(self) -> bool:
         return bool(self._token)
 
     async def check(self, request: Request) -> None:
-        """Return if the request has the token; its connection is then not closed for others. Raises HTTPException."""
+        """Return if the request has the token. Its connection is then not closed for others. Raises HTTPException."""
         if not self._token:
-            raise HTTPException(403, "nobody may: CDR_OPS_TOKEN is not set\n")
+            raise HTTPException(403, "not allowed: CDR_OPS_TOKEN is not set\n")
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
         if not given:
             raise _refused(401, "needs CDR_OPS_TOKEN\n")
         now = asyncio.get_running_loop().time()
         turn = max(now, self._free_at)
+        # In constant time: otherwise the time to answer would tell how much of a token is right.
         if hmac.compare_digest(given.encode(errors="replace"), self._token.encode()):
             await asyncio.sleep(turn - now)
             request.state.connection.is_trusted = True
@@ -44,7 +45,7 @@ class OperatorToken:
         await self._refuse(turn, now)
 
     async def _refuse(self, turn: float, now: float) -> None:
-        # It keeps its turn though the caller hangs up, which is what somebody does who guesses fast.
+        # The turn is used up even if the caller hangs up: otherwise guessing would be fast.
         pause, queue = self._timings.guess_pause, self._timings.guess_queue
         self._complaints.refused("wrong token")
         if turn + pause - now > queue:

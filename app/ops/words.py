@@ -18,7 +18,7 @@ EARLIEST: Final = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Condition:
-    """The state of an endpoint, and the sentence that explains it."""
+    """Holds the state of an endpoint, and the sentence that explains it."""
 
     state: State
     words: str
@@ -26,7 +26,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Waiting:
-    """CDRs in Redis: pending, everywhere but in the dead letters, deferred, and dead."""
+    """Counts CDRs in Redis: pending, all but the dead letters, deferred, and dead."""
 
     pending: int = 0
     all: int = 0
@@ -70,7 +70,7 @@ def _trouble(state: State, worst: Sequence[EndpointReport], waiting: Waiting, no
     first = min(worst, key=lambda report: report.failing_since or EARLIEST)
     since = f"since {clock(first.failing_since, now)} ({first.failing_with or '?'})"
     if state == "down":
-        is_gone = "gone (it answers 410; is its URL right?)" if first.gone else "down"
+        is_gone = "gone (it answers 410; check its URL)" if first.gone else "down"
         return f"{is_gone} {since}, {_cdrs(waiting.all)} in Redis, next probe {_next_probe(worst, now)}"
     if state == "failing":
         return f"every attempt has failed {since}, {_cdrs(waiting.all)} in Redis"
@@ -88,7 +88,7 @@ def _calm(states: Sequence[State], in_flight: int, waiting: Waiting) -> tuple[St
         return "delivering", f"{words}, {again}" if waiting.deferred else words
     if "retrying" in states:
         return "retrying", f"nothing new; {again}"
-    return "idle", "idle: all is delivered, and it waits for CDRs"
+    return "idle", "idle: all is delivered, waiting for CDRs"
 
 
 def _next_probe(worst: Sequence[EndpointReport], now: datetime) -> str:

@@ -2,7 +2,7 @@
 
 
 class Budget:
-    """Halved by a lost reply, down to one CDR, and growing again with each answer.
+    """Halves with each lost reply, down to one CDR, and grows again with each answer.
 
     A claim of 20 MiB over 1 MiB/s would otherwise be lost, and asked for again, for ever.
     """

@@ -1,4 +1,4 @@
-"""Send operations to Redis over a connection of one's own, and never lose count of them."""
+"""Send numbered operations to Redis over a connection of its own."""
 
 import asyncio
 import math
@@ -10,14 +10,15 @@ from typing import Any, Final
 import redis.exceptions as refusals
 from hiredis import pack_command
 
-from app.store.client import FOREIGN_ERRORS, Link
+from app.store.client import Link
 from app.store.keys import Slot
 from app.store.lease import Lease
+from app.store.meaning import FOREIGN_ERRORS
 from app.store.scripts import Script
 
 CONNECT_DEADLINE: Final = 5.0
 SLOWEST_LINK: Final = 64 * 1024
-"""Bytes a second: on a slower link, large commands are taken to be lost."""
+"""Bytes per second: on a slower link, large commands count as lost."""
 
 Word = bytes | str | int | float
 Holder = tuple[Lease, Slot]
@@ -29,9 +30,9 @@ sequence_numbers = count(1)
 
 
 class Channel:
-    """One connection, one operation at a time.
+    """Has one connection, and one operation at a time.
 
-    A reply has `patience` seconds *without progress*: a large one over a slow link is no lost one.
+    A reply is lost after `patience` seconds *without progress*, so a large one may take long over a slow link.
     """
 
     def __init__(self, link: Link, patience: float, role: str = "") -> None:
@@ -54,6 +55,7 @@ class Channel:
         async def send() -> Any:
             nonlocal tries
             tries += 1
+            # The same number for each try: that is how a script knows that it was applied before.
             guards: list[Word] = [lease.value, lease.lease_ms, self.number, number]
             return await self.evaluate(script, [slot.owner, slot.ops, *keys], [*guards, *args], weight)
 
@@ -71,6 +73,7 @@ class Channel:
         try:
             return await self.ask("EVALSHA", script.sha, *words, weight=weight)
         except refusals.NoScriptError:
+            # Redis has restarted, or this is its first use. Each script is sent once, and then called by its SHA-1.
             await self.ask("SCRIPT", "LOAD", script.text)
             return await self.ask("EVALSHA", script.sha, *words, weight=weight)
 
@@ -99,6 +102,7 @@ class Channel:
 
     async def _connect(self) -> None:
         connection = self._connection
+        # Bytes that nobody asked for would be taken for the reply to the next command.
         if connection.is_connected and (connection.should_reconnect() or await connection.can_read()):
             await self.disconnect()
         if not connection.is_connected:

@@ -1,4 +1,4 @@
-"""Reach Redis, and say what its errors mean."""
+"""Send commands to Redis, again where that is safe, and tell of its outages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,28 +13,13 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from app.config.settings import Settings
 from app.config.timings import Timings
-from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.errors import FencedError, ForwarderError, OperatorRedisError, TransientRedisError
 from app.store.connection import connect, locate_with
+from app.store.meaning import FOREIGN_ERRORS, meaning
 from app.store.scripts import RunScript, script
-from app.telemetry import events
+from app.telemetry import outages
 
-NEEDS_PERSON: Final = (
-    *("WRONGTYPE", "NOPERM", "NOAUTH", "WRONGPASS"),
-    # NOPERM inside a script: before 7.0, and since 7.2.
-    *("can't run this command", "can't access at least one of the keys", "ACL failure in script"),
-)
-KNOWN: Final = (
-    *("READONLY", "MASTERDOWN", "CLUSTERDOWN"),  # inside a script, where 6.2 gives them no type
-    *("UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "max number of clients"),
-)
 RETRIED: Final = (OperatorRedisError, TransientRedisError, FencedError)
-FOREIGN_ERRORS: Final = (refusals.RedisError, OSError, RuntimeError)
-"""All that redis-py raises; uvloop says RuntimeError of a connection that closed under it."""
-
-KNOWN_TYPES: Final = (
-    *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
-    *(refusals.MaxConnectionsError, refusals.AskError),
-)
 OURS: Final = "cdr-forwarder"
 CLAIM: Final = "claim"
 COMMAND: Final = "command"
@@ -43,37 +28,14 @@ COMMAND: Final = "command"
 MASTER_MOVED: Final = (refusals.ReadOnlyError, refusals.MovedError)
 
 
-def meaning(error: Exception) -> ForwarderError:
-    """Return what an error of redis-py means for us.
-
-    Its own tree cannot be used from the root: a wrong password and a loading server are ConnectionErrors there.
-    """
-    text = str(error) or type(error).__name__
-    if isinstance(error, refusals.AuthenticationError | refusals.NoPermissionError) or _says(text, NEEDS_PERSON):
-        return OperatorRedisError(text)
-    if isinstance(error, refusals.OutOfMemoryError) or "OOM" in text:
-        return OutOfMemoryError(text)
-    if text.startswith("FENCED"):
-        return FencedError(text)
-    if isinstance(error, KNOWN_TYPES) or _says(text, KNOWN):
-        return TransientRedisError(text)
-    if isinstance(error, refusals.ResponseError):
-        return TransientRedisError(text, known=False)
-    return TransientRedisError(text, away=True)
-
-
-def _says(text: str, words: tuple[str, ...]) -> bool:
-    return any(word in text for word in words)
-
-
 def client_name(integrator: str, source_key: str, role: str = "") -> str:
-    """Return what our connections are called in Redis, so that another integrator on the same source is seen."""
+    """Return the name of our connections in Redis, by which another integrator on the same source is found."""
     name = f"{OURS}:{integrator}:{quote(source_key, safe='')}"
     return f"{name}:{role}" if role else name
 
 
 class Link:
-    """Our connections to Redis: a pool for commands, and connections of their own for channels.
+    """Holds our connections to Redis: a pool for commands, and separate ones for channels.
 
     redis-py never retries here: a silently re-sent BLMOVE leaves a CDR in processing that nobody knows of.
     """
@@ -88,8 +50,8 @@ class Link:
         self.claim_role = f"{CLAIM}-{token_hex(6)}"
         self._locate = locate_with(settings)
         self.lease_doubted = asyncio.Event()
-        self.outage = events.redis_outage()
-        self.refused: dict[str, events.Outage] = {}
+        self.outage = outages.redis_outage()
+        self.refused: dict[str, outages.Outage] = {}
 
     @property
     def database(self) -> str:
@@ -103,13 +65,14 @@ class Link:
 
     def connection(self, role: str = "") -> AbstractConnection:
         """Make a connection that is in no pool. It has no timeouts: whoever uses it knows how long it may take."""
+        # The client is made only for its pool, which knows how a connection of this kind is made.
         made = connect(self._settings, None, f"{self.name}:{role}" if role else self.name)
         connection: AbstractConnection = made.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._own.append(connection)
         return connection
 
     async def call(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
-        """Send it once. Raises ours in place of redis-py's, and tells of an outage's start and end."""
+        """Send it once. Raises our errors in place of redis-py's, and tells when an outage begins and ends."""
         cancels = _cancels()
         try:
             reply = await send()
@@ -117,6 +80,7 @@ class Link:
             _heed_cancel(cancels)
             error = meaning(raised)
             self._note(command, error)
+            # Inside a script the error has no type, only its text.
             if isinstance(raised, MASTER_MOVED) or "READONLY" in str(raised):
                 await self._reconnect(also_in_use=False)  # those get an error of their own
             raise error from raised
@@ -133,7 +97,7 @@ class Link:
         except OperatorRedisError:
             await asyncio.sleep(self.timings.operator_pause)
         except RETRIED:
-            pass  # made plain, since tenacity costs more than all else in a command that works
+            pass  # the first try is plain: tenacity would cost more than all else in a command that works
         return await AsyncRetrying(
             retry=retry_if_exception_type(RETRIED), wait=self._pause, sleep=asyncio.sleep, reraise=True
         )(self.call, command, send)
@@ -151,19 +115,20 @@ class Link:
             self.outage.begin(str(error))
         else:
             self.outage.end()
+            # An answer that we do not know may need a person, so it is told as an error.
             needs_person = isinstance(error, OperatorRedisError) or not getattr(error, "known", True)
-            refused = events.refused_command(command, needs_person=needs_person)
+            refused = outages.refused_command(command, needs_person=needs_person)
             self.refused.setdefault(command, refused).begin(str(error))
 
     def note_refusal(self, command: str, refusal: str) -> None:
-        """Tell of what a script was refused though the script itself went on; empty: nothing was."""
+        """Tell that Redis refused a command inside a script that went on; empty: it refused nothing."""
         if refusal:
             self._note(command, meaning(refusals.ResponseError(refusal)))
         elif command in self.refused:
             self.refused.pop(command).end()
 
     async def watch_master(self) -> None:
-        """Leave a master that has been replaced by hand: it goes on taking writes for a while, and forgets them."""
+        """Leave a master that was replaced by hand: it accepts writes for a while, and loses them."""
         if self._locate is None:
             return
         known = None
@@ -191,7 +156,7 @@ class Link:
         self._own.clear()
 
     async def unblock(self) -> None:
-        """End our waiting claims at once, without the risk that cancelling has: Redis decides which came first."""
+        """End our waiting claims at once. Cancelling them could lose a CDR; here Redis decides which came first."""
         for client in await self.commands.client_list():
             if client["name"] == f"{self.name}:{self.claim_role}":
                 await self.commands.client_unblock(int(client["id"]))
@@ -208,6 +173,6 @@ def _cancels() -> int:
 
 
 def _heed_cancel(before: int) -> None:
-    """Before Python 3.12 wait_for, which redis-py sends with, may swallow a cancellation: we would never end."""
+    """Raise a cancellation that `wait_for` swallowed (before Python 3.12, in redis-py): we would never end."""
     if _cancels() > before:
         raise asyncio.CancelledError

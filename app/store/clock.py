@@ -1,14 +1,14 @@
-"""Tell Redis' time between two answers, since all processes that share a retry set share its clock."""
+"""Estimate Redis' time between two answers: all processes that share a retry set share its clock."""
 
 import time
 from typing import Final
 
 DRIFT: Final = 0.001
-"""Seconds a second: how much less an old answer is trusted."""
+"""Seconds per second: how much less an old answer is trusted."""
 
 
 class RedisClock:
-    """Milliseconds of Redis' clock, estimated from answers that carry its TIME.
+    """Estimates Redis' clock, in milliseconds, from answers that carry its TIME.
 
     The answer with the shortest round trip is the most exact one. A late answer is believed only where it
     contradicts the estimate by more than both can be wrong: then somebody has set the clock.

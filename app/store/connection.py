@@ -13,7 +13,7 @@ from app.config.settings import Settings
 from app.store.master import Locate, follow, locator
 
 CONNECTIONS: Final = 1024
-"""At most, and far more than are made: a few for each endpoint."""
+"""An upper limit; only a few are made for each endpoint."""
 
 
 class CountingParser(DefaultParser):  # type: ignore[misc, valid-type]  # which parser it is depends on hiredis
@@ -37,6 +37,7 @@ def connect(settings: Settings, reply_deadline: float | None, name: str) -> Redi
         decode_responses=False,
         socket_timeout=reply_deadline,
         socket_connect_timeout=3.0,
+        # A health check is a PING, with a reply of its own to wait for and to lose.
         health_check_interval=0,
         max_connections=CONNECTIONS,
         client_name=name,

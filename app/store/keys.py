@@ -1,4 +1,4 @@
-"""Name every key in Redis (DESIGN: keys are a contract)."""
+"""Name every key in Redis. The names are a contract: operators and ACLs rely on them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ SOURCE: Final = "cdr"
 
 @dataclass(frozen=True)
 class LaneKeys:
-    """The keys of one source's way to one endpoint, or with `endpoint` None the short keys.
+    """Names the keys of one lane, or with `endpoint` None the short keys.
 
     `pending` is a list of ours, or the source itself where there is one endpoint.
     """
@@ -45,7 +45,7 @@ class LaneKeys:
 
     @property
     def waiting(self) -> tuple[str, str, str]:
-        """The keys outside the processing lists that hold CDRs to deliver."""
+        """Return the keys outside the processing lists that hold CDRs to deliver."""
         return self.pending, self.retry, self.retrying
 
     def operation(self, by: str) -> str:
@@ -64,7 +64,7 @@ class LaneKeys:
 
 @dataclass(frozen=True)
 class Slot:
-    """The n-th place for a process, n = 1 … `MOST_SLOTS`, with the keys that its owner has in one lane.
+    """Names the keys that the owner of the n-th place for a process has in one lane, n = 1 … `MOST_SLOTS`.
 
     One owner has the lists of all lanes: the owner key is the same for each of them.
     """
@@ -121,7 +121,7 @@ class Topology:
 
     @property
     def short(self) -> LaneKeys:
-        """The short keys: those of the only lane, or of what is to be distributed."""
+        """Return the short keys: those of the only lane, or of what is to be distributed."""
         return LaneKeys(self.namespace, self.source_key)
 
     @property

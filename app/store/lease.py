@@ -1,20 +1,16 @@
 """Own one slot, and prove it with a lease."""
 
 import asyncio
-import hashlib
-import json
-import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from app.config.settings import Settings
 from app.errors import ConfigurationError, FencedError, ForwarderError
 from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Slot, Topology
+from app.store.owner import Owner, owner_value
 from app.telemetry import events
 
 TAKEN_AGAIN: Final = 2
@@ -23,58 +19,18 @@ UNKNOWN: Final = 3
 
 RENEWALS_PER_LEASE: Final = 5
 TRUSTED_PART: Final = 0.7
-"""Of the lease, by our own monotonic clock, since a renewal was sent. Past it nothing is claimed or posted."""
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The value of an owner key. `endpoints`: names, each with a fingerprint of its URL."""
-
-    id: str = ""
-    host: str = ""
-    source: str = ""
-    fans_out: bool = False
-    endpoints: tuple[tuple[str, str], ...] = ()
-
-    @classmethod
-    def read(cls, value: bytes | None) -> "Owner":
-        """Return what an owner wrote; empty fields for whatever cannot be read."""
-        with suppress(ValueError, RecursionError):
-            stored = json.loads(value or b"{}")
-            if isinstance(stored, dict):
-                endpoints = stored.get("endpoints")
-                named = endpoints.items() if isinstance(endpoints, dict) else ()
-                return cls(
-                    id=_text(stored, "id"),
-                    host=_text(stored, "host"),
-                    source=_text(stored, "source"),
-                    fans_out=stored.get("fans_out") is True,
-                    endpoints=tuple(sorted((name, str(fingerprint)) for name, fingerprint in named)),
-                )
-        return cls()
-
-    @property
-    def names(self) -> list[str]:
-        return [name for name, _ in self.endpoints]
-
-    def has_lane(self, endpoint: str | None) -> bool:
-        """Tell whether this process holds the lists of that lane; those on the short keys are every owner's."""
-        return bool(self.id) and (endpoint is None or (self.fans_out and endpoint in self.names))
-
-    @property
-    def runs_here(self) -> bool:
-        return self.host == socket.gethostname()
+"""Part of the lease, by our own clock, since a renewal was sent. After it nothing is claimed or posted."""
 
 
 class Lease:
-    """One slot of this process, for the lists of all its lanes."""
+    """Owns one slot for this process, with the lists of all its lanes."""
 
     def __init__(self, link: Link, process_id: str, settings: Settings) -> None:
         self._link = link
         self._topology = Topology(settings)
         self.seconds = settings.lease
         self.lease_ms = int(settings.lease * 1000)
-        self.value = _value(process_id, settings)
+        self.value = owner_value(process_id, settings)
         self.owner = Owner.read(self.value)
         self.slot: Slot | None = None
         self._trusted_until = 0.0
@@ -87,18 +43,18 @@ class Lease:
         return self.slot is not None and time.monotonic() < self._trusted_until
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Have it called when the lease is held again: workers wait for that, and nothing else may happen."""
+        """Call `listener` when the lease is held again. Workers wait for that, and nothing else may wake them."""
         self._listeners.append(listener)
 
     def forget(self, listener: Callable[[], None]) -> None:
         self._listeners.remove(listener)
 
     def note_applied(self, ops: str, channel: int, number: int) -> None:
-        """Remember the last operation that Redis answered: a Redis that knows less than that lost something."""
+        """Remember the last operation that Redis answered. If Redis later knows less, it has lost something."""
         self._last_applied = ops, channel, number
 
     async def take(self) -> Slot:
-        """Take the lowest free slot; wait, loudly, while all have a live owner."""
+        """Take the lowest free slot. While all have a live owner, wait, and tell so."""
         while True:
             owners = await self.owners()
             self._refuse_another_source(owners)
@@ -118,8 +74,9 @@ class Lease:
         slot = self._held()
         while True:
             self._link.lease_doubted.clear()
-            if not await self._renewed(slot):
-                await self._retake(slot)
+            if not await self.renew(slot):
+                await self.retake(slot)
+            # A script that was fenced doubts the lease. Then look at once, and not at the next renewal.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.seconds / RENEWALS_PER_LEASE):
                     await self._link.lease_doubted.wait()
@@ -151,6 +108,7 @@ class Lease:
                 )
 
     async def _take_slot(self, slot: Slot) -> int:
+        # From before it is sent: Redis starts its count later, so we stop trusting the lease before it ends.
         sent = time.monotonic()
         lanes = [keys.slot(slot.number).ops for keys in self._topology.lanes.values()]
         keys = [slot.owner, *dict.fromkeys([slot.ops, *lanes])]
@@ -158,7 +116,8 @@ class Lease:
         self._trust(sent if taken else 0.0)
         return int(taken)
 
-    async def _renewed(self, slot: Slot) -> bool:
+    async def renew(self, slot: Slot) -> bool:
+        """Renew the lease; return whether it is still ours. Goes on until Redis answers."""
         while True:
             sent, (ops, channel, number) = time.monotonic(), self._last_applied or (slot.ops, 0, 0)
             with suppress(ForwarderError):
@@ -170,9 +129,11 @@ class Lease:
                 if renewed and _number(applied) < number:
                     self._tell_of_loss()
                 return bool(renewed)
+            # Sooner than the next renewal: while Redis fails, the lease is running out.
             await asyncio.sleep(self.seconds / RENEWALS_PER_LEASE / 4)
 
-    async def _retake(self, slot: Slot) -> None:
+    async def retake(self, slot: Slot) -> None:
+        """Take the slot again after the lease ended. Raises FencedError if another process had it meanwhile."""
         taken = await self._take_slot(slot)
         if taken == UNKNOWN:
             return self._tell_of_loss()
@@ -191,33 +152,6 @@ class Lease:
         if not held and self.holds():
             for listener in tuple(self._listeners):
                 listener()
-
-
-def new_process_id() -> str:
-    """Return an id that no other process has ever had. A PID would not do: it is 1 in every container."""
-    return secrets.token_hex(16)
-
-
-def fingerprint(url: str) -> str:
-    """Return what tells two URLs apart without showing them."""
-    return hashlib.sha256(url.encode()).hexdigest()[:16]
-
-
-def _value(process_id: str, settings: Settings) -> bytes:
-    value = {
-        "id": process_id,
-        "host": socket.gethostname(),
-        "source": settings.source_key,
-        "fans_out": settings.fans_out,
-        "endpoints": {one.name: fingerprint(one.url.get_secret_value()) for one in settings.endpoints},
-        "lease_ms": int(settings.lease * 1000),
-    }
-    return json.dumps(value).encode()
-
-
-def _text(stored: Mapping[str, Any], name: str) -> str:
-    value = stored.get(name)
-    return value if isinstance(value, str) else ""
 
 
 def _number(text: bytes) -> float:

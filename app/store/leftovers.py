@@ -22,6 +22,7 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
 
     A lane is left over where this configuration does not use its keys.
     """
+    # Without named endpoints the short keys are used, so every key with a name is left over.
     used = set(topology.endpoints) if topology.fans_out else set()
     places = "pending|processing|retry|retrying|dead"
     ours = re.compile(f"{re.escape(topology.namespace)}:([a-z0-9_-]+):({places}):{SOURCE}(:[0-9]+)?".encode())
@@ -37,7 +38,7 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
 
 
 async def length(link: Link, key: str | bytes) -> int:
-    """Return how many CDRs a key holds; 0 where it has another type than ours."""
+    """Return how many CDRs a key holds; 0 if it has another type than ours."""
     kind = await ask(link, "type", lambda: link.commands.type(key))
     if kind not in LENGTHS:
         return 0

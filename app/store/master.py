@@ -1,4 +1,4 @@
-"""Which server is the master, where that can change."""
+"""Find the master, where that can change."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -15,13 +15,13 @@ from app.config.redis_url import Host, RedisPlace
 Locate = Callable[[], Awaitable[Host]]
 
 ANSWER_DEADLINE: Final = 2.0
-"""Seconds for each of those that are asked; the next one is asked after them."""
+"""Seconds for each server that is asked, before the next one is asked."""
 
 
 def locator(place: RedisPlace, key: str, options: dict[str, Any]) -> Locate | None:
-    """Return who tells the master's address each time a connection is made; None where it is always the same.
+    """Return the function that finds the master for each new connection; None if it is always the same.
 
-    All our keys are in one slot, so that of a cluster only the master of `key` matters.
+    All our keys are in one slot, so in a cluster only the master of `key` matters.
     `options`: what connections to sentinels, or to the nodes of a cluster, are made with.
     """
     options = {**options, "socket_timeout": ANSWER_DEADLINE, "socket_connect_timeout": ANSWER_DEADLINE}
@@ -32,7 +32,7 @@ def locator(place: RedisPlace, key: str, options: dict[str, Any]) -> Locate | No
 
 
 class _Cluster:
-    """The nodes that are known, those that answered last before those that were configured."""
+    """Knows the nodes: those of the last answer come before those that were configured."""
 
     def __init__(self, seeds: Iterable[Host], slot: int, options: dict[str, Any]) -> None:
         self._seeds = tuple(seeds)
@@ -60,7 +60,7 @@ class _Cluster:
 
 
 class _Located:
-    """A connection that asks where the master is before it is made."""
+    """Asks where the master is before it connects."""
 
     locate: Locate
     host: str

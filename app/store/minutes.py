@@ -19,7 +19,7 @@ VALUE: Final = re.compile(rb"(\d{1,15}) (\d{1,15}) (\d{1,15})")
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """What happened in a minute, which is counted from the epoch. `backlog`: CDRs that waited at its end."""
+    """Counts what happened in a minute, numbered from the epoch. `backlog`: CDRs that waited at its end."""
 
     minute: int
     delivered: int
@@ -28,14 +28,15 @@ class Minute:
 
 
 class Minutes:
-    """The minutes that one process has to add in one slot. Those that Redis did not take are sent again."""
+    """Adds the minutes of one process in one slot. Those that Redis did not take are sent again."""
 
     def __init__(self, link: Link) -> None:
         self._script = link.script("minutes")
+        # A process that takes the slot later must not continue these numbers, so each has a field of its own.
         self._field = f"minutes-{token_hex(4)}"
 
     async def add(self, keys: LaneKeys, slot: Slot, first: int, minutes: Sequence[Minute]) -> bool:
-        """Add minutes that are numbered from `first` on; return whether that is settled. A second time adds none."""
+        """Add minutes that are numbered from `first` on; return whether that is done. A second time adds nothing."""
         values = [value for one in minutes for value in (one.minute, one.delivered, one.failed, one.backlog)]
         args: list[str | int] = [self._field, first, *values]
         return await optional(lambda: self._script(keys=[keys.minutes, slot.ops], args=args)) is not None

@@ -1,4 +1,4 @@
-"""Look at other processes that have to do with our source, and tell of what does not fit."""
+"""Look at other processes that use our source, and tell what does not fit."""
 
 import asyncio
 from contextlib import suppress
@@ -8,12 +8,13 @@ from urllib.parse import unquote
 from app.errors import ForwarderError
 from app.store.client import OURS, Link
 from app.store.keys import Slot
-from app.store.lease import Lease, Owner
+from app.store.lease import Lease
+from app.store.owner import Owner
 from app.telemetry import events
 
 
 class Neighbours:
-    """Looks every minute: at the owners of all slots, and at whose connections name our source."""
+    """Looks every minute at the owners of all slots, and at connections that name our source."""
 
     def __init__(self, link: Link, lease: Lease) -> None:
         self.foreign_consumers = 0
@@ -23,12 +24,13 @@ class Neighbours:
     async def run(self) -> None:
         """Go on until cancelled."""
         while True:
-            for look in (self._compare, self._look_for_others):
+            for look in (self.compare, self.look_for_others):
                 with suppress(ForwarderError):  # told by the link; a look that fails costs nothing
                     await look()
             await asyncio.sleep(self._link.timings.look)
 
-    async def _compare(self) -> None:
+    async def compare(self) -> None:
+        """Tell which owners of our integrator have another configuration."""
         ours = self._lease.owner
         for slot, value in (await self._lease.owners()).items():
             if value and (theirs := Owner.read(value)).id != ours.id:
@@ -38,7 +40,8 @@ class Neighbours:
         if differences := differing(ours, theirs):
             events.installation_differs(slot.number, theirs.host, differences)
 
-    async def _look_for_others(self) -> None:
+    async def look_for_others(self) -> None:
+        """Tell which other integrators take from our source."""
         clients = await self._link.call("client list", self._link.commands.client_list)
         others = integrators_on(clients, self._lease.owner.source, self._link.database)
         others.discard(self._link.integrator)
@@ -65,6 +68,7 @@ def integrators_on(clients: list[dict[str, Any]], source: str, database: str) ->
         ours, _, rest = str(client.get("name", "")).partition(":")
         integrator, _, rest = rest.partition(":")
         key, _, role = rest.partition(":")
+        # A command that a person typed takes nothing from the source.
         takes = ours == OURS and unquote(key) == source and role != "command"
         if takes and str(client.get("db", "")) == database:
             found.add(integrator)

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from app.store.client import FOREIGN_ERRORS
+from app.store.meaning import FOREIGN_ERRORS
 
 
 async def optional(send: Callable[[], Awaitable[Any]]) -> Any:
-    """Send it once. Returns None where Redis is away or refuses it, and tells nobody of it."""
+    """Send it once. Returns None, and tells nobody, if Redis is away or refuses it."""
     task = asyncio.current_task()
     cancels = task.cancelling() if task else 0
     try:

@@ -11,7 +11,7 @@ from app.store.client import Link
 
 
 async def ask(link: Link, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
-    """Send it until it is answered, for a while: only for what may be applied twice. Raises what came last."""
+    """Send it for a while, until it is answered. Only for what may be applied twice. Raises the last error."""
     timings = link.timings
     return await AsyncRetrying(
         retry=retry_if_exception_type(TransientRedisError),

@@ -1,4 +1,4 @@
-"""What must be true of Redis before anything is claimed."""
+"""Check, before anything is claimed, that Redis can be worked with."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,7 +7,8 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError, ResponseError
 
 from app.errors import OperatorRedisError, RedisUnusableError, TransientRedisError
-from app.store.client import Link, meaning
+from app.store.client import Link
+from app.store.meaning import meaning
 from app.store.scripts import RunScript
 from app.telemetry import events
 
@@ -17,7 +18,7 @@ Call = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
 async def preflight(link: Link, scratch: str) -> None:
-    """Wait until Redis can be worked with. Raises RedisUnusableError where it never can."""
+    """Wait until Redis can be worked with. Raises RedisUnusableError if it never can."""
     await _check_version(link)
     while missing := await refusals(link, scratch, link.persist):
         events.rights_missing(missing)
@@ -35,7 +36,7 @@ def is_too_old(version: str) -> bool:
 
 
 async def info(link: Link, *sections: str) -> dict[str, Any]:
-    """Ask what Redis says of itself; nothing where we may not: INFO is often withheld, and no delivery needs it."""
+    """Return what INFO says; nothing if we may not ask. INFO is often forbidden, and no delivery needs it."""
     try:
         return await link.commands.info(*sections)
     except NoPermissionError:
@@ -43,7 +44,7 @@ async def info(link: Link, *sections: str) -> dict[str, Any]:
 
 
 async def refusals(link: Link, scratch: str, call: Call) -> list[str]:
-    """Try what we do on scratch keys, which are gone at once; return what is refused for want of a right."""
+    """Try our commands on scratch keys, which are gone at once; return those for which ACL permissions are missing."""
     rehearse = link.script("rehearse")
     keys = [f"{scratch}:{kind}" for kind in ("string", "list", "hash", "zset")]
     refused: list[str] = await call("rehearse", lambda: _tried(rehearse, keys))
@@ -58,7 +59,7 @@ async def refusals(link: Link, scratch: str, call: Call) -> list[str]:
 
 
 async def _tried(rehearse: RunScript, keys: list[str]) -> list[str]:
-    """Return the rights that are missing. Raises where Redis takes no writes just now, which is tried again."""
+    """Return the missing rights. Raises if Redis takes no writes just now, which is tried again."""
     refused: list[str] = [text.decode() for text in await rehearse(keys=keys)]
     for refusal in refused:
         error = ResponseError(refusal.partition(": ")[2])

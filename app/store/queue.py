@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import redis.exceptions as refusals
 
@@ -11,11 +10,11 @@ from app.store.budget import Budget
 from app.store.channel import Channel, Word
 from app.store.client import Link
 from app.store.clock import RedisClock
+from app.store.ends import ENDS
+from app.store.exchange import Distributed, Exchanged, Exit, Wanted
 from app.store.keys import LaneKeys, Slot
 from app.store.lease import Lease
 from app.store.scripts import script
-
-ENDS: Final = {"head": "LEFT", "tail": "RIGHT"}
 
 SETTLE_AND_CLAIM: Final = script("guard", "settle_and_claim")
 DISTRIBUTE: Final = script("guard", "distribute")
@@ -23,84 +22,15 @@ ADOPT: Final = script("guard", "adopt")
 PAGE: Final = script("page")
 
 LOST: Final = (refusals.ConnectionError, refusals.TimeoutError, OSError)
-"""What redis-py raises where no answer came."""
+"""What redis-py raises if no answer came."""
 
 REFUSED: Final = "refused, and the reply that said why was lost"
 
-Place = Literal["", "retry", "dead", "pending"]
 PUTTING: Final = {"": "ack", "retry": "defer", "dead": "dead-letter", "pending": "give back"}
-Held = Literal["processing", "retry", "hand"]
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """One CDR's way out of what we hold: where it is taken out, where it goes, and in which form.
-
-    `held`: `processing` is our list, `retry` whichever retry set holds it, `hand` only the set of those that are
-    handed out. `place` empty: acked. `delay`: seconds until a deferred one is due.
-    """
-
-    held: Held
-    place: Place
-    element: bytes
-    pushed: bytes = b""
-    delay: float = 0.0
-
-    @property
-    def weight(self) -> int:
-        return len(self.element) + len(self.pushed)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """How much a claim may bring.
-
-    `early`: None hands out only deferred CDRs that are due; otherwise the earliest one, due or not, but not the one
-    whose bytes have this SHA-1 while there is another.
-    """
-
-    new: int = 0
-    deferred: int = 0
-    most_bytes: int = 1
-    early: str | None = None
-
-    @property
-    def brings(self) -> bool:
-        """Whether it may bring anything."""
-        return self.new > 0 or self.deferred > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Exchanged:
-    """What one exchange did.
-
-    `results`: for each exit True, False where there was nothing to take out, or the text of what refused it.
-    `lost`: whether a reply was lost on the way. `answered` False: it was applied by that try, and what it claimed
-    is not known, nor the rest.
-    `next_due`: seconds until a deferred CDR is due; None where there is none. `pending`, `deferred`: how many are
-    left, those that are handed out among them.
-    """
-
-    results: list[bool | str]
-    lost: bool
-    answered: bool
-    claimed: list[bytes] = field(default_factory=list)
-    handed_out: list[bytes] = field(default_factory=list)
-    next_due: float | None = None
-    pending: int = 0
-    deferred: int = 0
-    refused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Distributed:
-    given: int
-    wants_more: bool
-    refusal: str
 
 
 class Queue:
-    """The keys of one lane as the owner of one slot sees them. `horizon`: see `Timings`, in seconds."""
+    """Moves CDRs of one lane for the owner of one slot. `horizon`: see `Timings`, in seconds."""
 
     def __init__(  # noqa: PLR0913 - what a lane's keys are reached with
         self,
@@ -118,7 +48,7 @@ class Queue:
         self._link = link
         self._holder = lease, slot
         self._clock = clock
-        self._oldest = ENDS[oldest]
+        self._oldest = ENDS[oldest].claim
         self._horizon_ms = int(horizon * 1000)
         self._exchange_keys = [slot.processing, keys.pending, keys.retry, keys.retrying, keys.dead, slot.scratch]
 
@@ -133,8 +63,9 @@ class Queue:
     async def wait(self, channel: Channel) -> bytes | None:
         """Claim one CDR, and wait a little for it. Raises our errors.
 
-        Never to be cancelled: the CDR could have moved unseen.
+        Never cancel it: the CDR could have moved unseen.
         """
+        # RIGHT: at the end of our list, so that the oldest stays at its head.
         words = (
             "BLMOVE",
             self.keys.pending,
@@ -156,6 +87,7 @@ class Queue:
         weight = sum(one.weight for one in exits)
         sent = time.monotonic()
         reply, lost = await channel.apply(SETTLE_AND_CLAIM, self._holder, self._exchange_keys, args, weight)
+        # Applied by a try whose reply was lost. What that one claimed is in our list, where a sweep finds it.
         if not isinstance(reply, list):
             refused = {int(number) for number in (reply or b"").split()}
             results = [REFUSED if number in refused else True for number in range(1, 1 + len(exits))]
@@ -212,6 +144,7 @@ class Queue:
         """
         keys = [self.slot.processing, orphan.owner, orphan.processing]
         reply, _ = await channel.apply(ADOPT, self._holder, keys, [most, most_bytes, owner])
+        # Applied by a try whose reply was lost: it may have moved as many as it was allowed to.
         return most if reply is None else int(reply)
 
     async def distribute(
@@ -219,7 +152,7 @@ class Queue:
     ) -> Distributed | None:
         """Give the oldest CDRs to every lane; each comes with `passing`, `probe` or `shut`.
 
-        None: done, by a try whose reply was lost.
+        None: it was done by a try whose reply was lost.
         """
         keys = [self.slot.processing, self.keys.pending, self.keys.retry, self.keys.retrying, self.slot.scratch]
         keys += [key for lane, _ in lanes for key in (lane.pending, lane.retry)]

@@ -41,10 +41,9 @@ def member_of(token: str, history: History, body: bytes) -> bytes:
 
 
 def read_member(member: bytes) -> tuple[History, bytes]:
-    """Return what is known of a CDR, and its bytes.
+    """Return the history of a CDR, and its bytes.
 
-    Whatever stands in the set is a CDR: behind a header that cannot be read it has no history, and a member
-    without a header is a CDR as a whole.
+    Every member is a CDR. If its header cannot be read, it has no history; without a header, all of it is the CDR.
     """
     if not member.startswith(MARK) or (end := member.find(b"\n")) < 0:
         return NEVER_FAILED, member

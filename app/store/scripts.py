@@ -1,4 +1,4 @@
-"""Hold the Lua scripts: the only place from which their text is read."""
+"""Read the Lua scripts."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ RunScript = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Script:
-    """A script and the SHA-1 under which Redis knows it."""
+    """Holds a script and the SHA-1 under which Redis knows it."""
 
     name: str
     text: str
@@ -22,6 +22,6 @@ class Script:
 
 @cache
 def script(*names: str) -> Script:
-    """Return one script made of files that stand one behind the other; it is called by the last one's name."""
+    """Return one script made of these files, one after the other. Its name is that of the last one."""
     text = "\n".join(files("app.store").joinpath("scripts", f"{name}.lua").read_text() for name in names)
     return Script(names[-1], text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

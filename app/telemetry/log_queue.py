@@ -1,4 +1,4 @@
-"""Writes log lines from a bounded queue, so that whoever reads them can never stop the process."""
+"""Write log lines from a bounded queue, so that a reader that stalls can never stop the process."""
 
 import io
 import os
@@ -15,7 +15,7 @@ ONE_WRITE: Final = 64 * 1024
 
 
 class LogQueue:
-    """Writes to a file descriptor in a daemon thread. A line for which there is no room is dropped and counted.
+    """Writes to a file descriptor in a daemon thread. A line that does not fit is dropped and counted.
 
     `on_dropped` is called, in that thread, with the number of lines that were dropped since the last call, once
     lines can be written again.
@@ -31,6 +31,7 @@ class LogQueue:
         self._reported = 0
         self._is_writing = False
         self._changed = threading.Condition()
+        # A daemon, because a write that blocks for ever must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def start(self) -> None:
@@ -38,6 +39,7 @@ class LogQueue:
 
     def put(self, line: str) -> None:
         """Add a line, or drop it. Never waits for whoever reads the descriptor, and never raises."""
+        # A path may hold what cannot be encoded. That must not raise here.
         data = line.encode(errors="backslashreplace")
         with self._changed:
             if self._bytes + len(data) > self._most_bytes:
@@ -64,6 +66,7 @@ class LogQueue:
                 self._is_writing = False
                 unreported = self.dropped - self._reported
                 self._changed.notify_all()
+            # Only after a write that worked: before that, this warning would be dropped too.
             if unreported and not lost:
                 self._reported += unreported
                 self._on_dropped(unreported)

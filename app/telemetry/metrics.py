@@ -1,4 +1,4 @@
-"""What is counted of each lane."""
+"""Count what happens in each lane."""
 
 import time
 from bisect import bisect_left
@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
-"""Seconds: upper bounds of the buckets. Before the last is also what was deferred, and accepted in the end."""
+"""Seconds: upper bounds of the buckets. The last ones are for CDRs that were deferred before they were accepted."""
+
+EVERYBODY: Final = "all"
+"""Stands in place of an endpoint for CDRs that are not distributed yet."""
 
 SUCCESS: Final = "success"
 """The result of an attempt that was answered 2xx."""
@@ -17,7 +20,7 @@ Origin = Literal["own", "orphan"]
 
 
 class Durations:
-    """How many took how long. `counts` has one more than there are bounds: what was longer than all."""
+    """Counts how many took how long. `counts` has one more than there are bounds, for all that took longer."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BOUNDS) + 1)
@@ -40,7 +43,7 @@ def quantile(counts: list[int], part: float) -> float | None:
 
 @dataclass(eq=False)
 class LaneMetrics:
-    """Counters of one endpoint since the process began. Plain numbers: they cost next to nothing."""
+    """Counts for one endpoint since the process began. Plain numbers cost next to nothing."""
 
     endpoint: str
     claimed: int = 0
@@ -70,7 +73,7 @@ class LaneMetrics:
 
     @property
     def failed(self) -> int:
-        """How many attempts failed."""
+        """Return how many attempts failed."""
         return self.attempts.total() - self.attempts[SUCCESS]
 
     def was_delivered(self) -> None:

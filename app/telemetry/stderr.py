@@ -1,4 +1,4 @@
-"""Puts a queue before standard error: nobody who reads it, or stops reading, can stop the process."""
+"""Put a queue before standard error, so that nobody who reads it, or stops reading, can stop the process."""
 
 import os
 import sys
@@ -34,5 +34,5 @@ def flush(deadline: float) -> None:
 
 
 def _descriptor() -> int:
-    """Where standard error is closed, its number soon belongs to a socket, which must not get our lines."""
+    """Return the descriptor to write to: not that of a closed standard error, which a socket may get."""
     return STDERR if sys.stderr else os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""Sum up events that may come by the thousand."""
+"""Sum up events that may come in thousands."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ MINUTE: Final = 60.0
 
 
 class Tally:
-    """Tells of the first one at once, and of all that follow once a minute.
+    """Tells the first one at once, and sums up all that follow once a minute.
 
     `tell`: called with how many there were, and what was said of the last one.
     """
@@ -21,6 +21,7 @@ class Tally:
 
     def add(self, about: Any) -> None:
         self._last = about
+        # The first one is told at once: an operator who has just made a mistake sees it.
         if self._timer is None:
             self._tell(1, about)
             self._wait()

@@ -3,13 +3,14 @@
 import json
 import signal
 import subprocess
+from importlib.util import find_spec
 
 from tests.benchmarks.cdrs import USUAL, cdrs
 from tests.benchmarks.contenders import ROOT, process_module
 from tests.benchmarks.report import Report
 from tests.benchmarks.scale import Scale
 from tests.benchmarks.stage import Run, Stage, median, stage
-from tests.benchmarks.targets import DRAIN_RATIO
+from tests.benchmarks.targets import CONNECT_RATIO, DRAIN_RATIO
 
 JUDGED = 64
 
@@ -23,6 +24,10 @@ def run(scale: Scale) -> list[Report]:
         theirs[concurrency] = _straightforward(concurrency, scale)
         report.row(_row(concurrency, "forwarder", ours[concurrency]))
         report.row(_row(concurrency, "straightforward loop", theirs[concurrency]))
+    if find_spec("mq_bridge_connect"):
+        connect = _connect(scale)
+        report.row(_row(JUDGED, "Redpanda Connect, at least once by hand", connect))
+        report.check(CONNECT_RATIO, ours[JUDGED].cpu_us / connect.cpu_us)
     report.check(DRAIN_RATIO, ours[JUDGED].cpu_us / theirs[JUDGED].cpu_us)
     return [report, _where_it_goes(ours[JUDGED], scale)]
 
@@ -49,6 +54,12 @@ def _straightforward(concurrency: int, scale: Scale) -> Run:
     with stage() as place, place.straightforward(concurrency) as loop:
         place.warm_up(loop)
         return place.drain([loop], cdrs(10_000), most_seconds=scale.of(15, 5))
+
+
+def _connect(scale: Scale) -> Run:
+    with stage() as place, place.connect(JUDGED) as connect:
+        place.warm_up(connect)
+        return median([place.drain([connect], cdrs(10_000)) for _ in range(scale.of(3, 1))])
 
 
 def _where_it_goes(whole: Run, scale: Scale) -> Report:

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 from redis import Redis
 
-from app.demo.embedded import EmbeddedRedis, find_server
+from app.demo.embedded import EmbeddedRedis
+from app.demo.server_binary import find_server
 from tests.benchmarks.cdrs import USUAL, cdrs
 from tests.benchmarks.contenders import Contender, Receiver, module, process_module, until
 from tests.benchmarks.namespaces import Host, Network
@@ -91,8 +92,14 @@ class Stage:
         return self._forwarder(process_module("sampled", result), concurrency, {})
 
     def straightforward(self, tasks: int) -> Contender:
-        where = (self.redis_url, self.receiver.url, SOURCE, PROCESSING, tasks)
-        return Contender([*self.prefix, *process_module("straightforward", *where)], {}, b"ready", self._log())
+        return self._other("straightforward", tasks)
+
+    def connect(self, copies: int) -> Contender:
+        return self._other("connect", copies)
+
+    def _other(self, name: str, at_once: int) -> Contender:
+        where = (self.redis_url, self.receiver.url, SOURCE, PROCESSING, at_once)
+        return Contender([*self.prefix, *process_module(name, *where)], {}, b"ready", self._log())
 
     def bare(self) -> Contender:
         where = (self.redis_url, self.receiver.url, SOURCE, PROCESSING)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.demo.embedded import EmbeddedRedis
-from tests.harness import Child
+from tests.support.harness import Child
 
 STOPPED = {0, 3, -signal.SIGTERM}
 """Exit statuses of a replica that was told to stop: as asked, with an attempt cut off, before it had started."""

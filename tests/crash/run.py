@@ -28,7 +28,7 @@ from app.demo.embedded import EmbeddedRedis
 from tests.crash.endpoint import POISON, Endpoint, HalfSick, down, well
 from tests.crash.injuries import Injuries, pause
 from tests.crash.ledger import Account, base_of, dead_in, deferred_in, left_in, lists_of, retry_sets_of
-from tests.harness import environment, eventually, gone
+from tests.support.harness import environment, eventually, gone
 
 INTEGRATOR = "crash"
 SOURCE = f"{INTEGRATOR}-source"

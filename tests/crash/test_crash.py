@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.run import Asked, CrashRun
-from tests.servers import server_of
+from tests.support.servers import server_of
 
 
 @pytest.mark.slow

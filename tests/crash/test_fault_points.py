@@ -17,16 +17,17 @@ from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
 from app.store.keys import Topology
-from tests.fault_points import MODULES, Case, How, When, is_done, path_of, points, quick
-from tests.harness import environment, eventually, running, settings_from
-from tests.receiver import Receiver
+from tests.support.fault_points import MODULES, Case, How, When, is_done, path_of, points, quick
+from tests.support.harness import environment, eventually, running, settings_from
+from tests.support.receiver import Receiver
+from tests.support.repository import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 NOT_PASSED = {
-    "store.preflight: asyncio.sleep": "only where a right is missing: tests/test_preflight.py",
+    "store.preflight: asyncio.sleep": "only where a right is missing: tests/redis/test_preflight.py",
     "store.lease: asyncio.sleep": "only while all slots are taken, or Redis is away: test_ownership.py",
-    "store.lease: _retake": "only where the lease was lost: test_ownership.py",
+    "store.lease: retake": "only where the lease was lost: test_ownership.py",
     "store.lease: lease_doubted": "ends by its timeout, or where the lease was lost: test_ownership.py",
     "store.lease: taken = await self._take_slot": "likewise",
     "store.client: AsyncRetrying(": "only while Redis refuses or is away: test_lost_replies.py, test_outages.py",
@@ -80,7 +81,7 @@ class Nursery:
 @pytest.fixture
 async def nursery() -> AsyncIterator[Nursery]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.fault_points"), stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parent.parent.parent
+        *(sys.executable, "-m", "tests.support.fault_points"), stdin=PIPE, stdout=PIPE, cwd=ROOT
     )
     yield Nursery(process)
     assert process.stdin

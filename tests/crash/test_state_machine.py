@@ -25,11 +25,13 @@ from app.errors import CommandError, FencedError
 from app.lane import exits
 from app.store.client import Link
 from app.store.clock import RedisClock
+from app.store.exchange import Exchanged, Exit, Wanted
 from app.store.keys import LaneKeys, Topology
-from app.store.lease import Lease, Owner, new_process_id
-from app.store.queue import Exchanged, Exit, Queue, Wanted
+from app.store.lease import Lease
+from app.store.owner import Owner, new_process_id
+from app.store.queue import Queue
 from app.store.retry_set import Tokens, read_member
-from tests.harness import environment, settings_from
+from tests.support.harness import environment, settings_from
 
 PAYLOADS = [b"twin", b"one", b"\xff\x00", b"", b"cdr1 odd\nbody"]
 LANES = ["billing", "crm", "archive"]
@@ -101,8 +103,8 @@ class Process:
     async def holds(self) -> bool:
         """Do what `Lease.keep` does: renew, or take the slot again, or lose it and forget everything."""
         try:
-            if not await self.lease._renewed(self.slot):
-                await self.lease._retake(self.slot)
+            if not await self.lease.renew(self.slot):
+                await self.lease.retake(self.slot)
         except FencedError:
             return False
         return True

@@ -8,7 +8,7 @@ from typing import Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.telemetry import events
+from app.telemetry import log
 from tests.fuzz.play import Client, find
 from tests.fuzz.scripts import SCENES, Script
 
@@ -23,7 +23,7 @@ WAYS: Final[tuple[tuple[Client, bool], ...]] = tuple(product(("direct", "httpx")
 
 def fuzz(seconds: float) -> int:
     """Play different scenes for so long, each with both clients; return how many. Fails at the first finding."""
-    events.keep_silent()
+    log.keep_silent()
     until, played = time.monotonic() + seconds, 0
     with asyncio.Runner() as runner:
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from app.demo.embedded import EmbeddedRedis, find_server, free_port, is_free
+from app.demo.embedded import EmbeddedRedis, free_port, is_free
 from app.demo.leash import Leash
-from tests.harness import eventually
+from app.demo.server_binary import find_server
+from tests.support.harness import eventually
 
 SERVICE: Final = "calls"
 SLOTS: Final = 16384

@@ -11,9 +11,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from tests.harness import Child, environment, eventually, gone
 from tests.network.servers import Cluster, Watched, cluster, command, watched
-from tests.receiver import Receiver
+from tests.support.harness import Child, environment, eventually, gone
+from tests.support.receiver import Receiver
 
 SOURCE: Final = "enigma:notifications:cdr"
 HALF: Final = 300

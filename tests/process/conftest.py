@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
-from tests.harness import Child
 from tests.support.forwarder import default_environment, owns_a_list
+from tests.support.harness import Child
 from tests.support.scripted import ScriptedReceiver
 
 

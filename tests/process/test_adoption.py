@@ -22,9 +22,9 @@ from app.store.keys import Slot, Topology
 from app.store.lease import Lease
 from app.store.queue import Queue
 from tests.conftest import StartChild
-from tests.harness import Child, eventually, gone, running, settings_from
-from tests.proxy import RedisProxy, nth
-from tests.receiver import Receiver
+from tests.support.harness import Child, eventually, gone, running, settings_from
+from tests.support.proxy import RedisProxy, nth
+from tests.support.receiver import Receiver
 
 LEASE = 0.6
 PAGE = 256

@@ -11,9 +11,9 @@ from app.config.timings import Timings
 from app.delivery.breaker import Breaker
 from app.service import Service
 from tests.conftest import StartChild
-from tests.harness import eventually, gone, running, settings_from
 from tests.process.test_events import lines_of, stopped
-from tests.receiver import Receiver
+from tests.support.harness import eventually, gone, running, settings_from
+from tests.support.receiver import Receiver
 
 PUSHED: Final = [b"cdr %d" % number for number in range(100)]
 CONCURRENCY: Final = 16
@@ -36,12 +36,12 @@ def waiting(integrator: str, source: str, processing: str) -> list[str]:
 
 
 def breaker_of(service: Service) -> Breaker:
-    [loops] = service._lanes
+    [loops] = service.parts.lanes
     return loops.lane.gate.breaker
 
 
 def is_open(service: Service) -> bool:
-    return bool(service._lanes) and not breaker_of(service).is_closed
+    return bool(service.parts.lanes) and not breaker_of(service).is_closed
 
 
 # What it does
@@ -55,13 +55,13 @@ async def test_an_endpoint_that_is_down_is_left_alone_and_found_again(
     await client.rpush(source, *PUSHED)
     async with running(settings_from(variables), QUICK) as service:
         await eventually(lambda: is_open(service))
-        await eventually(lambda: service._lanes[0].lane.in_flight.number == 0)
+        await eventually(lambda: service.parts.lanes[0].lane.in_flight.number == 0)
         before = len(receiver.arrivals)
         most = 0
 
         async def probed() -> bool:
             nonlocal most
-            most = max(most, service._lanes[0].lane.in_flight.number)
+            most = max(most, service.parts.lanes[0].lane.in_flight.number)
             return len(receiver.arrivals) >= before + 5
 
         await eventually(probed)
@@ -157,7 +157,7 @@ async def test_strikes_never_open_it(
         await eventually(lambda: receiver.bodies[b"good"])
         await put_into_retry(client, integrator, 20, replayed=False)
         await eventually(lambda: len(receiver.refusals) == 20)
-        await eventually(lambda: service._lanes[0].lane.in_flight.number == 0)
+        await eventually(lambda: service.parts.lanes[0].lane.in_flight.number == 0)
         assert not is_open(service)
 
 

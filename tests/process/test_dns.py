@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
-from tests.harness import eventually
 from tests.support.forwarder import all_arrive, default_environment, numbered, owns_a_list, started_in
+from tests.support.harness import eventually
 from tests.support.namespace import Namespace, namespace
 from tests.support.pace import clock, paced
 from tests.support.scripted import ScriptedReceiver

@@ -17,8 +17,9 @@ from redis.asyncio import Redis
 from app.cdr import History
 from app.store.retry_set import member_of
 from tests.conftest import StartChild
-from tests.harness import Child, eventually, gone
-from tests.receiver import Receiver
+from tests.support.harness import Child, eventually, gone
+from tests.support.receiver import Receiver
+from tests.support.repository import ROOT
 
 NOUN_VERB: Final = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
 LEVELS: Final = {"debug", "info", "warning", "error"}
@@ -197,7 +198,7 @@ async def crashed(
         "Attempt.post = post\n"
     )
     (tmp_path / "sitecustomize.py").write_text(code)
-    faulty = {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent.parent}", "CDR_LOG_FORMAT": request.param}
+    faulty = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "CDR_LOG_FORMAT": request.param}
     await client.rpush(source, BODIES["good"])
     child = await start_child(variables | faulty, "run")
     assert await child.ended() == 1

@@ -15,8 +15,8 @@ from app.config.settings import Settings
 from app.config.timings import Timings
 from app.store.keys import Topology
 from tests.conftest import StartChild
-from tests.harness import eventually, gone, running, settings_from
-from tests.receiver import Receiver
+from tests.support.harness import eventually, gone, running, settings_from
+from tests.support.receiver import Receiver
 
 NAMES: Final = ("billing", "crm", "archive")
 PUSHED: Final = [b"cdr %d" % number for number in range(300)] + [b"twin"] * 5
@@ -114,7 +114,7 @@ async def test_one_that_is_down_delays_no_other_and_misses_nothing(
     async with running(settings, QUICK) as service:
         for name in ("billing", "archive"):
             await eventually(partial(has_all, receivers[name]))
-        gates = {loops.endpoint.name: loops.lane.gate for loops in service._lanes}
+        gates = {loops.endpoint.name: loops.lane.gate for loops in service.parts.lanes}
         await eventually(lambda: not gates["crm"].breaker.is_closed)
         receivers["crm"].status = 204
         gates["crm"].probe_now()  # after 410 it would be in an hour
@@ -163,7 +163,7 @@ async def test_an_added_endpoint_gets_what_comes_from_then_on_and_a_removed_one_
     child = await start_child(second, "run")
     await client.rpush(source, *PUSHED[50:])
     await all_done(client, settings_from(second))
-    assert receivers["billing"].bodies == Counter(PUSHED)
+    assert Counter(PUSHED) - receivers["billing"].bodies == Counter()  # cut off, it may not have acked them all
     assert receivers["archive"].bodies == Counter(PUSHED[50:])
     [left] = child.events("endpoint.left_over")
     assert (left["endpoint"], left["waiting"]) == ("crm", 50)
@@ -242,7 +242,7 @@ async def test_a_list_of_another_type_stops_distribution_and_loses_nothing(
     await client.set(wrong, "a string")
     await client.rpush(source, *PUSHED)
     async with running(settings, QUICK) as service:
-        await eventually(lambda: service._link.refused)
+        await eventually(lambda: service.parts.link.refused)
         assert not receivers["billing"].arrivals
         await client.delete(wrong)
         await all_done(client, settings)
@@ -271,7 +271,7 @@ async def test_a_lane_that_is_shut_and_has_nothing_to_probe_with_is_given_one(
         receiver.status = 410
     await client.rpush(source, "first")
     async with running(settings, replace(QUICK, gone_probe=0.1)) as service:
-        await eventually(lambda: service._lanes and all(loops.lane.is_shut for loops in service._lanes))
+        await eventually(lambda: service.parts.lanes and all(loops.lane.is_shut for loops in service.parts.lanes))
         # given: a hand has removed what waited
         await eventually(lambda: client.exists(*(lane.retry for lane in Topology(settings).lanes.values())))
         await client.delete(*keys_of(settings))

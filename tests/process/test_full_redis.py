@@ -15,9 +15,9 @@ from structlog.typing import EventDict
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
-from tests.harness import environment, eventually, gone, running, settings_from
-from tests.receiver import Receiver
-from tests.servers import KINDS, server_of
+from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.receiver import Receiver
+from tests.support.servers import KINDS, server_of
 
 BACKLOG = Counter([f"cdr {number} {'x' * 500}".encode() for number in range(2000)] + [b"twin"] * 20)
 POISON = Counter([b"poison 1", b"poison 2"])

@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
-from tests.harness import environment, eventually, gone, running, settings_from
-from tests.http_faults import NO_CONTENT, Behaviour, Connection, serve
-from tests.proxy import RedisProxy
-from tests.receiver import Receiver
+from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.http_faults import NO_CONTENT, Behaviour, Connection, serve
+from tests.support.proxy import RedisProxy
+from tests.support.receiver import Receiver
 
 OFTEN = {"CDR_SWEEP_INTERVAL": "0.1"}
 SWEEPS = 8
@@ -163,7 +163,7 @@ async def test_an_ack_that_found_nothing_is_followed_by_a_sweep_at_once(
     await client.rpush(source, "taken", "kept")
     async with running(settings_from(variables | {"CDR_SWEEP_INTERVAL": "3600"})) as service:
         await eventually(lambda: receiver.at_the_gate == 2)
-        await eventually(lambda: not service._lanes[0]._sweeper.is_due)
+        await eventually(lambda: not service.parts.lanes[0]._sweeper.is_due)
         # given: one that nobody claimed in the place of one that is being delivered
         await client.lrem(processing, 1, "taken")
         await client.rpush(processing, "stray")
@@ -184,7 +184,7 @@ async def test_a_defer_that_found_nothing_is_followed_by_a_sweep_and_makes_no_co
     await client.rpush(source, "taken")
     async with running(settings_from(variables | {"CDR_SWEEP_INTERVAL": "3600"})) as service:
         await eventually(lambda: receiver.at_the_gate == 1)
-        await eventually(lambda: not service._lanes[0]._sweeper.is_due)
+        await eventually(lambda: not service.parts.lanes[0]._sweeper.is_due)
         await client.lrem(processing, 1, "taken")
         await client.rpush(processing, "stray")
         receiver.gate.set()

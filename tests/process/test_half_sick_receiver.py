@@ -7,9 +7,9 @@ from redis.asyncio import Redis
 
 from app.cdr import webhook_id
 from tests.conftest import StartChild
-from tests.harness import eventually
 from tests.process.conftest import StartForwarder
 from tests.support.forwarder import all_arrive, is_up, numbered
+from tests.support.harness import eventually
 from tests.support.pace import clock, paced, until
 from tests.support.scripted import BROKEN, BUSY, REJECTED, TAKEN, Answer, Question, Script, ScriptedReceiver
 
@@ -193,7 +193,7 @@ async def test_replaying_bad_dead_letters_makes_no_outage(
 
 
 def _dead_letter(body: bytes, number: int) -> bytes:
-    """Return a dead letter as DESIGN.md describes it."""
+    """Return a dead letter as the forwarder writes it."""
     letter = {
         "letter": f"{number:032x}",
         "id": webhook_id(body),

@@ -13,8 +13,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis, free_port
-from tests.harness import Child, eventually
 from tests.support.forwarder import all_arrive, default_environment, is_told, is_up, numbered, owns_a_list, started_in
+from tests.support.harness import Child, eventually
 from tests.support.scripted import ScriptedReceiver
 
 TOKEN: Final = "token-of-sixteen-characters"

@@ -15,9 +15,9 @@ from app.cdr import History, webhook_id
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from app.store.retry_set import read_member
-from tests.harness import environment, eventually, gone, running, settings_from
-from tests.http_faults import NO_CONTENT, Behaviour, Connection, serve
-from tests.receiver import Receiver
+from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.http_faults import NO_CONTENT, Behaviour, Connection, serve
+from tests.support.receiver import Receiver
 
 BAD: Final = b"bad"
 GOOD: Final = b"good"

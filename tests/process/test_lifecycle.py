@@ -12,9 +12,10 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import StartChild
-from tests.harness import Child, environment, eventually, gone
-from tests.http_faults import Connection, serve
-from tests.receiver import Receiver
+from tests.support.harness import Child, environment, eventually, gone
+from tests.support.http_faults import Connection, serve
+from tests.support.receiver import Receiver
+from tests.support.repository import ROOT
 
 
 def stops_said(forwarder: Child, count: int) -> bool:
@@ -312,7 +313,7 @@ def with_fault(directory: Path) -> dict[str, str]:
     bug = "raise RuntimeError('out of cheese')"
     code = f"from app.delivery.attempt import Attempt\nasync def post(*_):\n    {bug}\nAttempt.post = post\n"
     (directory / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": f"{directory}:{Path(__file__).parent.parent.parent}"}
+    return {"PYTHONPATH": f"{directory}:{ROOT}"}
 
 
 async def test_another_installation_on_the_same_name_is_refused(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests.harness import eventually
 from tests.support.forwarder import Piped, all_arrive, numbered, owns_a_list, piped
+from tests.support.harness import eventually
 from tests.support.pace import clock
 from tests.support.scripted import ScriptedReceiver
 

@@ -20,9 +20,9 @@ from app.demo.embedded import EmbeddedRedis
 from app.service import Service
 from app.store.client import Link
 from app.store.keys import Topology
-from tests.harness import environment, eventually, gone, running, settings_from
-from tests.proxy import RedisProxy, Way, at_random, nth
-from tests.receiver import Receiver
+from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.proxy import RedisProxy, Way, at_random, nth
+from tests.support.receiver import Receiver
 
 # The proxy hangs up in the middle of handshakes; asyncio leaves the transport of such a connection to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*_SelectorTransport:pytest.PytestUnraisableExceptionWarning")
@@ -122,11 +122,11 @@ class World:
         self.receiver.gate.clear()
         await self.client.rpush(self.source, *OUTAGE.elements())
         await eventually(lambda: self.receiver.at_the_gate == CONCURRENCY)
-        await eventually(lambda: len(service._lanes[0].lane.inbox) >= CONCURRENCY - 1)
+        await eventually(lambda: len(service.parts.lanes[0].lane.inbox) >= CONCURRENCY - 1)
         self._is_down = True
         self.receiver.gate.set()
-        await eventually(lambda: service._lanes[0].lane.is_shut)
-        await eventually(lambda: not len(service._lanes[0].lane.inbox))
+        await eventually(lambda: service.parts.lanes[0].lane.is_shut)
+        await eventually(lambda: not len(service.parts.lanes[0].lane.inbox))
         self._is_down = False
         await eventually(partial(self._has_taken, PUSHED - LATE - REJECTED), deadline=20)
 

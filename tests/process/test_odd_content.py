@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import StartChild
-from tests.harness import eventually, gone
 from tests.process.conftest import StartForwarder
 from tests.support.forwarder import all_arrive, is_up, numbered
+from tests.support.harness import eventually, gone
 from tests.support.pace import clock, until
 from tests.support.scripted import ScriptedReceiver
 

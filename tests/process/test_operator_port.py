@@ -7,9 +7,9 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from tests.harness import eventually
 from tests.process.conftest import StartForwarder
 from tests.support.forwarder import all_arrive, errors_that_name, is_up, numbered
+from tests.support.harness import eventually
 from tests.support.scripted import ScriptedReceiver
 
 

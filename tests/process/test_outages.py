@@ -17,9 +17,9 @@ from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from app.store.retry_set import member_of
 from tests.conftest import StartChild
-from tests.harness import Child, environment, eventually, gone, running, settings_from
-from tests.proxy import RedisProxy, nth
-from tests.receiver import Receiver
+from tests.support.harness import Child, environment, eventually, gone, running, settings_from
+from tests.support.proxy import RedisProxy, nth
+from tests.support.receiver import Receiver
 
 LEASE = 1.0
 LONGER_THAN_THE_LEASE = 1.5
@@ -407,7 +407,7 @@ async def test_what_was_pending_at_the_end_of_an_outage_comes_oldest_first(
             "CDR_SOURCE_OLDEST": oldest,
         }
         async with running(settings_from(one), quick) as service:
-            await eventually(lambda: service._lanes and service._lanes[0].lane.is_shut)
+            await eventually(lambda: service.parts.lanes and service.parts.lanes[0].lane.is_shut)
             await eventually(lambda: len(receiver.arrivals) >= 5)
             receiver.status = 204
             await eventually(lambda: gone(own_client, source, processing))

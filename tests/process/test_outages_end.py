@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from redis.asyncio import Redis
 
-from tests.harness import eventually
 from tests.process.conftest import StartForwarder
 from tests.support.forwarder import all_arrive, numbered
+from tests.support.harness import eventually
 from tests.support.pace import clock, paced
 from tests.support.scripted import BROKEN, BUSY, TAKEN, Answer, Question, ScriptedReceiver
 

@@ -19,11 +19,12 @@ from app.demo.embedded import EmbeddedRedis
 from app.errors import ConfigurationError, FencedError
 from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Slot, Topology
-from app.store.lease import Lease, Owner, fingerprint, new_process_id
+from app.store.lease import Lease
+from app.store.owner import Owner, fingerprint, new_process_id
 from tests.conftest import StartChild
-from tests.harness import environment, eventually, gone, running, settings_from
-from tests.proxy import RedisProxy
-from tests.receiver import Receiver
+from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.proxy import RedisProxy
+from tests.support.receiver import Receiver
 
 LEASE_MS = 2000
 
@@ -464,12 +465,12 @@ async def test_nothing_is_claimed_or_posted_with_a_lease_that_may_have_ended(
         running(settings_from(one_at_a_time | {"CDR_REDIS_URL": proxy.url}), Timings(claim_wait=0.05)) as service,
     ):
         # given: a CDR on the wire and one in the inbox, renewals without an answer, and no claim on its way any more
-        await eventually(lambda: receiver.at_the_gate and len(service._lanes[0].lane.inbox))
+        await eventually(lambda: receiver.at_the_gate and len(service.parts.lanes[0].lane.inbox))
         await eventually(lambda: proxy.seen["renew"])
         proxy.hold("renew")
         for outcome in ("settle_and_claim acks", "settle_and_claim claims"):
             proxy.hold(outcome)
-        await eventually(lambda: proxy.held["renew"] and not service._lease.holds())
+        await eventually(lambda: proxy.held["renew"] and not service.parts.lease.holds())
         await eventually(lambda: proxy.open["BLMOVE"] == 0)
         pending = await client.lrange(source, 0, -1)
         # when: the one on the wire is answered, and the lease ends

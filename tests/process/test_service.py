@@ -6,8 +6,8 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from tests.harness import eventually, gone, running, settings_from
-from tests.receiver import Receiver
+from tests.support.harness import eventually, gone, running, settings_from
+from tests.support.receiver import Receiver
 
 ODD = {
     "documented": b'{"type": "cdr", "payload": {"extension": "1042", "number": "0825550142"}}',
@@ -87,5 +87,5 @@ async def test_what_is_chosen_at_the_cost_of_safety_is_told_at_start(
     """Somebody may have forgotten it. Loopback is nobody's to listen to."""
     with capture_logs() as said:
         async with running(settings_from(variables | chosen)) as service:
-            await eventually(service._lease.holds)
+            await eventually(service.parts.lease.holds)
     assert [event["event"] for event in said if event["event"].startswith("endpoint.un")] == told

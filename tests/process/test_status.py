@@ -13,8 +13,8 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import StartChild
-from tests.harness import eventually, gone
-from tests.receiver import Receiver
+from tests.support.harness import eventually, gone
+from tests.support.receiver import Receiver
 
 Run = Callable[..., Awaitable[tuple[int, str]]]
 NOW: Final = datetime.now(UTC).replace(microsecond=0)

@@ -6,9 +6,9 @@ import pytest
 from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
-from tests.harness import Child, eventually
 from tests.process.conftest import StartForwarder
 from tests.support.forwarder import numbered
+from tests.support.harness import Child, eventually
 from tests.support.pace import clock
 from tests.support.scripted import BROKEN, Answer, ScriptedReceiver
 from tests.support.slow_link import SlowLink

@@ -11,9 +11,9 @@ from app.cdr import History
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from app.store.retry_set import member_of
-from tests.harness import eventually, gone, running, settings_from
-from tests.proxy import RedisProxy
-from tests.receiver import Receiver
+from tests.support.harness import eventually, gone, running, settings_from
+from tests.support.proxy import RedisProxy
+from tests.support.receiver import Receiver
 
 BRIEF = Timings(claim_wait=0.05)
 """A sweep judges when the waiting claim has ended."""

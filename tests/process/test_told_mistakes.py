@@ -7,9 +7,9 @@ from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
-from tests.harness import Child, eventually
 from tests.process.conftest import StartForwarder
 from tests.support.forwarder import all_arrive, default_environment, is_told, is_up, numbered, owns_a_list
+from tests.support.harness import Child, eventually
 from tests.support.scripted import ScriptedReceiver
 
 

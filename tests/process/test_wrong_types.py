@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
-from tests.harness import eventually
 from tests.process.conftest import StartForwarder
 from tests.support.forwarder import all_arrive, default_environment, errors_that_name, is_up, numbered, owns_a_list
+from tests.support.harness import eventually
 from tests.support.pace import clock, paced, until
 from tests.support.scripted import REJECTED, TAKEN, ScriptedReceiver
 

@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 
 from app.demo.embedded import EmbeddedRedis
 from tests.redis.rig import Rig, acl
-from tests.servers import server_of
+from tests.support.servers import server_of
 
 LIMITED = "limited"
 

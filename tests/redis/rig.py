@@ -19,12 +19,13 @@ from app.lane.loops import Endpoint, LaneLoops, Shared
 from app.store.channel import Channel, Word
 from app.store.client import Link
 from app.store.clock import RedisClock
+from app.store.exchange import Exchanged, Exit, Wanted
 from app.store.keys import LaneKeys, Slot, Topology
 from app.store.lease import Lease
-from app.store.queue import Exchanged, Exit, Queue, Wanted
+from app.store.queue import Queue
 from app.store.retry_set import Tokens
 from app.telemetry.metrics import LaneMetrics
-from tests.harness import environment, settings_from
+from tests.support.harness import environment, settings_from
 
 MIB = 1024 * 1024
 NOWHERE = "http://127.0.0.1:9/"
@@ -82,7 +83,7 @@ class Answers:
 
 
 class Rig:
-    """`variables`: see `tests.harness.environment`; `endpoints`: names, for a configuration that fans out."""
+    """`variables`: see `tests.support.harness.environment`; `endpoints`: names, for a configuration that fans out."""
 
     def __init__(
         self,

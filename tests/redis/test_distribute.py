@@ -6,8 +6,9 @@ from app.cdr import History
 from app.demo.embedded import EmbeddedRedis
 from app.errors import OperatorRedisError
 from app.store.channel import Channel
+from app.store.exchange import Distributed
 from app.store.keys import LaneKeys
-from app.store.queue import DISTRIBUTE, Distributed, Queue
+from app.store.queue import DISTRIBUTE, Queue
 from app.store.retry_set import member_of
 from tests.redis.conftest import Deny, OpenRig
 from tests.redis.rig import MIB, Rig

@@ -3,7 +3,7 @@
 import pytest
 
 from app.cdr import NEVER_FAILED
-from app.store.queue import Distributed, Exit
+from app.store.exchange import Distributed, Exit
 from app.store.retry_set import member_of
 from tests.redis.conftest import LIMITED
 from tests.redis.rig import MIB, Rig, acl

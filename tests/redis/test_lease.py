@@ -11,10 +11,11 @@ from structlog.typing import EventDict
 from app.demo.embedded import EmbeddedRedis
 from app.errors import ConfigurationError, FencedError
 from app.store.channel import Word
-from app.store.lease import TRUSTED_PART, Owner
-from tests.harness import eventually
+from app.store.lease import TRUSTED_PART
+from app.store.owner import Owner
 from tests.redis.conftest import OpenRig
 from tests.redis.rig import Rig
+from tests.support.harness import eventually
 
 
 async def take(rig: Rig, number: int = 1) -> int:
@@ -91,14 +92,14 @@ async def test_renewed_on_a_full_redis(own_redis: EmbeddedRedis, open_rig: OpenR
     """A renewal writes no value."""
     rig = await open_rig(own_redis.url)
     await rig.redis.config_set("maxmemory", "1")
-    assert await rig.lease._renewed(rig.slot)
+    assert await rig.lease.renew(rig.slot)
 
 
 async def test_renewed(rig: Rig) -> None:
     """The TTL is the whole lease again, and it is trusted from when the renewal was sent."""
     await rig.redis.pexpire(rig.slot.owner, 100)
     rig.lease._trusted_until = 0
-    assert await rig.lease._renewed(rig.slot)
+    assert await rig.lease.renew(rig.slot)
     assert await rig.redis.pttl(rig.slot.owner) > 1000
     assert rig.lease.holds()
 
@@ -115,7 +116,7 @@ async def test_trusted_from_the_send_on(rig: Rig) -> None:
 
     renew = rig.lease._renew
     rig.lease._renew = Late()
-    assert await rig.lease._renewed(rig.slot)
+    assert await rig.lease.renew(rig.slot)
     assert rig.lease._trusted_until < sent + 0.2 + TRUSTED_PART * rig.lease.seconds
 
 
@@ -139,7 +140,7 @@ async def test_trusted_from_the_send_on_when_taken(open_rig: OpenRig) -> None:
 async def test_not_renewed_for_another_owner(rig: Rig) -> None:
     """The slot is somebody else's by now: their lease is left alone, and ours is not trusted."""
     await rig.redis.set(rig.slot.owner, "another", px=500)
-    assert not await rig.lease._renewed(rig.slot)
+    assert not await rig.lease.renew(rig.slot)
     assert await rig.redis.pttl(rig.slot.owner) <= 500
     assert not rig.lease.holds()
 
@@ -188,10 +189,10 @@ async def test_listeners_are_told_when_it_is_held_again(rig: Rig) -> None:
     """Workers wait with CDRs in the inbox: nobody else would wake them."""
     woken: list[bool] = []
     rig.lease.listen(lambda: woken.append(rig.lease.holds()))
-    await rig.lease._renewed(rig.slot)
+    await rig.lease.renew(rig.slot)
     assert woken == []
     rig.lease._trusted_until = 0
-    await rig.lease._renewed(rig.slot)
+    await rig.lease.renew(rig.slot)
     assert woken == [True]
 
 
@@ -199,9 +200,9 @@ async def test_redis_that_came_back_empty(rig: Rig, said: list[EventDict]) -> No
     """It knows of no owner before: told once, and the slot is kept."""
     await rig.exchange()
     await rig.redis.delete(rig.slot.owner, rig.slot.ops)
-    assert not await rig.lease._renewed(rig.slot)
-    await rig.lease._retake(rig.slot)
-    assert await rig.lease._renewed(rig.slot)
+    assert not await rig.lease.renew(rig.slot)
+    await rig.lease.retake(rig.slot)
+    assert await rig.lease.renew(rig.slot)
     assert names(said) == ["redis.emptied"]
     assert rig.lease.holds()
 
@@ -211,8 +212,8 @@ async def test_redis_that_came_back_older(rig: Rig, said: list[EventDict]) -> No
     await rig.exchange()
     [channel] = (await rig.redis.hgetall(rig.slot.ops)).keys() - {b"owner"}
     await rig.redis.hset(rig.slot.ops, channel, 0)
-    assert await rig.lease._renewed(rig.slot)
-    assert await rig.lease._renewed(rig.slot)
+    assert await rig.lease.renew(rig.slot)
+    assert await rig.lease.renew(rig.slot)
     assert names(said) == ["redis.emptied"]
 
 
@@ -224,7 +225,7 @@ async def test_a_new_slot_is_no_empty_redis(rig: Rig, said: list[EventDict]) -> 
     await rig.redis.delete(lost.ops)
     await rig.lease.take()
     assert rig.slot.number == 2
-    assert await rig.lease._renewed(rig.slot)
+    assert await rig.lease.renew(rig.slot)
     assert "redis.emptied" not in names(said)
     await rig.redis.delete(lost.owner)
 

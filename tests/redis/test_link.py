@@ -22,11 +22,12 @@ from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis, free_port
 from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.store.channel import Channel
-from app.store.client import Link, meaning
-from tests.harness import environment, eventually, gone, running, settings_from
-from tests.proxy import RedisProxy, nth
-from tests.receiver import Receiver
-from tests.servers import KINDS, server_of
+from app.store.client import Link
+from app.store.meaning import meaning
+from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.proxy import RedisProxy, nth
+from tests.support.receiver import Receiver
+from tests.support.servers import KINDS, server_of
 
 NOWHERE = "http://127.0.0.1:9/"
 

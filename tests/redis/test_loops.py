@@ -20,9 +20,9 @@ from app.lane.distribution import Distribution, Taker
 from app.lane.sweeper import Sweeper
 from app.store.keys import LaneKeys
 from app.store.retry_set import member_of
-from tests.harness import eventually
 from tests.redis.conftest import Deny, OpenRig
 from tests.redis.rig import Answers, Rig, acl
+from tests.support.harness import eventually
 
 FAILED = History(attempts=1, first_failed_at=1, last_failed_at=1)
 REFUSED = Verdict(Kind.TRANSIENT, "connect")
@@ -416,7 +416,7 @@ async def test_delivered_when_the_lease_is_held_again(rig: Rig) -> None:
     async with going(*(worker.run for worker in loops._workers), loops.run):
         await eventually(lambda: len(loops.lane.inbox._waiting) > 0)
         assert answers.bodies == []
-        await rig.lease._renewed(rig.slot)
+        await rig.lease.renew(rig.slot)
         await eventually(lambda: answers.bodies == [b"waits"], 5)
 
 

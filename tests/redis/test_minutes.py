@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from app.store.client import Link
 from app.store.keys import LaneKeys, Topology
 from app.store.minutes import A_DAY, Minute, Minutes, read_history
-from tests.harness import settings_from
+from tests.support.harness import settings_from
 
 
 @pytest.fixture

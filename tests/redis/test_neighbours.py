@@ -9,15 +9,15 @@ from structlog.typing import EventDict
 from app.demo.embedded import EmbeddedRedis
 from app.store.client import client_name
 from app.store.neighbours import Neighbours
-from tests.harness import eventually
 from tests.redis.conftest import OpenRig
 from tests.redis.rig import Rig, acl
+from tests.support.harness import eventually
 
 
 async def look(rig: Rig, said: list[EventDict]) -> list[EventDict]:
     """Return what two looks say."""
     neighbours = Neighbours(rig.link, rig.lease)
-    for each in (neighbours._compare, neighbours._look_for_others):
+    for each in (neighbours.compare, neighbours.look_for_others):
         await each()
     return [event for event in said if event["event"] in ("installation.differs", "source.shared")]
 
@@ -64,7 +64,7 @@ async def test_another_integrator_on_the_source(
     async with Redis.from_url(redis_server.url, client_name=client_name("other", source)) as other:
         await other.ping()
         neighbours = Neighbours(rig.link, rig.lease)
-        await neighbours._look_for_others()
+        await neighbours.look_for_others()
         assert neighbours.foreign_consumers == 1
     [told] = [event for event in said if event["event"] == "source.shared"]
     assert (told["integrators"], told["log_level"]) == (["other"], "error")
@@ -82,7 +82,7 @@ async def test_not_another_integrator(rig: Rig, redis_server: EmbeddedRedis, sou
     for client in clients:
         await client.ping()
     neighbours = Neighbours(rig.link, rig.lease)
-    await neighbours._look_for_others()
+    await neighbours.look_for_others()
     assert neighbours.foreign_consumers == 0
     for client in clients:
         await client.aclose()

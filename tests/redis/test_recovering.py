@@ -10,9 +10,9 @@ from app.store.budget import Budget
 from app.store.channel import Word
 from app.store.keys import Slot
 from app.store.queue import ADOPT
-from tests.harness import eventually
 from tests.redis.conftest import Deny, OpenRig
 from tests.redis.rig import MIB, Rig
+from tests.support.harness import eventually
 
 
 def orphan(rig: Rig) -> Slot:

@@ -10,7 +10,7 @@ from app.demo.embedded import EmbeddedRedis
 from app.store.client import Link
 from app.store.keys import Slot, Topology
 from app.store.minutes import Minute, Minutes
-from tests.harness import settings_from
+from tests.support.harness import settings_from
 
 
 @pytest.fixture

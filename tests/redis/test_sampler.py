@@ -14,7 +14,7 @@ from app.store.client import Link
 from app.store.keys import Topology
 from app.store.minutes import Minute
 from app.telemetry.metrics import LaneMetrics
-from tests.harness import eventually, settings_from
+from tests.support.harness import eventually, settings_from
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from redis.exceptions import ResponseError
 from app.cdr import NEVER_FAILED, History
 from app.demo.embedded import EmbeddedRedis
 from app.store.channel import Word
-from app.store.queue import REFUSED, SETTLE_AND_CLAIM, Exit, Wanted
+from app.store.exchange import Exit, Wanted
+from app.store.queue import REFUSED, SETTLE_AND_CLAIM
 from app.store.retry_set import member_of
 from tests.redis.conftest import Deny, OpenRig
 from tests.redis.rig import MIB, Answers, Rig

@@ -13,10 +13,10 @@ from redis.exceptions import RedisError as RealError
 from redis.retry import Retry
 
 from app.demo.embedded import EmbeddedRedis
-from tests.servers import KINDS, server_of
 from tests.simulation.redis.build import build_engine
 from tests.simulation.redis.engine import Engine
 from tests.simulation.redis.values import NilArray, RedisError, Status
+from tests.support.servers import KINDS, server_of
 
 ROUNDS: Final = 40
 COMMANDS_A_ROUND: Final = 150

@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 from tenacity import RetryError
 
-from tests.harness import Child, eventually, measured
+from tests.support.harness import Child, eventually, measured
 from tests.support.scripted import ScriptedReceiver
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.tools import tool
+from tests.support.tools import tool
 
 CLONE_NEWNET: Final = 0x40000000
 DNS_PORT: Final = 53

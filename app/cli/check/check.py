@@ -1,4 +1,4 @@
-"""What is looked at, and how it is told."""
+"""Run all checks and print the findings."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,11 +25,11 @@ async def check(link: Link, settings: Settings, *, send: bool, as_json: bool) ->
         else:
             verdict_line(finding.level, finding.what, finding.advice)
     if failures:
-        raise CommandError(f"{failures} of these must be set right")
+        raise CommandError(f"{failures} of these must be fixed")
 
 
 async def findings(link: Link, settings: Settings, *, send: bool) -> AsyncIterator[Finding]:
-    """Yield what is found, Redis first; where it is away, the endpoints are looked at all the same."""
+    """Yield the findings, Redis first. The endpoints are checked even if Redis is away."""
     for finding in of_settings(settings):
         yield finding
     try:

@@ -1,4 +1,4 @@
-"""Whether an endpoint can be reached, and what it says to a CDR."""
+"""Check that an endpoint can be reached, and what it answers to a CDR."""
 
 import asyncio
 import json
@@ -32,13 +32,13 @@ LATE_REFUSAL: Final = 0.5
 MOST_DAYS_LEFT: Final = 21
 A_DAY: Final = 86_400
 
-CREDENTIALS: Final = "is its secret or its credential right: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS?"
+CREDENTIALS: Final = "check its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS"
 ADVICE: Final[dict[int | str, str]] = {
     401: CREDENTIALS,
     403: CREDENTIALS,
     404: "is the path of its URL right?",
     405: "is the path of its URL right? It must take a POST",
-    410: "it is gone for good, it says: is its URL right?",
+    410: "it says that it is gone for good: check its URL",
     429: "it asks for time: try again later, or set RATE_LIMIT",
     "http_3xx": "redirects are not followed: set the URL that it redirects to",
     "http_5xx": "the receiver fails: its own log says why",
@@ -58,7 +58,7 @@ async def of_endpoint(endpoint: EndpointSettings, *, send: bool) -> list[Finding
 
 @dataclass
 class _Way:
-    """The first hop to an endpoint. `seen`: what is known of it when it connects."""
+    """Describes the first hop to an endpoint. `seen`: what is known about it once it has connected."""
 
     name: str
     seen: str
@@ -163,12 +163,12 @@ def _judged(name: str, verdict: Verdict, seconds: float) -> Finding:
                 f"{name}: it rejects a test CDR: {answer}",
                 "right where it takes no other type than cdr; real ones would become dead letters",
             )
-    advice = ADVICE.get(verdict.status or "") or ADVICE.get(verdict.result, "see what stands before the receiver")
-    return fail(f"{name}: it did not take a test CDR: {answer}", advice)
+    advice = ADVICE.get(verdict.status or "") or ADVICE.get(verdict.result, "check what is in front of the receiver")
+    return fail(f"{name}: it did not accept a test CDR: {answer}", advice)
 
 
 def marked_cdr() -> bytes:
-    """Return a CDR of the documented shape that nobody can take for a call, and that is like no other."""
+    """Return a CDR of the documented shape. It is unique, and nobody can take it for a call."""
     payload = {
         "extension": "0",
         "number": "0",

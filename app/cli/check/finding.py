@@ -1,4 +1,4 @@
-"""What is said of one thing that was looked at."""
+"""Hold the result of one check."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """`what` is a statement, `advice` what a person is to do. Neither holds a secret, or anything of a CDR."""
+    """Says `what` was found, and in `advice` what to do. Neither holds a secret, or anything of a CDR."""
 
     level: Literal["ok", "warn", "fail"]
     what: str

@@ -1,4 +1,4 @@
-"""What may be wrong with the lists in Redis, and who else has a hand in them."""
+"""Check the lists in Redis, and who else uses them."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +23,7 @@ POPS: Final = frozenset(
 
 
 async def of_lists(link: Link, settings: Settings) -> AsyncIterator[Finding]:
-    """Yield what is found. Raises our errors where Redis is away, or keeps all of it from us."""
+    """Yield the findings. Raises our errors if Redis is away, or denies us everything."""
     wrong = await _wrong_types(link, settings)
     for finding in wrong or [ok("keys: each is of its type")]:
         yield finding
@@ -32,7 +32,7 @@ async def of_lists(link: Link, settings: Settings) -> AsyncIterator[Finding]:
     try:
         status = await Survey(link, settings).status()
     except OperatorRedisError as error:
-        yield fail(f"lists: what is in them cannot be told: {error}", f"grant it: {ACL_LINE}")
+        yield fail(f"lists: cannot be read: {error}", f"grant it: {ACL_LINE}")
         return
     for finding in of_status(status, settings):
         yield finding
@@ -64,7 +64,7 @@ async def _wrong_types(link: Link, settings: Settings) -> list[Finding]:
             pipeline.type(key)
         found: list[bytes] = await link.call("type", pipeline.execute)
     return [
-        fail(f"keys: {key} is a {kind.decode()}, and must be a {wanted[key]}", "RENAME it, and see who writes it")
+        fail(f"keys: {key} is a {kind.decode()}, and must be a {wanted[key]}", "rename it, and find out who writes it")
         for key, kind in zip(wanted, found, strict=True)
         if kind.decode() not in {wanted[key], "none"}
     ]
@@ -121,11 +121,11 @@ def _any_endpoint(settings: Settings) -> str:
 
 
 async def _others(link: Link, settings: Settings) -> list[Finding]:
-    """Find who else pops lists, as the old BLPOP script would: what it takes no forwarder ever sees."""
+    """Find other clients that pop lists, such as an old BLPOP script. No forwarder ever sees what they take."""
     try:
         clients: list[dict[str, Any]] = await link.call("client list", link.commands.client_list)
     except OperatorRedisError as error:
-        return [warn(f"clients: who else takes from the source cannot be told: {error}", f"grant it: {ACL_LINE}")]
+        return [warn(f"clients: cannot tell who else takes from the source: {error}", f"grant it: {ACL_LINE}")]
     database = link.database
     others = integrators_on(clients, settings.source_key, database) - {settings.integrator}
     popping = Counter(
@@ -140,7 +140,7 @@ async def _others(link: Link, settings: Settings) -> list[Finding]:
     found += [
         warn(
             f"clients: {number} of {host} ({name}), not of ours, took from a list ({command.upper()})",
-            f"if that list is {settings.source_key}, stop them: what they take no forwarder sees",
+            f"if that list is {settings.source_key}, stop them: no forwarder sees what they take",
         )
         for (host, name, command), number in popping.items()
     ]

@@ -1,4 +1,4 @@
-"""What may be wrong with Redis itself, and with what we may do there."""
+"""Check Redis itself, and what we may do there."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -6,11 +6,10 @@ from typing import Any, Final
 
 from app.cli.check.finding import Finding, fail, ok, warn
 from app.config.settings import Settings
-from app.config.values import redacted
 from app.errors import OperatorRedisError, TransientRedisError
 from app.store.client import Link
 from app.store.keys import Topology
-from app.store.lease import new_process_id
+from app.store.owner import new_process_id
 from app.store.preflight import info, is_too_old, refusals
 
 NEARLY_FULL: Final = 0.8
@@ -21,12 +20,12 @@ MOST_SECONDS_OFF: Final = 1.0
 ACL_LINE: Final = "README has the whole ACL line"
 
 Info = dict[str, Any]
-"""What INFO says. Some who host Redis leave out a part."""
+"""What INFO says. Some hosting providers leave out a part."""
 
 
 async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
-    """Yield what is found. Raises our errors where Redis is away, or lets us in for nothing at all."""
-    where = redacted(settings.redis_url.get_secret_value())
+    """Yield the findings. Raises our errors if Redis is away, or allows us nothing at all."""
+    where = settings.shown_redis_url
     said: Info = await link.call("info", lambda: info(link))
     asked = time.time()  # and not before: the first command has to connect
     said |= await link.call("info", lambda: info(link, "server"))
@@ -34,16 +33,14 @@ async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
         for finding in of_info(said, where, (asked + time.time()) / 2, saves=await _saves(link, said)):
             yield finding
     else:
-        yield warn(
-            f"Redis: {where} answers, but its version, persistence, memory and clock cannot be told", "grant +info"
-        )
+        yield warn(f"Redis: {where} answers, but its version, persistence, memory and clock are unknown", "grant +info")
     if said.get("role") != "slave":
         for finding in await _rights(link, settings):
             yield finding
 
 
 async def _saves(link: Link, said: Info) -> bool:
-    """Tell whether it writes snapshots: by its configuration, and where that is kept from us, by what it has done."""
+    """Tell whether Redis writes snapshots: by its configuration, or, if we may not read that, by what it has done."""
     try:
         return bool((await link.call("config", lambda: link.commands.config_get("save"))).get("save"))
     except (OperatorRedisError, TransientRedisError):

@@ -1,4 +1,4 @@
-"""Which settings do not go well together."""
+"""Check for settings that do not fit together."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -11,7 +11,7 @@ from app.config.values import redacted
 from app.store.lease import RENEWALS_PER_LEASE, TRUSTED_PART
 
 SHORTEST_LEASE: Final = round(Timings().reply_patience / (TRUSTED_PART - 1 / RENEWALS_PER_LEASE), 1)
-"""Seconds: with less, one renewal whose reply is lost may be one too many."""
+"""Seconds: with a shorter lease, a single lost reply to a renewal may end it."""
 
 
 def of_settings(settings: Settings) -> Iterator[Finding]:
@@ -20,7 +20,7 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
         *_of_redis_url(settings),
         *(one for endpoint in settings.endpoints for one in _of_endpoint(endpoint, settings)),
     ]
-    yield from found or [ok("settings: they go well together")]
+    yield from found or [ok("settings: they fit together")]
 
 
 def _of_lease(settings: Settings) -> Iterator[Finding]:
@@ -50,11 +50,11 @@ def _of_endpoint(endpoint: EndpointSettings, settings: Settings) -> Iterator[Fin
         )
     if endpoint.shows_secrets:
         yield warn(
-            f"endpoint {endpoint.name}: {redacted(url)} is not encrypted: whoever listens reads CDRs and headers",
+            f"endpoint {endpoint.name}: {redacted(url)} is not encrypted: others may read CDRs and headers",
             "use https://",
         )
     if not endpoint.tls_verify:
         yield warn(
-            f"endpoint {endpoint.name}: TLS_VERIFY is false: whoever answers in its place gets the CDRs",
+            f"endpoint {endpoint.name}: TLS_VERIFY is false: another server could pose as it and get the CDRs",
             "name the authority of its certificate in CA_FILE, and leave TLS_VERIFY true",
         )

@@ -9,10 +9,9 @@ import httpx
 from app.config.endpoint import EndpointSettings
 from app.delivery.resolver import Resolver
 from app.delivery.transport.direct import DirectTransport
-from app.delivery.transport.indirect import IndirectTransport
 from app.delivery.transport.tls import tls_context
 
-__all__ = ["DirectTransport", "IndirectTransport", "build_transport", "tls_context"]
+__all__ = ["DirectTransport", "build_transport", "tls_context"]
 
 
 def build_transport(endpoint: EndpointSettings, resolver: Resolver | None = None) -> httpx.AsyncBaseTransport:
@@ -22,5 +21,7 @@ def build_transport(endpoint: EndpointSettings, resolver: Resolver | None = None
     """
     tls = tls_context(endpoint)
     if endpoint.proxy or endpoint.http_client == "httpx":
+        from app.delivery.transport.indirect import IndirectTransport  # noqa: PLC0415 - 5 MiB that few need
+
         return IndirectTransport(endpoint, tls)
     return DirectTransport(endpoint, tls, resolver or Resolver())

@@ -13,7 +13,7 @@ from app.delivery.resolver import Resolver
 from app.delivery.transport.body import Body, Cancelled
 from app.delivery.transport.connection import Connection, Origin
 from app.delivery.transport.dial import Dialer
-from app.delivery.transport.request import body_of, head_of
+from app.delivery.transport.request import written
 from app.telemetry import events
 
 KEEP_ALIVE: Final = 4.0
@@ -51,10 +51,9 @@ class DirectTransport(httpx.AsyncBaseTransport):
         A receiver may close an idle connection just when we use it again. That says nothing about the request, so
         it is sent once more, at once.
         """
+        head, body = await written(request, keeps_alive=self._keeps_alive)
         url = request.url
         origin = Origin(url.raw_scheme, url.raw_host, url.port)
-        head = head_of(request, keeps_alive=self._keeps_alive)
-        body = await body_of(request)
         connection = await self._idle_one(origin) or await self._new_one(origin)
         is_cancelled = await _exchange(connection, head, body)
         if connection.is_stale and not is_cancelled:

@@ -16,10 +16,12 @@ import uvloop
 from pydantic import SecretStr
 
 from app.config.endpoint import EndpointSettings
+from app.delivery.deadline import Deadline, Deadlines
 from app.delivery.transport import build_transport
+from app.delivery.transport.request import Post, Target
 from tests.benchmarks.cdrs import USUAL, cdrs
 
-Post = Callable[[bytes], Awaitable[int]]
+Send = Callable[[bytes], Awaitable[int]]
 
 HEADERS = [
     ("content-type", "application/json"),
@@ -33,16 +35,15 @@ WARM_UP = 20
 
 
 @asynccontextmanager
-async def _ours(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Post]:
+async def _ours(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Send]:
     settings = EndpointSettings(url=SecretStr(url), ca_file=Path(ca_file), concurrency=concurrency)
-    target = httpx.URL(url)
-    fixed = [(b"host", target.netloc), *((name.encode(), value.encode()) for name, value in HEADERS)]
+    fixed = [(b"host", httpx.URL(url).netloc), *((name.encode(), value.encode()) for name, value in HEADERS)]
+    target, deadlines = Target(httpx.URL(url), fixed), Deadlines(TIMEOUT)
     async with build_transport(settings) as transport:
 
         async def post(body: bytes) -> int:
-            headers = [*fixed, (b"content-length", b"%d" % len(body))]
-            request = httpx.Request("POST", target, headers=headers, stream=httpx.ByteStream(body))
-            async with asyncio.timeout(TIMEOUT):
+            request = Post(target, [(b"content-length", b"%d" % len(body))], body)
+            with Deadline(deadlines):
                 response = await transport.handle_async_request(request)
                 if not isinstance(response.stream, httpx.ByteStream):  # else it is whole
                     await response.aread()
@@ -53,7 +54,7 @@ async def _ours(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Post]
 
 
 @asynccontextmanager
-async def _httpx(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Post]:
+async def _httpx(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Send]:
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     trusted = ssl.create_default_context(cafile=ca_file)
     async with httpx.AsyncClient(verify=trusted, limits=limits, timeout=TIMEOUT, trust_env=False) as client:
@@ -65,7 +66,7 @@ async def _httpx(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Post
 
 
 @asynccontextmanager
-async def _aiohttp(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Post]:
+async def _aiohttp(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Send]:
     import aiohttp  # noqa: PLC0415 - only where it is measured
 
     connector = aiohttp.TCPConnector(limit=concurrency, ssl=ssl.create_default_context(cafile=ca_file))
@@ -81,7 +82,7 @@ async def _aiohttp(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Po
 
 
 @asynccontextmanager
-async def _pyreqwest(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Post]:
+async def _pyreqwest(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Send]:
     from pyreqwest.client import ClientBuilder  # noqa: PLC0415 - only where it is measured
 
     trusted = Path(ca_file).read_bytes()  # noqa: ASYNC240 - before anything is measured
@@ -98,7 +99,7 @@ async def _pyreqwest(url: str, ca_file: str, concurrency: int) -> AsyncIterator[
 LIBRARIES = {"ours": _ours, "httpx": _httpx, "aiohttp": _aiohttp, "pyreqwest": _pyreqwest}
 
 
-async def _posts(post: Post, concurrency: int, number: int) -> float:
+async def _posts(post: Send, concurrency: int, number: int) -> float:
     bodies = list(cdrs(number, USUAL))
     before = _cpu_seconds()
 

@@ -9,8 +9,8 @@ import pytest
 
 from app.delivery.failures import failure_kind
 from app.delivery.transport.direct import KEEP_ALIVE
-from tests.http_faults import NO_CONTENT, Connection, answers, answers_then_closes, answers_then_hangs, serve
 from tests.network.transport.client import OK, Client, answer, post, post_fails, request, status_of
+from tests.support.http_faults import NO_CONTENT, Connection, answers, answers_then_closes, answers_then_hangs, serve
 
 # A status line decides
 

@@ -13,7 +13,8 @@ import uvloop
 from app.delivery.failures import NameResolutionError, failure_kind
 from app.delivery.resolver import Address, Resolver
 from app.delivery.transport import build_transport
-from tests.http_faults import (
+from tests.network.transport.client import Client, answer, endpoint, post, post_fails, request, status_of
+from tests.support.http_faults import (
     NO_CONTENT,
     Connection,
     answers,
@@ -27,7 +28,6 @@ from tests.http_faults import (
     sends_for_ever,
     serve,
 )
-from tests.network.transport.client import Client, answer, endpoint, post, post_fails, request, status_of
 
 Behaviour = Callable[[Connection], Awaitable[None]]
 

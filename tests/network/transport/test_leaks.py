@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.harness import eventually
-from tests.http_faults import Connection, serve
 from tests.network.transport.client import OK, Client, request
+from tests.support.harness import eventually
+from tests.support.http_faults import Connection, serve
 
 ATTEMPTS = int(os.environ.get("LEAK_ATTEMPTS", "2000"))
 CONCURRENCY = 50

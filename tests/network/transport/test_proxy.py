@@ -11,9 +11,17 @@ from pydantic import SecretStr
 from app.config.endpoint import EndpointSettings
 from app.delivery.failures import failure_kind
 from app.delivery.transport import build_transport
-from tests.certificates import Authority
-from tests.http_faults import NO_CONTENT, Connection, answers, is_a_socks_proxy, is_an_http_proxy, refused, serve
 from tests.network.transport.client import BODY, endpoint, post, post_fails
+from tests.support.certificates import Authority
+from tests.support.http_faults import (
+    NO_CONTENT,
+    Connection,
+    answers,
+    is_a_socks_proxy,
+    is_an_http_proxy,
+    refused,
+    serve,
+)
 
 
 def proxy_at(port: int, user: str = "", scheme: str = "http") -> SecretStr:

@@ -11,8 +11,9 @@ import pytest
 from app.delivery.failures import ConnectionLostError
 from app.delivery.resolver import Resolver
 from app.delivery.transport import DirectTransport, tls_context
-from tests.harness import eventually
-from tests.http_faults import (
+from tests.network.transport.client import BODY, Client, endpoint, post, request
+from tests.support.harness import eventually
+from tests.support.http_faults import (
     NO_CONTENT,
     Connection,
     answers,
@@ -22,7 +23,6 @@ from tests.http_faults import (
     resets_after_the_request,
     serve,
 )
-from tests.network.transport.client import BODY, Client, endpoint, post, request
 
 # What is sent
 

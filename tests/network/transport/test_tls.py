@@ -15,9 +15,9 @@ from app.delivery.failures import TLSError, failure_kind
 from app.delivery.resolver import Address, Resolver
 from app.delivery.transport import build_transport
 from app.errors import ConfigurationError
-from tests.certificates import Authority, self_signed
-from tests.http_faults import NO_CONTENT, Connection, answers, sends_for_ever, serve
 from tests.network.transport.client import OK, Client, answer, endpoint, post, post_fails, request
+from tests.support.certificates import Authority, self_signed
+from tests.support.http_faults import NO_CONTENT, Connection, answers, sends_for_ever, serve
 
 Behaviour = Callable[[Connection], Awaitable[None]]
 

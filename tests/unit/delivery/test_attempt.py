@@ -19,7 +19,7 @@ from app.cdr import webhook_id
 from app.config.endpoint import EndpointSettings
 from app.delivery.attempt import MOST_ANSWER_BYTES, Attempt
 from app.delivery.verdict import Kind, Verdict
-from tests.http_faults import (
+from tests.support.http_faults import (
     NO_CONTENT,
     Behaviour,
     Connection,

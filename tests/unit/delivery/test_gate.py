@@ -8,7 +8,7 @@ from app.config.timings import Timings
 from app.delivery.breaker import Breaker
 from app.delivery.gate import Gate
 from app.delivery.verdict import Kind, Verdict
-from tests.harness import eventually
+from tests.support.harness import eventually
 
 REFUSED = Verdict(Kind.TRANSIENT, "connect")
 HELD = Verdict(Kind.TRANSIENT, "http_4xx", 429, 30)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.delivery.resolver import Address, Resolver
-from tests.harness import eventually
+from tests.support.harness import eventually
 
 
 def address(number: int) -> Sequence[Address]:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.lane.arrivals import Arrivals
-from tests.harness import eventually
+from tests.support.harness import eventually
 
 
 async def test_waits_for_those_under_way() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from app.cdr import NEVER_FAILED, Cdr, Origin
 from app.lane import exits
-from app.store.queue import Exit
+from app.store.exchange import Exit
 from app.store.retry_set import Tokens, member_of
 
 BODY, MEMBER = b"body", b"member"

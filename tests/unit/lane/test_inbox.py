@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from app.cdr import Cdr, Origin
 from app.lane.inbox import Inbox
-from tests.harness import eventually
+from tests.support.harness import eventually
 
 
 def new(number: int) -> list[Cdr]:

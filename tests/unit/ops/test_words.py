@@ -24,12 +24,12 @@ BUSY = EndpointReport(breaker="closed", in_flight=3)
     ("reports", "waiting", "state", "words"),
     [
         ([], Waiting(all=2), "unknown", "no forwarder reports on it, 2 CDRs wait in Redis"),
-        ([WELL], Waiting(), "idle", "idle: all is delivered, and it waits for CDRs"),
+        ([WELL], Waiting(), "idle", "idle: all is delivered, waiting for CDRs"),
         (
             [WELL],
             Waiting(dead=1),
             "idle",
-            "idle: all is delivered, and it waits for CDRs; 1 dead letter wants a decision",
+            "idle: all is delivered, waiting for CDRs; 1 dead letter wants a decision",
         ),
         ([WELL], Waiting(all=3, deferred=3), "retrying", "nothing new; 3 failed and will be tried again"),
         ([BUSY, WELL], Waiting(all=3), "delivering", "delivering, 3 in flight, 0 pending"),
@@ -57,10 +57,7 @@ BUSY = EndpointReport(breaker="closed", in_flight=3)
             [GONE],
             Waiting(),
             "down",
-            (
-                "gone (it answers 410; is its URL right?) since 12:12 UTC (410), 0 CDRs wait in Redis, "
-                "next probe under way"
-            ),
+            ("gone (it answers 410; check its URL) since 12:12 UTC (410), 0 CDRs wait in Redis, next probe under way"),
         ),
         (
             [WELL, DOWN, FAILING],

@@ -1,0 +1,74 @@
+"""Hold what one exchange with Redis is asked to do, and what it did."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Place = Literal["", "retry", "dead", "pending"]
+Held = Literal["processing", "retry", "hand"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Says how one CDR leaves what we hold: where it is taken out, where it goes, and in which form.
+
+    `held`: `processing` is our list, `retry` whichever retry set holds it, `hand` only the set of those that are
+    handed out. `place` empty: acked. `delay`: seconds until a deferred one is due.
+    """
+
+    held: Held
+    place: Place
+    element: bytes
+    pushed: bytes = b""
+    delay: float = 0.0
+
+    @property
+    def weight(self) -> int:
+        return len(self.element) + len(self.pushed)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Limits how much a claim may bring.
+
+    `early`: None hands out only deferred CDRs that are due; otherwise the earliest one, due or not, but not the one
+    whose bytes have this SHA-1 while there is another.
+    """
+
+    new: int = 0
+    deferred: int = 0
+    most_bytes: int = 1
+    early: str | None = None
+
+    @property
+    def brings(self) -> bool:
+        """Tell whether it may bring anything."""
+        return self.new > 0 or self.deferred > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """Holds what one exchange did.
+
+    `results`: for each exit True, False where there was nothing to take out, or the text of what refused it.
+    `lost`: whether a reply was lost on the way. `answered` False: it was applied by that try, and what it claimed
+    is not known, nor the rest.
+    `next_due`: seconds until a deferred CDR is due; None where there is none. `pending`, `deferred`: how many are
+    left, those that are handed out among them.
+    """
+
+    results: list[bool | str]
+    lost: bool
+    answered: bool
+    claimed: list[bytes] = field(default_factory=list)
+    handed_out: list[bytes] = field(default_factory=list)
+    next_due: float | None = None
+    pending: int = 0
+    deferred: int = 0
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Distributed:
+    given: int
+    wants_more: bool
+    refusal: str

@@ -1,0 +1,47 @@
+"""Turn errors of Redis and redis-py into ours."""
+
+from typing import Final
+
+import redis.exceptions as refusals
+
+from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+
+NEEDS_PERSON: Final = (
+    *("WRONGTYPE", "NOPERM", "NOAUTH", "WRONGPASS"),
+    # NOPERM inside a script: before 7.0, and since 7.2.
+    *("can't run this command", "can't access at least one of the keys", "ACL failure in script"),
+)
+KNOWN: Final = (
+    *("READONLY", "MASTERDOWN", "CLUSTERDOWN"),  # inside a script, where 6.2 gives them no type
+    *("UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY", "TRYAGAIN", "max number of clients"),
+)
+FOREIGN_ERRORS: Final = (refusals.RedisError, OSError, RuntimeError)
+"""All that redis-py raises. uvloop raises RuntimeError if a connection closes under it."""
+
+KNOWN_TYPES: Final = (
+    *(refusals.ReadOnlyError, refusals.ClusterDownError, refusals.TryAgainError, refusals.MasterDownError),
+    *(refusals.MaxConnectionsError, refusals.AskError),
+)
+
+
+def meaning(error: Exception) -> ForwarderError:
+    """Return our error for one of redis-py's.
+
+    Its class is not enough: in redis-py's tree a wrong password and a loading server are ConnectionErrors too.
+    """
+    text = str(error) or type(error).__name__
+    if isinstance(error, refusals.AuthenticationError | refusals.NoPermissionError) or _says(text, NEEDS_PERSON):
+        return OperatorRedisError(text)
+    if isinstance(error, refusals.OutOfMemoryError) or "OOM" in text:
+        return OutOfMemoryError(text)
+    if text.startswith("FENCED"):
+        return FencedError(text)
+    if isinstance(error, KNOWN_TYPES) or _says(text, KNOWN):
+        return TransientRedisError(text)
+    if isinstance(error, refusals.ResponseError):
+        return TransientRedisError(text, known=False)
+    return TransientRedisError(text, away=True)
+
+
+def _says(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)

@@ -1,0 +1,176 @@
+"""What the code of `app/` keeps to: who may import what, how long things are, and what is done nowhere."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
+import pytest
+
+from tests.support.repository import APP
+
+MODULES: Final = sorted(
+    ".".join(path.relative_to(APP).with_suffix("").parts) for path in APP.rglob("*.py") if path.stem != "__init__"
+)
+LONGEST_FUNCTION: Final = 30
+LONGEST_FILE: Final = 200
+
+FOLDERS: Final[dict[str, set[str]]] = {
+    "config": set(),
+    "telemetry": {"config"},
+    "store": {"config", "telemetry"},
+    "delivery": {"config", "telemetry"},
+    "dead_letters": {"config", "telemetry", "store"},
+    "lane": {"config", "telemetry", "store", "delivery", "dead_letters"},
+    "demo": {"config", "telemetry", "store", "delivery", "dead_letters", "lane"},
+    "ops": {"config", "telemetry", "store", "delivery", "dead_letters", "lane"},
+    "cli": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "demo", "ops", "service"},
+    "parts": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "ops"},
+    "service": {"config", "telemetry", "store", "dead_letters", "parts"},
+    "__main__": {"cli"},
+}
+"""What each folder may import besides itself, `cdr` and `errors`."""
+
+ANYBODYS: Final = {"cdr", "errors"}
+
+KNOWS: Final = {
+    "httpx": {"delivery"},
+    "starlette": {"ops", "demo"},
+    "uvicorn": {"ops", "demo"},
+    "httptools": {"delivery"},
+    "httpcore": {"delivery"},
+    "prometheus_client": {"ops"},
+    "redis": {"store", "demo"},
+    "structlog": {"telemetry"},
+    "pydantic": {"config"},
+    "typer": {"cli"},
+    "rich": {"cli", "demo"},
+}
+"""Who may import what from outside; a name that is not here is free."""
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse((APP / f"{module.replace('.', '/')}.py").read_text())
+
+
+def imported(module: str) -> Iterator[str]:
+    """Yield each module that is imported, wherever the import stands."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"app.{alias.name}" for alias in node.names) if node.module == "app" else [str(node.module)]
+
+
+def ours(module: str) -> set[str]:
+    return {name.removeprefix("app.") for name in imported(module) if name.startswith("app.")}
+
+
+def folder_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def run_at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is executed when a module is imported: not the bodies of its functions."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function | ast.Lambda):
+            defaults = [*child.args.defaults, *child.args.kw_defaults, *getattr(child, "decorator_list", [])]
+            for default in filter(None, defaults):
+                yield default
+                yield from run_at_import(default)
+        else:
+            yield child
+            yield from run_at_import(child)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_folders_import_what_lies_below_them(module: str) -> None:
+    """So what lies below can be read, tested and changed without what lies above."""
+    folder = folder_of(module)
+    allowed = FOLDERS.get(folder, set()) | ANYBODYS | {folder}
+    assert {folder_of(other) for other in ours(module)} <= allowed
+
+
+@pytest.mark.parametrize(("library", "knowing"), KNOWS.items(), ids=KNOWS)
+def test_few_know_a_library(library: str, knowing: set[str]) -> None:
+    """HTTP, Redis, logging and configuration can each be changed in one corner."""
+    found = {folder_of(module) for module in MODULES if any(name.split(".")[0] == library for name in imported(module))}
+    assert found <= knowing
+
+
+@pytest.mark.parametrize("module", ["__init__", *MODULES])
+def test_every_module_says_what_it_is_for(module: str) -> None:
+    """The first line is a sentence: the one reason for which the file changes."""
+    first = (ast.get_docstring(tree(module)) or "").partition("\n")[0]
+    assert first.endswith((".", ":"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_is_long(module: str) -> None:
+    """Over 30 lines, there is a name that has not been found yet."""
+    functions = [node for node in ast.walk(tree(module)) if isinstance(node, Function)]
+    lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION} == {}
+
+
+def test_no_file_is_long() -> None:
+    """Over 200 lines, there are two things in it."""
+    lengths = {name: (APP / f"{name.replace('.', '/')}.py").read_text().count("\n") for name in MODULES}
+    assert {name for name, length in lengths.items() if length > LONGEST_FILE} == set()
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    """Tell whether an error of any kind ends there; where it is raised again, none does."""
+    if isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None:
+        return False
+    if handler.type is None:
+        return True
+    return any(
+        isinstance(node, ast.Name) and node.id in {"Exception", "BaseException"} for node in ast.walk(handler.type)
+    )
+
+
+def test_only_the_last_line_catches_everything() -> None:
+    """An error that nobody thought of ends the process, with its reason; nothing goes on with half a state."""
+    found = [
+        module
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ExceptHandler) and catches_everything(node)
+    ]
+    assert found == ["cli.main"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_configured_by_an_import(module: str) -> None:
+    """The environment is read when somebody asks for settings, and not when a module happens to be loaded."""
+    names = {
+        node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+        for node in run_at_import(tree(module))
+    }
+    calls = {getattr(node.func, "id", None) for node in run_at_import(tree(module)) if isinstance(node, ast.Call)}
+    assert not names & {"environ", "environb", "getenv"}
+    assert not calls & {"load_settings", "Settings"}
+
+
+def test_every_event_is_named_in_one_place() -> None:
+    """A literal in telemetry, so that it can be searched for; never put together from variables."""
+    telemetry = [name for name in MODULES if folder_of(name) == "telemetry"]
+    calls = [node for name in telemetry for node in ast.walk(tree(name)) if isinstance(node, ast.Call)]
+    logged = [
+        node
+        for node in calls
+        if isinstance(node.func, ast.Attribute) and node.func.attr in {"debug", "info", "warning", "error"}
+    ]
+    unnamed = [ast.unparse(node) for node in logged if not isinstance(node.args[0], ast.Constant)]
+    assert unnamed == ["self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3), **fields)"]
+
+
+def test_nothing_is_named_after_nothing() -> None:
+    """No utils, no helpers, no managers."""
+    classes = [node.name for module in MODULES for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef)]
+    assert not {"utils", "util", "helpers", "common", "misc"} & {name.rpartition(".")[2] for name in MODULES}
+    assert not [name for name in classes if name.endswith(("Manager", "Helper", "Util"))]
