@@ -119,4 +119,4 @@ def drop_letters(  # noqa: PLR0913 - each is an option
 
 
 def _selection(ids: list[str] | None, reason: str | None, older_than: str | None, limit: int | None) -> Selection:
-    return Selection(frozenset(ids or ()), reason, _age(older_than), limit)
+    return Selection(frozenset(ids) if ids else None, reason, _age(older_than), limit)

@@ -77,5 +77,22 @@ class Timings:
     """After so long without a 2xx, failures are an outage."""
     stuck: float = 30.0
     """A loop that gives no heartbeat for so long is stuck. A claimer gives one every second, whatever it waits for."""
+
+    # The operator server, which strangers may reach
+    connections: int = 64
+    head_bytes: int = 16 * 1024
+    body_bytes: int = 64 * 1024
+    head_wait: float = 15.0
+    """Until the end of a head, since the connection was opened or the last answer was sent."""
+    body_wait: float = 10.0
+    answer_wait: float = 30.0
+    guess_pause: float = 1.0
+    """Before the answer to a wrong token."""
+    guess_queue: float = 5.0
+    """How long a token waits at most because of wrong ones before it."""
+    scan_queue: float = 2.0
+    """How long a caller without token waits while another one reads dead letters."""
     letters_at_once: int = 500
-    """Dead letters per request to the operator server; the answer then asks for another request."""
+    """Dead letters per request; the answer then asks for another request."""
+    complaint_pause: float = 60.0
+    """Between two lines about what was refused."""

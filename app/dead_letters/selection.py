@@ -25,9 +25,12 @@ def age_of(text: str) -> timedelta:
 
 @dataclass(frozen=True)
 class Selection:
-    """Selects letters for which all given fields are true. `reason` may be `damaged`, for what is no letter."""
+    """Selects letters for which all given fields are true. `reason` may be `damaged`, for what is no letter.
 
-    ids: frozenset[str] = frozenset()
+    Empty `ids` select no letter; None selects any.
+    """
+
+    ids: frozenset[str] | None = None
     reason: str | None = None
     older_than: timedelta | None = None
     limit: int | None = None
@@ -35,11 +38,11 @@ class Selection:
 
     @property
     def is_everything(self) -> bool:
-        return not (self.ids or self.reason or self.older_than or self.limit)
+        return self.ids is None and not (self.reason or self.older_than or self.limit)
 
     def holds(self, letter: Letter) -> bool:
         return (
-            (not self.ids or letter.id in self.ids)
+            (self.ids is None or letter.id in self.ids)
             and self.reason in (None, letter.reason)
             and (self.older_than is None or self._is_old(letter, self.older_than))
         )

@@ -3,23 +3,26 @@
 import argparse
 import asyncio
 import json
-import logging
 import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
-from aiohttp import web
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-LARGEST_BODY = 16 * 1024 * 1024
-LINGER = 1.0
-"""Seconds for which the rest of a refused body is read: closing with unread bytes resets the connection."""
+from app.demo.connection import Connection
 
-FAREWELL = 0.01
-"""Seconds that a stop waits for answers; aiohttp takes 0 for «as long as they take»."""
+BACKLOG: Final = 1024
+IDLE: Final = 3600
+"""Seconds until an idle connection is closed: longer than any caller keeps one, so that none meets its end."""
 
 SHOWN_CHARACTERS = 2_000
 
@@ -53,32 +56,41 @@ class SampleEndpoint:
         self.refused = 0
         self.open = 0
         self._on_arrival = on_arrival
-        application = web.Application(client_max_size=LARGEST_BODY)
-        application.router.add_post("/{path:.*}", self._answer)
-        quiet = logging.getLogger("sample_endpoint")
-        quiet.setLevel(logging.CRITICAL)  # a broken request is answered, and no error of ours
-        self._runner = web.AppRunner(
-            application,
-            access_log=None,
-            logger=quiet,
-            shutdown_timeout=FAREWELL,
-            lingering_time=LINGER,
-            auto_decompress=False,
+        self._state = ServerState()
+        self._config = Config(
+            self._answer,
+            http=HttpToolsProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=IDLE,
         )
+        self._server: asyncio.Server
 
     @property
     def url(self) -> str:
-        host, port = self._runner.addresses[0][:2]
+        host, port = self._server.sockets[0].getsockname()[:2]
         return f"http://{host}:{port}/cdr"
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Self:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self._config, self._state), host, port, backlog=BACKLOG
+        )
         return self
 
     async def stop(self) -> None:
         """Stop at once: whoever waits for an answer sees the connection end."""
-        await self._runner.cleanup()
+        self._server.close()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        for task in list(self._state.tasks):
+            task.cancel()
+        await asyncio.sleep(0)  # so that connections close even if nobody waits for an answer
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks)
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -86,14 +98,13 @@ class SampleEndpoint:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        """Answer a POST. Its length must be known before its body, as a forwarder sends it."""
-        length = request.content_length
-        if length is None:
-            return _refusal(web.HTTPLengthRequired)
-        if length > LARGEST_BODY:
-            return _refusal(web.HTTPRequestEntityTooLarge)
-        return web.Response(status=await self.receive(request.headers, await request.read()))
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return
+        await Response(status_code=await self.receive(request.headers, body))(scope, receive, send)
 
     async def receive(self, headers: Mapping[str, str], body: bytes) -> int:
         """Take note of a CDR, and return the status that answers it. Names of `headers` are found in any case."""
@@ -113,12 +124,6 @@ class SampleEndpoint:
         if self._on_arrival:
             self._on_arrival(arrival)
         return arrival.status
-
-
-def _refusal(reason: type[web.HTTPException]) -> web.Response:
-    refusal = web.Response(status=reason.status_code)
-    refusal.force_close()
-    return refusal
 
 
 def describe(arrival: Arrival) -> str:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -37,11 +38,11 @@ class Asked:
         for name, value in body.items():
             if name not in FIELDS or not isinstance(value, FIELDS[name]):
                 raise CommandError(f"{name!r:.40} is not one of {', '.join(FIELDS)}, or not of its type")
-        ids = body.get("ids", [])
-        if not all(isinstance(one, str) for one in ids):
+        if not all(isinstance(one, str) for one in body.get("ids", [])):
             raise CommandError("ids must be strings")
+        ids = frozenset(body["ids"]) if "ids" in body else None
         age = _age(body["older_than"]) if "older_than" in body else None
-        selection = Selection(frozenset(ids), body.get("reason"), age)
+        selection = Selection(ids, body.get("reason"), age)
         if selection.is_everything and not (body.get("all") or body.get("endpoint")):
             raise CommandError("say which: ids, endpoint, reason, older_than, or all")
         return cls(body.get("endpoint"), selection, bool(body.get("dry_run")))
@@ -53,6 +54,7 @@ class Letters:
     def __init__(self, link: Link, settings: Settings) -> None:
         self._link = link
         self._settings = settings
+        self._reading = asyncio.Lock()
         self.replayed: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         """How many were, of each endpoint."""
@@ -61,19 +63,22 @@ class Letters:
         """Return the oldest ones, without their CDRs, and how many there are."""
         stores = await self._stores(endpoint)
         shown: list[dict[str, Any]] = []
-        async for name, letter in Selection().among(stores):
-            shown.append(dead_lanes.summary(name, letter))
-            if len(shown) == MOST_SHOWN:
-                break
-        return {"number": sum([await store.number() for store in stores.values()]), "letters": shown}
+        async with self._alone(self._link.timings.scan_queue):
+            async for name, letter in Selection().among(stores):
+                shown.append(dead_lanes.summary(name, letter))
+                if len(shown) == MOST_SHOWN:
+                    break
+            return {"number": sum([await store.number() for store in stores.values()]), "letters": shown}
 
     async def show(self, letter_id: str) -> list[dict[str, Any]]:
         """Return each letter of that id, with its CDR."""
         wanted = Selection(ids=frozenset({letter_id}))
-        found = [
-            dead_lanes.summary(name, letter) | dead_lanes.content(letter)
-            async for name, letter in wanted.among(await self._stores(None))
-        ]
+        stores = await self._stores(None)
+        async with self._alone():
+            found = [
+                dead_lanes.summary(name, letter) | dead_lanes.content(letter)
+                async for name, letter in wanted.among(stores)
+            ]
         if not found:
             raise CommandError("no dead letter has this id")
         return found
@@ -97,17 +102,31 @@ class Letters:
         self, asked: Asked, change: Callable[[DeadStore, Letter], Awaitable[bool]], changed: Counter[str]
     ) -> dict[str, Any]:
         stores = await self._stores(asked.endpoint)
-        if asked.dry_run:
-            return {"matching": sum([1 async for _ in asked.selection.among(stores)])}
         done = 0
-        async for name, letter in asked.selection.among(stores):
-            # So that no request takes long, and what is done when somebody closes the page stays done.
-            if done == self._link.timings.letters_at_once:
-                return {"done": done, "more": True}
-            if await change(stores[name], letter):
-                done += 1
-                changed[name] += 1
+        async with self._alone():
+            if asked.dry_run:
+                return {"matching": sum([1 async for _ in asked.selection.among(stores)])}
+            async for name, letter in asked.selection.among(stores):
+                # So that no request takes long, and what is done when somebody closes the page stays done.
+                if done == self._link.timings.letters_at_once:
+                    return {"done": done, "more": True}
+                if await change(stores[name], letter):
+                    done += 1
+                    changed[name] += 1
         return {"done": done, "more": False}
+
+    @asynccontextmanager
+    async def _alone(self, patience: float | None = None) -> AsyncIterator[None]:
+        """Let only one caller at a time read dead letters, to spare Redis for deliveries. Raises TimeoutError."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._reading.acquire()
+        except TimeoutError:
+            raise TimeoutError("another caller is reading dead letters: try again") from None
+        try:
+            yield
+        finally:
+            self._reading.release()
 
     async def _stores(self, endpoint: str | None) -> dict[str, DeadStore]:
         keys = Topology(self._settings).lanes

@@ -1,11 +1,12 @@
 """Open the port of the operator server, and keep trying: deliveries do not need it."""
 
+import asyncio
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import Final
 
-from aiohttp import web
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from app.telemetry import process_events
@@ -13,6 +14,9 @@ from app.telemetry import process_events
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds between two tries."""
+
+BACKLOG: Final = 64
+"""Connections that the system may queue. If there were more, they could take all descriptors at once."""
 
 ADVICE: Final = {
     errno.EADDRINUSE: "the port is in use: set CDR_OPS_PORT to a free one, or to 0 to disable it",
@@ -25,10 +29,12 @@ OTHERWISE: Final = "set CDR_OPS_HOST and CDR_OPS_PORT to an address of this host
 class Listener:
     """Opens the port. Tells once that this fails, and once that it has succeeded after all."""
 
-    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
-        self._runner = runner
+    def __init__(self, connect: Callable[[], asyncio.Protocol], host: str, port: int) -> None:
+        """Listen on `host` and `port`; `connect` returns a protocol for each connection."""
+        self._connect = connect
         self._host = host
         self._port = port
+        self._server: asyncio.Server | None = None
 
     async def run(self) -> None:
         """Open the port; return when it is open."""
@@ -41,17 +47,18 @@ class Listener:
         if retrying.statistics["attempt_number"] > 1:
             process_events.operator_server_listening(self.address)
 
+    def close(self) -> None:
+        """Accept no more connections."""
+        if self._server:
+            self._server.close()
+
     @property
     def address(self) -> str:
         return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
 
     async def _open(self) -> None:
-        site = web.TCPSite(self._runner, self._host, self._port)
-        try:
-            await site.start()
-        except OSError:
-            await site.stop()
-            raise
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connect, self._host, self._port, backlog=BACKLOG)
 
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -39,7 +39,7 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
-    # asyncio, aiohttp and redis-py log by themselves: those lines become events too.
+    # Libraries such as asyncio and redis-py log by themselves: those lines become events too.
     logging.basicConfig(handlers=[_Library(logging.WARNING)], force=True)
 
 

@@ -3,6 +3,8 @@
 info is normal, warning will recover by itself, error needs a person. No secret, ever.
 """
 
+from typing import Any
+
 import structlog
 from structlog.typing import FilteringBoundLogger
 
@@ -43,6 +45,24 @@ def operator_server_unavailable(address: str, error: str, advice: str) -> None:
 
 def operator_server_listening(address: str) -> None:
     log.info("operator_server.listening", address=address)
+
+
+def operator_server_refused(number: int, reasons: dict[str, int]) -> None:
+    log.warning(
+        "operator_server.refused",
+        number=number,
+        reasons=reasons,
+        advice="somebody sends requests that the operator server does not accept; deliveries are not affected",
+    )
+
+
+def operator_server_failed(number: int, exc_info: Any) -> None:
+    log.error(
+        "operator_server.failed",
+        number=number,
+        exc_info=exc_info,
+        advice="a bug in cdr-forwarder, please report it: a request got no proper answer; deliveries are not affected",
+    )
 
 
 def endpoint_unverified(endpoint: str) -> None:

@@ -44,6 +44,7 @@ class SlowLink:
         self._up = Direction(bytes_per_second, seconds)
         self._down = Direction(bytes_per_second, seconds)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._to_redis: list[StreamWriter] = []
         self._server: asyncio.Server
         self.port = 0
 
@@ -63,6 +64,8 @@ class SlowLink:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._to_redis:
+            writer.close()  # what was to close it after `seconds` may come later than the end of the loop
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()
@@ -78,6 +81,7 @@ class SlowLink:
             connection.setblocking(False)
             await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self._redis_port))
             redis_reader, redis_writer = await asyncio.open_connection(sock=connection, limit=PIECE)
+            self._to_redis.append(redis_writer)
             async with asyncio.TaskGroup() as ways:
                 ways.create_task(self._up.carry(reader, redis_writer))
                 ways.create_task(self._down.carry(redis_reader, writer))

@@ -35,7 +35,8 @@ ANYBODYS: Final = {"cdr", "errors"}
 
 KNOWS: Final = {
     "httpx": {"delivery"},
-    "aiohttp": {"ops", "demo"},
+    "starlette": {"ops", "demo"},
+    "uvicorn": {"ops", "demo"},
     "httptools": {"delivery"},
     "httpcore": {"delivery"},
     "prometheus_client": {"ops"},

@@ -10,9 +10,10 @@ local left = {}
 for i = 4, #ARGV do left[ARGV[i]] = true end
 
 local function find(from)
-  for _ = 1, STEPS do
+  for step = 1, STEPS do
     if from == 0 then return 0, true end
-    local first = math.max(0, from - STEP)
+    -- The last one is nearly always still there, and letters may be long: so look at that one alone first.
+    local first = math.max(0, from - (step == 1 and 1 or STEP))
     local page = redis.call('LRANGE', KEYS[1], first, from - 1)
     for i = #page, 1, -1 do
       if left[redis.sha1hex(page[i])] then return first + i, true end
@@ -25,9 +26,11 @@ end
 local index, found = find(tonumber(ARGV[1]))
 if not found then return {index} end
 local page, bytes = {index}, 0
-for _, letter in ipairs(redis.call('LRANGE', KEYS[1], index, index + ARGV[2] - 1)) do
-  bytes = bytes + #letter
-  if #page > 1 and bytes > tonumber(ARGV[3]) then break end
+for at = index, index + ARGV[2] - 1 do
+  -- One at a time: otherwise Redis would be busy with long letters that do not fit into the page.
+  local letter = redis.call('LRANGE', KEYS[1], at, at)[1]
+  bytes = bytes + #(letter or '')
+  if not letter or (#page > 1 and bytes > tonumber(ARGV[3])) then break end
   page[#page + 1] = letter
 end
 return #page > 1 and page or {}

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from app.demo.connection import LARGEST_BODY
 from app.demo.sample_endpoint import Arrival, SampleEndpoint, describe
 from tests.support.harness import eventually
 from tests.support.repository import ROOT
@@ -74,6 +75,23 @@ async def test_a_broken_request_is_answered_and_hung_up_on(request_bytes: bytes,
         answer = await talk(endpoint, request_bytes)
         assert answer.split(maxsplit=2)[1] == b"%d" % status
         assert (await talk(endpoint, LAST)).startswith(b"HTTP/1.1 204")
+
+
+async def test_who_sends_too_long_a_body_reads_the_refusal() -> None:
+    """The connection is not reset under the answer."""
+    async with SampleEndpoint() as endpoint, httpx.AsyncClient() as client:
+        answer = await client.post(endpoint.url, content=bytes(LARGEST_BODY + 1))
+        assert answer.status_code == 413
+    assert not endpoint.refused
+
+
+async def test_many_connections_at_once_are_answered() -> None:
+    """None waits for another."""
+    async with SampleEndpoint() as endpoint:
+        endpoint.delay = 0.2
+        answers = await asyncio.gather(*(talk(endpoint, LAST) for _ in range(300)))
+    assert {answer.split(b"\r\n")[0] for answer in answers} == {b"HTTP/1.1 204 No Content"}
+    assert endpoint.taken.total() == 300
 
 
 async def test_it_stops_while_somebody_waits_for_an_answer() -> None:
