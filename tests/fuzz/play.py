@@ -90,7 +90,7 @@ async def find(scene: Sequence[Script], client: Client, *, keep_alive: bool) -> 
     """Return what is wrong. What a short deadline may explain is played again with a long one."""
     found = findings(await play(scene, client, keep_alive=keep_alive), client)
     if any(finding.startswith("answered") for finding in found):
-        found = findings(await play(scene, client, keep_alive=keep_alive, deadline=20 * DEADLINE), client)
+        found = findings(await play(scene, client, keep_alive=keep_alive, deadline=100 * DEADLINE), client)
     return found
 
 
