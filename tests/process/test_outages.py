@@ -24,7 +24,7 @@ from tests.support.receiver import Receiver
 LEASE = 1.0
 LONGER_THAN_THE_LEASE = 1.5
 
-TWINS = Counter({b"twin": 50} | {f"cdr {number}".encode(): 1 for number in range(950)})
+TWINS = Counter({b"twin": 50} | {f"cdr {number}".encode(): 1 for number in range(1950)})
 FEW = Counter({b"a": 1, b"b": 1, b"twin": 3})
 
 

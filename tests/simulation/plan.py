@@ -160,7 +160,7 @@ def plan_of(seed: int, theme: str = "") -> Plan:
         faults=faults,
         packets=packets,
         mood=mood,
-        patience=max(BACKOFFS if is_paced else 0.0, _patience(faults, packets, mood, pushes)),
+        patience=max(BACKOFFS + 10 * len(pushes) if is_paced else 0.0, _patience(faults, packets, mood, pushes)),
     )
 
 
