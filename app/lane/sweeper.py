@@ -51,14 +51,10 @@ class Sweeper:
         """Go on until a stop is asked for."""
         while not self._lane.stopping.is_set():
             room = min(self._lane.room.number - self._lane.in_flight.number, self._lane.timings.page)
-            if not (self.is_due and self._lane.claims and room > 0):
+            may_sweep = self.is_due and self._lane.claims and room > 0
+            if not may_sweep or self._waits_to_be_alone():
                 await self._signal.wait(self._until_due())
-            elif not self._budget.is_small:
-                await self._sweep(room)
-            elif not self._is_alone:
-                self._come_to_be_alone()
-                await self._signal.wait(self._until_due())
-            elif not await self._put_back():
+            elif not (self._budget.is_small and await self._put_back()):
                 await self._sweep(room)
 
     async def _sweep(self, room: int) -> None:
@@ -74,12 +70,18 @@ class Sweeper:
         """Whether all that our processing list may hold are strays."""
         return not (self._lane.in_flight.in_processing or self._arrivals)
 
-    def _come_to_be_alone(self) -> None:
-        """Let nothing new be claimed any more, if strays have waited for long, or nothing else is going on."""
+    def _waits_to_be_alone(self) -> bool:
+        """Tell whether strays have to wait for that.
+
+        Nothing new is claimed any more if they have waited for long, or if nothing else is going on.
+        """
+        if self._is_alone or not self._budget.is_small:
+            return False
         now = time.monotonic()
         self._late_since = self._late_since or now
         if not self._lane.in_flight.in_processing or now - self._late_since >= self._lane.timings.strays_wait:
             self.is_behind = True
+        return True
 
     async def _put_back(self) -> bool:
         """Put all strays back to pending, unseen; tell whether Redis allows it."""
