@@ -9,9 +9,14 @@
     Claimer.run       exchanges with Redis: they settle what the outbox holds, and fill the inbox
     WaitingClaim.run  wait in Redis while nothing is pending
     Prober.run        while the breaker is open, attempt single CDRs
-    Sweeper.run       strays of our processing list → inbox
+    Sweeper.run       strays of our processing list → inbox; over a bad link, → pending
     Adopter.run       lists of dead processes → ours
     Distribution.run  with several endpoints: source → pending of every lane
+
+    Supply            how much to claim, by what is known to be pending or due, and by Room
+    Exits             how each CDR leaves what we hold
+    Arrivals          claims and adoptions on the wire; what they bring is not yet in InFlight
+    LaneLoops         puts all of these together for one lane
 
 It promises that a CDR is in Redis until its endpoint has answered 2xx, and that nothing is claimed or posted without a
 lease. What is in flight is counted in memory: all else in our processing list is a stray. No loop waits for another

@@ -34,7 +34,7 @@ class Rules:
     timings: Timings
 
     def settle(self, cdr: Cdr, verdict: Verdict, now: int, *, strike: bool) -> Settlement:
-        """Return what the verdict leads to. `now`: ms of Redis' clock; `strike`: see DESIGN, *Strikes*."""
+        """Return what the verdict leads to. `now`: ms of Redis' clock; `strike`: others were accepted meanwhile."""
         if verdict.kind is Kind.DELIVERED:
             return ACK
         history = after(cdr.history, verdict, now, strike=strike)
@@ -51,7 +51,7 @@ class Rules:
                 assert_never(verdict.kind)
 
     def _is_final(self, before: History, now: int) -> bool:
-        """Tell whether this is the second rejection: the first may have been the endpoint's fault."""
+        """Tell whether this is the second rejection, and a minute after the first: a bad deploy would be over."""
         return before.first_rejected_at > 0 and self._until_final(before, now) <= 0
 
     def _until_final(self, history: History, now: int) -> float:

@@ -100,7 +100,7 @@ class Sweeper:
 
     @asynccontextmanager
     async def held_off(self) -> AsyncIterator[None]:
-        """Keep it from moving anything: for a claim that is made though new ones should not be."""
+        """Let it move nothing meanwhile: the prober claims although the gate is shut."""
         async with self._one_at_a_time:
             yield
 

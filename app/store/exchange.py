@@ -49,8 +49,8 @@ class Exchanged:
     """Holds what one exchange did.
 
     `results`: for each exit True, False where there was nothing to take out, or the text of what refused it.
-    `lost`: whether a reply was lost on the way. `answered` False: it was applied by that try, and what it claimed
-    is not known, nor the rest.
+    `lost`: whether the reply to some try was lost. `answered` False: that try was the one that was applied, so only
+    `results` is known.
     `next_due`: seconds until a deferred CDR is due; None where there is none. `pending`, `deferred`: how many are
     left, those that are handed out among them.
     """
