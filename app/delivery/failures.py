@@ -13,6 +13,9 @@ FOREIGN_ERRORS: Final = (OSError, RuntimeError)
 """What event loops raise of a connection. uvloop raises RuntimeError where a transport closed under it."""
 
 
+HUNG_UP: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""Said by OpenSSL, in one of its versions or another, where the other side just closes: that is no fault of TLS."""
+
 WORDS: Final[dict[type[Exception], str]] = {ConnectionRefusedError: "refused", ConnectionResetError: "reset"}
 """The usual word, where the system says more than anybody needs."""
 
@@ -53,7 +56,7 @@ def dial_failure(error: Exception) -> httpx.TransportError:
             return httpx.ConnectTimeout("not connected in time")
         case socket.gaierror():
             return NameResolutionError(reason(error))
-        case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
+        case ssl.SSLError() if not isinstance(error, HUNG_UP):
             return TLSError(reason(error))
         case _:
             return httpx.ConnectError(reason(error))
@@ -61,7 +64,7 @@ def dial_failure(error: Exception) -> httpx.TransportError:
 
 def loss(error: Exception | None) -> httpx.TransportError:
     """Name what ended a connection; None: the other side closed it."""
-    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLError) and not isinstance(error, HUNG_UP):
         return TLSError(reason(error))  # TLS 1.3: the receiver refuses our certificate after the handshake
     return ConnectionLostError(reason(error) if error else "closed by the other side")
 
