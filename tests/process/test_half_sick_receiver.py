@@ -156,7 +156,9 @@ async def test_a_429_that_never_ends_delays_that_cdr_alone(
     start_forwarder: StartForwarder, defaults: dict[str, str], scripted: ScriptedReceiver, client: Redis, source: str
 ) -> None:
     """One CDR always gets 429 with Retry-After: 5; the 2,000 others arrive within 40 s, at concurrency 8."""
-    scripted.script = always(Answer(429, headers=(("retry-after", "5"),)), to=b"limited-")
+    limited, slow = Answer(429, headers=(("retry-after", "5"),)), Answer(204, delay=0.1)
+    # So slow that they do not arrive before the 429 comes back for the first time.
+    scripted.script = lambda question: limited if b"limited-" in question.body else slow
     good = numbered("good", 2000)
     await start_forwarder(defaults | {"CDR_WEBHOOK_CONCURRENCY": "8"})
     await client.rpush(source, *numbered("limited", 1), *good)
