@@ -124,14 +124,13 @@ class Claimer:
 
     def _learn(self, batch: Batch, done: Exchanged, sent: float) -> None:
         there = sum(parcel.exit.weight for parcel in batch.parcels)
-        wanted, brought = batch.wanted, [*done.claimed, *done.handed_out]
+        wanted, back = batch.wanted, done.size
         if done.lost:
             asked = min(wanted.most_bytes, (wanted.new + wanted.deferred) * self._usual_size)
             self._budget.lost(max(there, asked))
             return
-        back = sum(map(len, brought))
-        if brought:
-            self._usual_size = back // len(brought) + 1
+        if number := len(done.claimed) + len(done.handed_out):
+            self._usual_size = back // number + 1
         self._budget.answered(max(there, back), sent)
 
     def _claim_reply_lost(self) -> None:

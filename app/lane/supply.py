@@ -87,8 +87,7 @@ class Supply:
             self.pending_is_empty = True
             self.changed.set()
         elif wanted.new:
-            size = sum(map(len, done.claimed)) + sum(map(len, done.handed_out))
-            self.pending_is_empty = len(done.claimed) < wanted.new and size < wanted.most_bytes
+            self.pending_is_empty = len(done.claimed) < wanted.new and done.size < wanted.most_bytes
             self._adapt()
             if self.pending_is_empty:
                 self.changed.set()

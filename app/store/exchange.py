@@ -65,6 +65,11 @@ class Exchanged:
     deferred: int = 0
     refused: bool = False
 
+    @property
+    def size(self) -> int:
+        """Return how many bytes of CDRs it brought."""
+        return sum(map(len, self.claimed)) + sum(map(len, self.handed_out))
+
 
 @dataclass(frozen=True, slots=True)
 class Distributed:
