@@ -75,5 +75,7 @@ def _endpoint() -> Iterator[_Endpoint]:
         with launch(process_module("answerer", files[1], files[2]), {}, subprocess.PIPE) as process:
             assert process.stdout
             plain, encrypted = process.stdout.readline().split()
-            yield _Endpoint((int(plain), int(encrypted)), files[0])
-            process.terminate()
+            try:
+                yield _Endpoint((int(plain), int(encrypted)), files[0])
+            finally:
+                process.terminate()  # else a failed measurement would wait for it for ever
