@@ -9,7 +9,7 @@ from typing import Self, cast
 
 
 class Deadlines:
-    """Attempts under way, oldest first; all may take the same time, in seconds."""
+    """Knows the attempts under way, oldest first; all may take the same time, in seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -1,4 +1,4 @@
-"""What a failure of an attempt is called, in httpx's words and in ours."""
+"""Name the failures of an attempt, in httpx's words and in ours."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""Addresses of host names, in a way that one dead name, or a dead DNS server, holds up nobody else.
+"""Look up addresses of host names, so that one dead name, or a dead DNS server, holds up nobody else.
 
 The event loops look names up in a few shared threads (uvloop: four), which a few dead names occupy for minutes, and
 which a stop waits for.

@@ -1,4 +1,4 @@
-"""How one HTTP request travels, under httpx's transport interface.
+"""Carry one HTTP request, under httpx's transport interface.
 
 Ours (`direct`) on llhttp costs a tenth of httpx's own, and never takes an answer for that of another request; httpx's
 own (`indirect`) knows proxies. Both raise the same errors at the same faults.

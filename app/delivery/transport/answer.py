@@ -1,4 +1,4 @@
-"""The bytes of an answer, and what they say.
+"""Read the bytes of an answer.
 
 llhttp parses headers and framing. The status line is parsed here: llhttp takes `HTTP/1.1 2000` for a 200, and
 reports some 2xx only as an error, because of what follows.

@@ -1,4 +1,4 @@
-"""What follows the head of an answer, where it had not ended with the head."""
+"""Read what follows the head of an answer that had not ended with it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

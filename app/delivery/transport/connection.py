@@ -1,4 +1,4 @@
-"""One connection to an endpoint: writes a request, collects its answer."""
+"""Write a request to a connection, and collect its answer."""
 
 import asyncio
 import select

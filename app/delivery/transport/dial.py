@@ -1,4 +1,4 @@
-"""New connections: look-up, connect, handshake, within one deadline."""
+"""Open new connections: look-up, connect, handshake, within one deadline."""
 
 import asyncio
 import ssl

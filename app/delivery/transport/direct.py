@@ -1,4 +1,4 @@
-"""Attempts over our own connections, without a proxy."""
+"""Make attempts over our own connections, without a proxy."""
 
 import asyncio
 import ssl

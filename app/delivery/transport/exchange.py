@@ -1,4 +1,4 @@
-"""One request and its answer over httpx's own transport, watched through httpcore's trace."""
+"""Send one request over httpx's own transport, and watch its answer through httpcore's trace."""
 
 import asyncio
 import fcntl

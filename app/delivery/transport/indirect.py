@@ -1,4 +1,4 @@
-"""Attempts over httpx's own transport: through a proxy, or where HTTP_CLIENT=httpx asks for it."""
+"""Make attempts over httpx's own transport: through a proxy, or where HTTP_CLIENT=httpx asks for it."""
 
 import ssl
 

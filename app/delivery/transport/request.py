@@ -1,4 +1,4 @@
-"""The bytes of a request."""
+"""Write the bytes of a request."""
 
 from collections.abc import Sequence
 from functools import cached_property

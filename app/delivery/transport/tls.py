@@ -1,4 +1,4 @@
-"""Whom an endpoint is trusted by, and who we say that we are."""
+"""Decide which certificates an endpoint is trusted by, and which one we show."""
 
 import ssl
 
