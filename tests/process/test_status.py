@@ -17,7 +17,6 @@ from tests.support.harness import eventually, gone
 from tests.support.receiver import Receiver
 
 Run = Callable[..., Awaitable[tuple[int, str]]]
-NOW: Final = datetime.now(UTC).replace(microsecond=0)
 NAME: Final = "cdr-forwarder"
 
 
