@@ -57,7 +57,7 @@ ABLATIONS: Final = (
         "adopted from nobody",
         "the check that a list still has no owner when it is adopted",
         (Edit(f"{SCRIPTS}/adopt.lua", "if owner ~= ARGV[7] then return 0 end", ""),),
-        theme="takeovers",
+        theme="taken meanwhile",
     ),
     Ablation(
         "forgotten numbers",
@@ -66,14 +66,14 @@ ABLATIONS: Final = (
             Edit(f"{SCRIPTS}/take.lua", "  redis.call('DEL', unpack(KEYS, 2))\n", ""),
             Edit("app/store/channel.py", "if tries == 1 and (reply is None or isinstance(reply, bytes)):", "if False:"),
         ),
-        theme="owners",
+        theme="in their place",
     ),
     # Sending
     Ablation(
         "sequence numbers",
         "knowing an operation that was applied and whose reply was lost",
         (Edit(GUARD, "  return refused_then ~= '' and refused_then\n", ""),),
-        theme="replies",
+        theme="in their place",
     ),
     Ablation(
         "alone in the list",
@@ -220,6 +220,7 @@ ABLATIONS: Final = (
             ),
             Edit(EXCHANGE, "    if added == 0 then return 0 end\n", ""),
         ),
+        theme="given back late",
     ),
     Ablation(
         "all lanes or none",
@@ -231,7 +232,7 @@ ABLATIONS: Final = (
                 "    if failed(reply) then return reply.err end\n",
             ),
         ),
-        theme="refusals",
+        theme="refused in the middle",
     ),
     Ablation(
         "distributed and not taken out",
@@ -275,7 +276,7 @@ ABLATIONS: Final = (
         "members in hand",
         "ignoring a member that is in hand already",
         (Edit("app/lane/lane.py", " if not self.in_flight.has_member(member)]", "]"),),
-        theme="slow",
+        theme="clock forward",
     ),
     Ablation(
         "visible for the whole attempt",
@@ -287,7 +288,7 @@ ABLATIONS: Final = (
                 "while (cdr := lane.inbox.take()) and False:",
             ),
         ),
-        theme="slow",
+        theme="paced",
     ),
     Ablation(
         "horizon",
@@ -299,7 +300,7 @@ ABLATIONS: Final = (
                 "return first or false and redis.call(",
             ),
         ),
-        theme="redis",
+        theme="clock back",
     ),
     Ablation(
         "two rejections",
@@ -347,12 +348,12 @@ ABLATIONS: Final = (
         "probe turns",
         "the deferred CDR that is tried when a new one has failed as probe",
         (Edit("app/lane/prober.py", "(another := await self._earliest_deferred(cdr))", "(another := None)"),),
-        theme="endpoints",
+        theme="behind bad ones",
     ),
     Ablation(
         "a probe for a shut lane",
         "distributing one CDR to a lane that is shut and has nothing to probe with",
         (Edit(DISTRIBUTE, "if mode == 'probe' and waiting == 0", "if mode == 'never' and waiting == 0"),),
-        theme="endpoints",
+        theme="all rejected",
     ),
 )

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from tests.simulation.ablation import Ablation, check
-from tests.simulation.plan import POISON, Fault, Plan, Push, plan_of
+from tests.simulation.plan import POISON, Fault, Plan, Push
 from tests.simulation.safeguards import ABLATIONS
+from tests.simulation.scenarios import plan_of
 from tests.simulation.world import run
 
 CALM = Plan(1, services=2, duration=10.0, pushes=tuple(Push(number / 10, number) for number in range(20)))
