@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tests.fuzz.scripts import Script, Step
 
 INTERIM = rb"HTTP/1\.\d 1(?!01)\d\d(?: [^\n]*)?\r?\n(?:(?!\r?\n)[^\n]*\n)*\r?\n"
-SUCCESS = re.compile(rb"(?:" + INTERIM + rb")*HTTP/1\.\d (2\d\d)(?: [^\n]*)?\r?\n")
+SUCCESS = re.compile(rb"((?:" + INTERIM + rb")*)HTTP/1\.\d (2\d\d)(?: [^\n]*)?\r?\n")
 """Interim answers, and then the terminated status line of a success."""
 
 BODY_SIZE = 8
@@ -29,7 +29,12 @@ class Conversation:
     def status_for(self, number: float) -> int:
         """Return the success that was written for a request, counted from 1; 0: there was none."""
         match = SUCCESS.match(self.written.get(number, b""))
-        return int(match[1]) if match else 0
+        return int(match[2]) if match else 0
+
+    def interim_before(self, number: float) -> bytes:
+        """Return the interim answers that were written before that success."""
+        match = SUCCESS.match(self.written.get(number, b""))
+        return match[1] if match else b""
 
     @property
     def has_strays(self) -> bool:
