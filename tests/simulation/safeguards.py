@@ -64,7 +64,7 @@ ABLATIONS: Final = (
         "emptying the operations of a former owner, and drawing new numbers where that did not help",
         (
             Edit(f"{SCRIPTS}/take.lua", "  redis.call('DEL', unpack(KEYS, 2))\n", ""),
-            Edit("app/store/channel.py", "if tries == 1 and (reply is None or isinstance(reply, bytes)):", "if False:"),
+            Edit("app/store/channel.py", "if was_applied_before and tries == 1:", "if False:"),
         ),
         theme="owners",
     ),
