@@ -85,7 +85,7 @@ class Parts:
         gate = Gate(Breaker(settings.breaker_threshold, timings), settings.rate_limit, timings)
         url = urlsplit(settings.url.get_secret_value())
         place = f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}"
-        outage = Outage(settings.name, place, timings.failing, lambda: sample.lengths.waiting)
+        outage = Outage(settings.name, place, timings, lambda: sample.lengths.waiting)
         attempt = Attempt(settings, build_transport(settings, self._resolver))
         return Endpoint(settings, attempt, gate, outage, sample.metrics)
 

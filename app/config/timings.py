@@ -75,6 +75,8 @@ class Timings:
     """Between two looks for dead letters that are past their age."""
     failing: float = 60.0
     """After so long without a 2xx, failures are an outage."""
+    summary: float = 60.0
+    """Between two lines that sum up rejections."""
     stuck: float = 30.0
     """A loop that gives no heartbeat for so long is stuck. A claimer gives one every second, whatever it waits for."""
 

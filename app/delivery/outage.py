@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from app.config.timings import Timings
 from app.delivery.verdict import GONE, Verdict
 from app.telemetry import events, outages
 from app.telemetry.tally import Tally
@@ -14,14 +15,14 @@ NEEDS_PERSON = frozenset({401, 403, 404, 405})
 class Outage:
     """Begins when the breaker opens, or after a minute of failures without a 2xx, and ends with a 2xx.
 
-    `place`: host and port; `waiting` returns how many CDRs wait for the endpoint; `patience`: seconds.
+    `place`: host and port; `waiting` returns how many CDRs wait for the endpoint.
     """
 
-    def __init__(self, endpoint: str, place: str, patience: float, waiting: Callable[[], int]) -> None:
+    def __init__(self, endpoint: str, place: str, timings: Timings, waiting: Callable[[], int]) -> None:
         self.told = outages.endpoint_outage(endpoint, place)
-        self._endpoint, self._patience, self._waiting = endpoint, patience, waiting
+        self._endpoint, self._patience, self._waiting = endpoint, timings.failing, waiting
         self._failing_since = 0.0
-        self._rejections = Tally(lambda number, status: events.cdrs_rejected(endpoint, number, status))
+        self._rejections = Tally(lambda number, status: events.cdrs_rejected(endpoint, number, status), timings.summary)
 
     @property
     def seconds(self) -> float:

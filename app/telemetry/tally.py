@@ -2,18 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
-
-MINUTE: Final = 60.0
+from typing import Any
 
 
 class Tally:
-    """Tells the first one at once, and sums up all that follow once a minute.
+    """Tells the first one at once, and sums up all that follow once in so many seconds.
 
     `tell`: called with how many there were, and what was said of the last one.
     """
 
-    def __init__(self, tell: Callable[[int, Any], None], seconds: float = MINUTE) -> None:
+    def __init__(self, tell: Callable[[int, Any], None], seconds: float) -> None:
         self._tell, self._seconds = tell, seconds
         self._number = 0
         self._last: Any = None

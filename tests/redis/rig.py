@@ -189,7 +189,7 @@ class Rig:
         """Build the lane of the only endpoint; none of its loops runs."""
         settings = self.settings.endpoints[0].model_copy(update=endpoint)
         gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, self.timings)
-        outage = Outage(settings.name, "nowhere:9", 60, lambda: 0)
+        outage = Outage(settings.name, "nowhere:9", self.timings, lambda: 0)
         attempt = Attempt(settings, httpx.MockTransport(answers))
         built = Endpoint(settings, attempt, gate, outage, LaneMetrics(settings.name))
         return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
@@ -214,3 +214,10 @@ def _settings(url: str, integrator: str, endpoints: Sequence[str], variables: di
         del given["CDR_WEBHOOK_URL"]
         given |= {f"CDR_ENDPOINTS__{name.upper()}__URL": f"{NOWHERE}{name}" for name in endpoints}
     return settings_from(given)
+
+
+async def end_trust(rig: Rig) -> None:
+    """Let the lease be somebody else's for a moment: until it is renewed, nothing may be claimed or posted."""
+    await rig.redis.set(rig.slot.owner, "another", px=60_000)
+    assert not await rig.lease.renew(rig.slot)
+    await rig.redis.set(rig.slot.owner, rig.lease.value, px=60_000)

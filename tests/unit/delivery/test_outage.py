@@ -6,8 +6,10 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from app.config.timings import Timings
 from app.delivery.outage import Outage
 from app.delivery.verdict import Kind, Verdict
+from tests.support.harness import eventually, passed
 
 REFUSED = Verdict(Kind.TRANSIENT, "connect", detail="connection refused")
 
@@ -20,7 +22,7 @@ def said() -> Iterator[list[EventDict]]:
 
 @pytest.fixture
 def outage(said: list[EventDict]) -> Outage:
-    return Outage("webhook", "example.org:443", 60, lambda: 7)
+    return Outage("webhook", "example.org:443", Timings(failing=0.05, summary=0.02), lambda: 7)
 
 
 def names(said: list[EventDict]) -> list[str]:
@@ -38,15 +40,15 @@ def test_begins_when_the_breaker_opens(outage: Outage, said: list[EventDict]) ->
     assert (back["event"], back["waiting"]) == ("endpoint.back", 7)
 
 
-def test_begins_after_a_minute_of_failures(outage: Outage, said: list[EventDict]) -> None:
+async def test_begins_after_a_minute_of_failures(outage: Outage, said: list[EventDict]) -> None:
     """Where the breaker never opens; a 2xx begins the minute anew."""
     outage.note(REFUSED, down=False)
     assert said == []
-    outage._failing_since -= 61
+    await passed(0.06)
     outage.end()
     outage.note(REFUSED, down=False)
     assert said == []
-    outage._failing_since -= 61
+    await passed(0.06)
     outage.note(REFUSED, down=False)
     assert names(said) == ["endpoint.lost"]
 
@@ -77,7 +79,7 @@ async def test_rejections_are_summed(outage: Outage, said: list[EventDict]) -> N
     """The first at once, those that follow once a minute."""
     for _ in range(5):
         outage.note_rejection(Verdict(Kind.REJECTED, "http_4xx", 422))
-    outage._rejections._end()
+    await eventually(lambda: len(said) == 2)
     assert [(event["event"], event["number"], event["status"]) for event in said] == [
         ("cdrs.rejected", 1, 422),
         ("cdrs.rejected", 4, 422),
