@@ -68,6 +68,8 @@ class Timings:
     idle_pause: float = 0.5
 
     # Telling
+    reminder: float = 600.0
+    """After so long, an error that lasts is told again."""
     look: float = 60.0
     """Between two looks at other processes and integrators."""
     sample: float = 5.0

@@ -70,9 +70,12 @@ def key_has_wrong_type(key: str, wanted: str) -> None:
     )
 
 
-def rights_missing(refusals: list[str]) -> None:
+def rights_missing(refusals: list[str], place: str) -> None:
     log.error(
-        "rights.missing", refusals=refusals, advice="grant the ACL user these commands; nothing is claimed until then"
+        "rights.missing",
+        refusals=refusals,
+        place=place,
+        advice="grant the ACL user these commands: README, «In Redis», has the line; nothing is claimed until then",
     )
 
 
