@@ -97,4 +97,4 @@ class Timings:
     letters_at_once: int = 500
     """Dead letters per request; the answer then asks for another request."""
     complaint_pause: float = 60.0
-    """Between two lines about what was refused."""
+    """Between two lines about what the operator server refused, or an endpoint rejected."""

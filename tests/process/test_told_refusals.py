@@ -13,6 +13,8 @@ from structlog.typing import EventDict
 
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis, free_port
+from app.store.retry_set import member_of
+from tests.process.test_events import OLD
 from tests.redis.rig import acl
 from tests.support.harness import eventually, running, settings_from
 from tests.support.metrics import Metrics, metrics_of
@@ -195,3 +197,30 @@ async def test_what_redis_quotes_of_a_login_is_masked(
             await eventually(lambda: _named(said, "redis.refused"))
     assert PASSWORD not in str(said)
     assert _named(said, "redis.refused")[0]["variable"] == "CDR_REDIS_URL"
+
+
+# --- what an endpoint refuses
+
+
+async def test_three_thousand_dead_letters_are_no_three_thousand_lines(
+    variables: dict[str, str], client: Redis, receiver: Receiver, integrator: str, source: str, dead: str, said: Said
+) -> None:
+    """The first is told at once, and the others together: nothing else is pushed out of the recent events."""
+    receiver.judge = lambda body: 422 if body.startswith(b"bad") else 204
+    bad = {member_of(f"old-{number}", OLD, b"bad %d" % number): 0 for number in range(3000)}
+    async with running(settings_from(variables | {"CDR_LOG_LEVEL": "info"})):
+        await client.rpush(source, *[b"good %d" % number for number in range(300)])
+        await eventually(receiver.bodies.total)
+        await client.zadd(f"{integrator}:retry:cdr", bad)
+        await eventually(lambda: _all_dead(client, source, dead))
+    told = _named(said, "cdrs.dead_lettered")
+    assert [event["log_level"] for event in told] == ["error", "error"]
+    assert sum(event["number"] for event in told) == 3000
+    assert told[1]["reasons"] == {"rejected (422)": 2999}
+    assert "dead-letters list" in told[1]["advice"]
+    assert len([event for event in said if event["log_level"] != "debug"]) < 15
+
+
+async def _all_dead(client: Redis, source: str, dead: str) -> bool:
+    await client.rpush(source, b"another good one")  # a rejection counts only while others are accepted
+    return await client.llen(dead) == 3000
