@@ -23,6 +23,10 @@ KEPT_ANSWER_BYTES: Final = 512
 
 USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}".encode()
 
+OWN_HEADERS: Final = (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt")
+SIGNED_HEADERS: Final = (b"webhook-signature",)
+"""Headers whose values differ from one attempt to the next."""
+
 
 def signature(keys: tuple[bytes, ...], webhook_id: bytes, timestamp: bytes, body: bytes) -> bytes:
     """Sign as Standard Webhooks does (v1, HMAC-SHA256): one signature for each active secret."""
@@ -55,7 +59,7 @@ class Attempt:
         except httpx.TransportError as error:
             if response is None:
                 return Verdict(Kind.TRANSIENT, failure_kind(error), detail=str(error))
-        return verdict_of(response.status_code, self._reject_statuses, response.headers, answer)
+        return verdict_of(response, self._reject_statuses, answer)
 
     async def aclose(self) -> None:
         self._deadlines.close()
@@ -63,15 +67,10 @@ class Attempt:
 
     def _post(self, webhook_id: str, body: bytes, attempt: int) -> Post:
         name, timestamp = webhook_id.encode(), b"%d" % time.time()
-        headers = [
-            (b"content-length", b"%d" % len(body)),
-            (b"webhook-id", name),
-            (b"webhook-timestamp", timestamp),
-            (b"webhook-attempt", b"%d" % attempt),
-        ]
+        values: tuple[bytes, ...] = (b"%d" % len(body), name, timestamp, b"%d" % attempt)
         if self._keys:
-            headers.append((b"webhook-signature", signature(self._keys, name, timestamp, body)))
-        return Post(self._target, headers, body)
+            values += (signature(self._keys, name, timestamp, body),)
+        return Post(self._target, values, body)
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -101,7 +100,10 @@ def _target(settings: EndpointSettings) -> Target:
     if credentials := _authorization(settings, url):
         headers["authorization"] = credentials
     headers |= {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
-    return Target(url.copy_with(userinfo=b""), [(name.encode(), value.encode()) for name, value in headers.items()])
+    own = OWN_HEADERS + SIGNED_HEADERS if settings.signing_keys else OWN_HEADERS
+    return Target(
+        url.copy_with(userinfo=b""), [(name.encode(), value.encode()) for name, value in headers.items()], own
+    )
 
 
 def _authorization(settings: EndpointSettings, url: httpx.URL) -> str | None:
