@@ -16,9 +16,9 @@ from app.delivery.outage import Outage
 from app.delivery.resolver import Resolver
 from app.delivery.transport import build_transport
 from app.lane.adopter import Adopter
-from app.lane.arrivals import Arrivals
 from app.lane.distribution import Distribution, Taker
-from app.lane.loops import Endpoint, LaneLoops, Shared
+from app.lane.incoming import Incoming
+from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.ops.letters_api import Letters
 from app.ops.observation import Observation
 from app.ops.reporter import Reporter
@@ -100,7 +100,7 @@ class Parts:
             lease=self.lease,
             queue=queue,
             keys=keys,
-            arrivals=Arrivals(),
+            incoming=Incoming(),
             # Strays in this list need no sweep: distribution takes whatever is at its head.
             may_adopt=lambda: True,
             adopted=self._count_orphans,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.config.settings import Settings
-from app.lane.loops import LaneLoops
+from app.lane.lane_loops import LaneLoops
 from app.ops.report import EndpointReport
 from app.ops.reporter import Identity, endpoint_report
 from app.ops.sampler import Sample, Sampler

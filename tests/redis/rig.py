@@ -15,11 +15,11 @@ from app.delivery.breaker import Breaker
 from app.delivery.gate import Gate
 from app.delivery.outage import Outage
 from app.errors import ForwarderError
-from app.lane.loops import Endpoint, LaneLoops, Shared
+from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.store.channel import Channel, Word
 from app.store.client import Link
 from app.store.clock import RedisClock
-from app.store.exchange import Exchanged, Exit, Wanted
+from app.store.exchange import Exchanged, Settlement, Wanted
 from app.store.keys import LaneKeys, Slot, Topology
 from app.store.lease import Lease
 from app.store.queue import Queue
@@ -139,7 +139,7 @@ class Rig:
 
     async def exchange(
         self,
-        *exits: Exit,
+        *settlements: Settlement,
         new: int = 0,
         deferred: int = 0,
         most_bytes: int = MIB,
@@ -152,7 +152,7 @@ class Rig:
         queue = self.queue(oldest=oldest)
         self._channel = self._channel or queue.channel()
         wanted = Wanted(new, deferred, most_bytes, early)
-        done = await queue.exchange(channel or self._channel, exits, wanted, visibility)
+        done = await queue.exchange(channel or self._channel, settlements, wanted, visibility)
         assert done.answered
         return done
 
