@@ -13,7 +13,7 @@ from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
 from app.delivery.gate import Gate
-from app.delivery.outage import Outage
+from app.delivery.outage import Outage, Refusals
 from app.errors import ForwarderError
 from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.store.channel import Channel, Word
@@ -189,9 +189,9 @@ class Rig:
         """Build the lane of the only endpoint; none of its loops runs."""
         settings = self.settings.endpoints[0].model_copy(update=endpoint)
         gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, self.timings)
-        outage = Outage(settings.name, "nowhere:9", self.timings, lambda: 0)
+        outage = Outage(settings.name, "nowhere:9", 60, lambda: 0)
         attempt = Attempt(settings, httpx.MockTransport(answers))
-        built = Endpoint(settings, attempt, gate, outage, LaneMetrics(settings.name))
+        built = Endpoint(settings, attempt, gate, outage, Refusals(settings.name, 60), LaneMetrics(settings.name))
         return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
 
     @asynccontextmanager
