@@ -73,7 +73,7 @@ ABLATIONS: Final = (
         "sequence numbers",
         "knowing an operation that was applied and whose reply was lost",
         (Edit(GUARD, "  return refused_then ~= '' and refused_then\n", ""),),
-        theme="in their place",
+        theme="replies",
     ),
     Ablation(
         "alone in the list",
