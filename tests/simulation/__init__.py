@@ -24,5 +24,5 @@ The laws, for each payload, at each atomic step of Redis: what has left Redis wa
 and nobody else before it is gone for half a lease (`eager`); it is not delivered, or posted at once, more often than it
 was pushed while nothing excuses that (`twice`); nothing is posted after the end of a lease (`lease`); a dead letter has
 two rejections a minute apart, and another CDR was accepted in between (`dead letter`). In the end everything drains
-(`stuck`), and services stop when asked (`stop`).
+(`stuck`), nobody asks Redis again and again for nothing (`busy`), and services stop when asked (`stop`).
 """

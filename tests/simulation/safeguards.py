@@ -269,7 +269,7 @@ ABLATIONS: Final = (
         "end of visibility",
         "taking back what was handed out to a process that died",
         (Edit(EXCHANGE, "  for _ = 1, 64 do\n", "  for _ = 1, 0 do\n"),),
-        theme="owners",
+        theme="dies with some in hand",
     ),
     Ablation(
         "members in hand",

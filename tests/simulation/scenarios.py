@@ -68,14 +68,20 @@ def _paced(seed: int, chance: Random) -> Plan:
         settings={"WEBHOOK_CONCURRENCY": "32", "WEBHOOK_RATE_LIMIT": str(chance.choice((0.3, 0.4)))},
         duration=150.0,
         disorder=0.1,
-        pushes=_pushes(chance.choice((40, 60, 80)), chance, 0.0, kind=DEFERRED),
+        pushes=_pushes(chance.choice((40, 80, 120)), chance, 0.0, kind=DEFERRED),
     )
 
 
 def _given_back_late(seed: int, chance: Random) -> Plan:
     """The same, and services are stopped meanwhile."""
-    stops = (Fault(round(chance.uniform(55.0, 140.0), 3), "stop", 1.0, chance.randrange(2)) for _ in range(4))
+    stops = (Fault(round(chance.uniform(63.0, 85.0), 3), "stop", 1.0, target) for target in (0, 1))
     return _paced(seed, chance).but(faults=tuple(sorted(stops, key=lambda fault: fault.at)))
+
+
+def _dies_with_some_in_hand(seed: int, chance: Random) -> Plan:
+    """The same, and a service dies with what it was handed."""
+    died = round(chance.uniform(3.0, 30.0), 3)
+    return _paced(seed, chance).but(faults=(Fault(died, "kill", 5.0, chance.randrange(2)),))
 
 
 def _slow(seed: int, chance: Random) -> Plan:
@@ -156,6 +162,7 @@ SCENARIOS: Final[dict[str, Callable[[int, Random], Plan]]] = {
     "all rejected": _all_rejected,
     "given back late": _given_back_late,
     "paced": _paced,
+    "dies with some in hand": _dies_with_some_in_hand,
     "clock forward": _clock_forward,
     "clock back": _clock_back,
     "taken meanwhile": _taken_meanwhile,

@@ -42,6 +42,10 @@ TRICKLE: Final = 15.0
 LOOK: Final = 1.0
 FAREWELL: Final = 60.0
 
+HECTIC: Final = 400
+HECTIC_SECONDS: Final = 10
+"""More commands a second than this, for so many seconds in which no CDR moves: something turns in a circle."""
+
 
 @dataclass
 class Result:
@@ -126,6 +130,7 @@ class World:
         for fault in self.plan.faults:
             self.at(fault.at, begin, self, fault)
         self.at(self.plan.duration, self._end_faults)
+        self.at(LOOK, self._turns_in_no_circle, 0, 0)
         try:
             self.loop.run_forever()
         except LawBrokenError as error:
@@ -193,6 +198,13 @@ class World:
                     self._to_push += 1
                     self.push(Push(0.0, 1_000_000 + self._trickled))
             self.after(LOOK, self._look, looks + 1)
+
+    def _turns_in_no_circle(self, served: int, hectic: int) -> None:
+        rests = self.ledger.moved_at < self.loop.time() - LOOK
+        hectic = hectic + 1 if rests and self.redis.served - served > HECTIC * LOOK else 0
+        if hectic >= HECTIC_SECONDS:
+            raise LawBrokenError("busy", f"{self.redis.served - served} commands in the last second, and no CDR moved")
+        self.after(LOOK, self._turns_in_no_circle, self.redis.served, hectic)
 
     def _no_good_one_waits(self, waiting: dict[str, Counter[bytes]]) -> None:
         plan = self.plan
