@@ -15,6 +15,7 @@ MOODS: Final[dict[str, dict[str, int]]] = {
     "closed": {"404": 3, "401": 1, "301": 1},
     "wrong": {"400": 1},
     "half-wrong": {"400": 1, "204": 2},
+    "slow": {"slow": 1},
     "hanging": {"hang": 4, "late": 1},
     "late": {"late": 1, "2xx-late": 2, "204": 2},
     "gone": {"410": 1},

@@ -21,7 +21,7 @@ ABLATIONS: Final = (
                 "if false then\n  return redis.error_reply('FENCED",
             ),
         ),
-        theme="owners",
+        theme="comes back",
     ),
     Ablation(
         "trust in the lease",
@@ -66,7 +66,7 @@ ABLATIONS: Final = (
             Edit(f"{SCRIPTS}/take.lua", "  redis.call('DEL', unpack(KEYS, 2))\n", ""),
             Edit("app/store/channel.py", "if was_applied_before and tries == 1:", "if False:"),
         ),
-        theme="in their place",
+        held_by="tests/redis/test_lease.py::test_taken_after_somebody_else",
     ),
     # Sending
     Ablation(
@@ -219,7 +219,7 @@ ABLATIONS: Final = (
             ),
             Edit(EXCHANGE, "    if added == 0 then return 0 end\n", ""),
         ),
-        theme="given back late",
+        held_by="tests/redis/test_settle_and_claim.py::test_give_back_of_a_retried_one_whose_visibility_ended",
     ),
     Ablation(
         "all lanes or none",

@@ -10,7 +10,7 @@ from tests.simulation.plan import BACKOFFS, DEFERRED, GOOD, HOURLY, POISON, THEM
 def plan_of(seed: int, theme: str = "") -> Plan:
     """Return the plan of a seed: one of `SCENARIOS`, or one that is made up about one of `THEMES`."""
     if not theme:
-        theme = Random(f"theme {seed}").choice(("any",) * 6 + (*THEMES, *SCENARIOS))
+        theme = Random(f"theme {seed}").choice((*("any",) * 12, *THEMES, *THEMES, *SCENARIOS))
     if theme in SCENARIOS:
         return SCENARIOS[theme](seed, Random(f"{theme} {seed}"))
     return made_up(seed, theme)
@@ -138,6 +138,21 @@ def _taken_meanwhile(seed: int, chance: Random) -> Plan:
     )
 
 
+def _comes_back(seed: int, chance: Random) -> Plan:
+    """A service freezes after its POSTs, another one takes its slot, and the endpoint hangs when it goes on."""
+    frozen = round(chance.uniform(2.5, 4.0), 3)
+    return Plan(
+        seed,
+        duration=70.0,
+        mood="slow",
+        pushes=_sorted(_pushes(20, chance, 2.0)),
+        faults=(
+            Fault(frozen, "replace", round(chance.uniform(22.0, 28.0), 3), 0, "freeze"),
+            Fault(14.0, "mood", 40.0, 0, "hanging"),
+        ),
+    )
+
+
 def _in_their_place(seed: int, chance: Random) -> Plan:
     """A service that has done much dies; the next one in its slot begins to count from one."""
     died = round(chance.uniform(10.0, 15.0), 3)
@@ -166,5 +181,6 @@ SCENARIOS: Final[dict[str, Callable[[int, Random], Plan]]] = {
     "clock forward": _clock_forward,
     "clock back": _clock_back,
     "taken meanwhile": _taken_meanwhile,
+    "comes back": _comes_back,
     "in their place": _in_their_place,
 }
