@@ -57,7 +57,11 @@ class Verdict:
     @property
     def words(self) -> str:
         """Return what failed, for a person."""
-        return str(self.status) if self.status else self.detail or self.result
+        if self.status:
+            return str(self.status)
+        # What a connection met says it all: refused, reset. A look-up or a timeout has to be named.
+        named = self.detail if self.result in {"connect", "protocol"} else f"{self.result}: {self.detail}"
+        return named if self.detail else self.result
 
 
 def verdict_of(response: httpx.Response, reject_statuses: frozenset[int], answer: bytes = b"") -> Verdict:
