@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from app.cli.status import LaneStatus, Process, Status
-from app.cli.survey import Survey
 from app.cli.terminal import add, console, joined, plain, say_json, show, table
 from app.config.settings import Settings
+from app.ops.status import LaneStatus, Process, Status
+from app.ops.survey import Survey
 from app.ops.words import clock
 from app.store.client import Link
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from app.lane.arrivals import Arrivals
+from app.lane.incoming import Incoming
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot
 from app.store.lease import Lease
@@ -28,7 +28,7 @@ class Adopter:
         lease: Lease,
         queue: Queue,
         keys: LaneKeys,
-        arrivals: Arrivals,
+        incoming: Incoming,
         may_adopt: Callable[[], bool],
         adopted: Callable[[int], None],
         stopping: asyncio.Event,
@@ -36,7 +36,7 @@ class Adopter:
         self.name = keys.endpoint or "all"
         self._link, self._lease, self._queue = link, lease, queue
         self._others = [slot for slot in keys.slots() if slot != queue.slot]
-        self._arrivals, self._may_adopt, self._adopted = arrivals, may_adopt, adopted
+        self._incoming, self._may_adopt, self._adopted = incoming, may_adopt, adopted
         self._channel, self._stopping = queue.channel(), stopping
         self._pause = lease.seconds / 2
         self._orphans_since: dict[Slot, float] = {}
@@ -65,7 +65,7 @@ class Adopter:
 
     async def _adopt(self, slot: Slot, owner: bytes) -> int:
         timings = self._link.timings
-        with self._arrivals.announced():
+        with self._incoming.expected():
             moved = await self._queue.adopt(self._channel, slot, owner, timings.adopted, timings.exchange_bytes)
             self._adopted(moved)
         return moved

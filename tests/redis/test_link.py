@@ -20,7 +20,14 @@ from structlog.typing import EventDict
 
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis, free_port
-from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.errors import (
+    FencedError,
+    ForwarderError,
+    LoginRefusedError,
+    OperatorRedisError,
+    OutOfMemoryError,
+    TransientRedisError,
+)
 from app.store.channel import Channel
 from app.store.client import Link
 from app.store.meaning import meaning
@@ -65,8 +72,8 @@ def link(a_link: MakeLink, own_redis: EmbeddedRedis) -> Link:
 
 OURS = "Error running script (call to f_0): @user_script:9: "
 WORDS = [
-    (refusals.AuthenticationError("WRONGPASS invalid username-password pair"), OperatorRedisError),
-    (refusals.AuthenticationError("Authentication required."), OperatorRedisError),
+    (refusals.AuthenticationError("WRONGPASS invalid username-password pair"), LoginRefusedError),
+    (refusals.AuthenticationError("Authentication required."), LoginRefusedError),
     (refusals.NoPermissionError("this user has no permissions to run the 'lmove' command"), OperatorRedisError),
     (refusals.ResponseError(f"{OURS}NOPERM this user has no permissions"), OperatorRedisError),
     (

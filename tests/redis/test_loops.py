@@ -15,8 +15,8 @@ from app.cdr import Cdr, History, Origin
 from app.config.timings import Timings
 from app.delivery.breaker import State
 from app.delivery.verdict import Kind, Verdict
-from app.lane.arrivals import Arrivals
 from app.lane.distribution import Distribution, Taker
+from app.lane.incoming import Incoming
 from app.lane.sweeper import Sweeper
 from app.store.budget import Budget
 from app.store.keys import LaneKeys
@@ -30,9 +30,9 @@ REFUSED = Verdict(Kind.TRANSIENT, "connect")
 Run = Callable[[], Coroutine[Any, Any, None]]
 
 
-def sweeper_of(rig: Rig, arrivals: Arrivals | None = None, budget: Budget | None = None) -> Sweeper:
+def sweeper_of(rig: Rig, incoming: Incoming | None = None, budget: Budget | None = None) -> Sweeper:
     lane = rig.loops(Answers()).lane
-    return Sweeper(lane, Arrivals() if arrivals is None else arrivals, 60, budget or Budget(MIB))
+    return Sweeper(lane, Incoming() if incoming is None else incoming, 60, budget or Budget(MIB))
 
 
 def bodies(cdrs: list[Cdr]) -> list[bytes]:
@@ -85,12 +85,12 @@ async def test_sweep_finds_what_is_behind_those_in_flight(rig: Rig) -> None:
 
 async def test_sweep_during_a_claim_whose_answer_is_on_its_way(rig: Rig) -> None:
     """What the page shows may be about to be in flight: it is judged when that claim has ended."""
-    arrivals = Arrivals()
-    sweeper = sweeper_of(rig, arrivals)
+    incoming = Incoming()
+    sweeper = sweeper_of(rig, incoming)
     await rig.redis.rpush(rig.slot.processing, "claimed", "stray")
-    with arrivals.announced():
+    with incoming.expected():
         sweeping = asyncio.create_task(sweeper.find(9))
-        await eventually(lambda: any(claim._waiters for claim in arrivals._under_way))
+        await eventually(lambda: any(claim._waiters for claim in incoming._under_way))
         sweeper._lane.new([b"claimed"])
     assert bodies(await sweeping) == [b"stray"]
 
@@ -100,8 +100,8 @@ async def test_sweep_does_not_post_what_was_acked_meanwhile(rig: Rig) -> None:
     sweeper = sweeper_of(rig)
     await rig.redis.rpush(rig.slot.processing, "acked")
     [cdr] = sweeper._lane.new([b"acked"])
-    arrivals = sweeper._arrivals
-    with arrivals.announced():
+    incoming = sweeper._incoming
+    with incoming.expected():
         sweeping = asyncio.create_task(sweeper.find(9))
         await eventually(lambda: sweeper._lane.in_flight._watchers)
         sweeper._lane.in_flight.remove(cdr)
@@ -140,12 +140,12 @@ async def test_on_a_bad_link_strays_are_put_back(rig: Rig) -> None:
 
 async def test_on_a_bad_link_nothing_is_put_back_that_may_be_in_flight(rig: Rig) -> None:
     """It waits for what is delivered, and for claims that are under way; nothing new is claimed meanwhile."""
-    arrivals = Arrivals()
-    sweeper = sweeper_of(rig, arrivals, bad_link())
+    incoming = Incoming()
+    sweeper = sweeper_of(rig, incoming, bad_link())
     await rig.redis.rpush(rig.slot.processing, "delivered", "claimed", "stray")
     [delivered] = sweeper._lane.new([b"delivered"])
     async with going(sweeper.run):
-        with arrivals.announced():
+        with incoming.expected():
             sweeper._lane.in_flight.remove(delivered)
             await rig.redis.lrem(rig.slot.processing, 1, "delivered")
             sweeper.wake()
@@ -283,7 +283,7 @@ async def test_given_back_in_order_though_a_claim_is_on_its_way(rig: Rig) -> Non
     lane, claimer = loops.lane, loops.claimer
     lane.inbox.put(lane.new([b"1"]))
     rig.stopping.set()
-    with claimer._arrivals.announced():
+    with claimer._incoming.expected():
         stopping = asyncio.create_task(claimer.run())
         await eventually(lambda: claimer._signal._event._waiters)
         lane.inbox.put(lane.new([b"2"]))
@@ -357,7 +357,7 @@ async def test_a_claim_whose_reply_was_lost_is_swept(open_rig: OpenRig) -> None:
     async with rig.running(rig.loops(answers)) as loops:
         await eventually(lambda: not loops._sweeper.is_due)
         await rig.redis.rpush(rig.slot.processing, "claimed")
-        loops.claimer._claim_reply_lost()
+        loops._sweeper.claim_reply_lost()
         await eventually(lambda: answers.bodies)
         await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
     assert answers.bodies == [b"claimed"]

@@ -5,12 +5,12 @@ import time
 
 from app.cdr import Cdr
 from app.config.timings import Timings
-from app.lane import exits
+from app.lane import settlements
 from app.lane.outbox import Outbox, Parcel
 
 
 def parcel(body: bytes = b"x") -> Parcel:
-    return Parcel(Cdr(body), exits.ack(Cdr(body)), lambda _cdr, _found: None)
+    return Parcel(Cdr(body), settlements.ack(Cdr(body)), lambda _cdr, _found: None)
 
 
 def test_in_order() -> None:

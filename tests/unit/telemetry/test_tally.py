@@ -5,13 +5,25 @@ from app.telemetry.tally import Tally
 
 async def test_first_at_once_and_the_rest_together() -> None:
     """A minute in which nothing came begins anew with the next one."""
-    told: list[tuple[int, str]] = []
-    tally = Tally(lambda number, about: told.append((number, about)))
-    for about in "abc":
+    told: list[dict[str, int]] = []
+    tally = Tally(told.append)
+    for about in "abcc":
         tally.add(about)
-    assert told == [(1, "a")]
+    assert told == [{"a": 1}]
     tally._end()
-    assert told == [(1, "a"), (2, "c")]
+    assert told == [{"a": 1}, {"b": 1, "c": 2}]
     tally._end()
     tally.add("d")
-    assert told[2:] == [(1, "d")]
+    assert told[2:] == [{"d": 1}]
+    tally.close()
+
+
+async def test_an_end_tells_the_rest() -> None:
+    """Nothing is left out because the minute is not over."""
+    told: list[dict[str, int]] = []
+    tally = Tally(told.append)
+    for about in "ab":
+        tally.add(about)
+    tally.close()
+    tally.close()
+    assert told == [{"a": 1}, {"b": 1}]
