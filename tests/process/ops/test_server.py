@@ -380,7 +380,9 @@ async def test_a_cdr_is_shown_with_the_token(dead: list[bytes], ask: Ask) -> Non
 
 async def test_replay_delivers_them(dead: list[bytes], receiver: Receiver, ask: Ask) -> None:
     """After a rehearsal that only counts."""
-    assert await post(ask, "/api/dead-letters/replay", all=True, dry_run=True) == (200, {"matching": 3})
+    counted = [{"endpoint": "webhook", "reason": "rejected", "status": 400, "number": 3}]
+    found = await post(ask, "/api/dead-letters/replay", all=True, dry_run=True)
+    assert found == (200, {"matching": 3, "of": counted})
     assert receiver.bodies.total() == 0
     assert await post(ask, "/api/dead-letters/replay", all=True) == (200, {"done": 3, "more": False})
     await eventually(lambda: receiver.bodies.keys() == set(dead))
@@ -431,12 +433,12 @@ async def test_a_form_of_another_site_cannot_act(dead: list[bytes], ask: Ask) ->
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({}, "say which: ids, endpoint, reason, older_than, or all"),
+        ({}, "say which: ids, endpoint, reason, status, text, older_than, or all"),
         ({"endpoint": "crm"}, "there is no such endpoint; there are webhook"),
         ({"older_than": "soon"}, "older_than must be a duration, such as 90s, 15m, 12h, 3d or 2w"),
         ({"ids": [1]}, "ids must be strings"),
-        ({"id": "cdr_1"}, "'id' is not one of endpoint, ids, reason, older_than, all, dry_run, or not of its type"),
-        ({"all": 1}, "'all' is not one of endpoint, ids, reason, older_than, all, dry_run, or not of its type"),
+        ({"id": "cdr_1"}, "'id' is not one of endpoint, ids, reason, status, text, older_than, all, dry_run, or not of its type"),
+        ({"all": 1}, "'all' is not one of endpoint, ids, reason, status, text, older_than, all, dry_run, or not of its type"),
     ],
 )
 async def test_what_makes_no_sense_is_refused(body: dict[str, Any], said: str, service: Service, ask: Ask) -> None:
