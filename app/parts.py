@@ -12,7 +12,7 @@ from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
 from app.delivery.gate import Gate
-from app.delivery.outage import Outage
+from app.delivery.outage import Outage, Refusals
 from app.delivery.resolver import Resolver
 from app.delivery.transport import build_transport
 from app.lane.adopter import Adopter
@@ -92,7 +92,8 @@ class Parts:
         place = f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}"
         outage = Outage(settings.name, place, timings.failing, lambda: sample.lengths.waiting)
         attempt = Attempt(settings, build_transport(settings, self._resolver))
-        return Endpoint(settings, attempt, gate, outage, sample.metrics)
+        refusals = Refusals(settings.name, timings.complaint_pause)
+        return Endpoint(settings, attempt, gate, outage, refusals, sample.metrics)
 
     def _distributing(self, slot: Slot) -> list[Coroutine[Any, Any, None]]:
         """Return the loops that fill the pending lists of all lanes."""

@@ -8,7 +8,7 @@ import httpx
 from app.config.endpoint import EndpointSettings
 from app.delivery.deadline import Deadline, Deadlines
 from app.delivery.failures import failure_kind
-from app.delivery.headers import headers_of_attempt, headers_of_endpoint
+from app.delivery.headers import headers_of_endpoint, names_of_attempt, values_of_attempt
 from app.delivery.transport import build_transport
 from app.delivery.transport.request import Post, Target
 from app.delivery.verdict import Kind, Verdict, verdict_of
@@ -42,14 +42,14 @@ class Attempt:
         except httpx.TransportError as error:
             if response is None:
                 return Verdict(Kind.TRANSIENT, failure_kind(error), detail=str(error))
-        return verdict_of(response.status_code, self._reject_statuses, response.headers, answer)
+        return verdict_of(response, self._reject_statuses, answer)
 
     async def aclose(self) -> None:
         self._deadlines.close()
         await self._transport.aclose()
 
     def _post(self, webhook_id: str, body: bytes, attempt: int) -> Post:
-        return Post(self._target, headers_of_attempt(webhook_id, body, attempt, self._keys), body)
+        return Post(self._target, values_of_attempt(webhook_id, body, attempt, self._keys), body)
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -71,4 +71,5 @@ async def _read(response: httpx.Response) -> bytes:
 
 def _target(settings: EndpointSettings) -> Target:
     url = httpx.URL(settings.url.get_secret_value())
-    return Target(url.copy_with(userinfo=b""), headers_of_endpoint(settings, url))
+    own = names_of_attempt(settings.signing_keys)
+    return Target(url.copy_with(userinfo=b""), headers_of_endpoint(settings, url), own)

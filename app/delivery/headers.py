@@ -25,18 +25,17 @@ def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL) -> Headers:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
-def headers_of_attempt(webhook_id: str, body: bytes, attempt: int, keys: tuple[bytes, ...]) -> Headers:
-    """Return what differs from request to request. `attempt` counts from 1; `keys` sign it."""
+def names_of_attempt(keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return the names of the headers that differ from request to request. `keys` sign it."""
+    signed = (b"webhook-signature",) if keys else ()
+    return (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt", *signed)
+
+
+def values_of_attempt(webhook_id: str, body: bytes, attempt: int, keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return their values, in the same order. `attempt` counts from 1."""
     name, timestamp = webhook_id.encode(), b"%d" % time.time()
-    headers = [
-        (b"content-length", b"%d" % len(body)),
-        (b"webhook-id", name),
-        (b"webhook-timestamp", timestamp),
-        (b"webhook-attempt", b"%d" % attempt),
-    ]
-    if keys:
-        headers.append((b"webhook-signature", signature(keys, name, timestamp, body)))
-    return headers
+    values = (b"%d" % len(body), name, timestamp, b"%d" % attempt)
+    return (*values, signature(keys, name, timestamp, body)) if keys else values
 
 
 def signature(keys: tuple[bytes, ...], webhook_id: bytes, timestamp: bytes, body: bytes) -> bytes:

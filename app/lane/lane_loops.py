@@ -10,7 +10,7 @@ from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.gate import Gate
-from app.delivery.outage import Outage
+from app.delivery.outage import Outage, Refusals
 from app.lane.adopter import Adopter
 from app.lane.claimable import Claimable
 from app.lane.claimer import Claimer
@@ -44,6 +44,7 @@ class Endpoint:
     attempt: Attempt
     gate: Gate
     outage: Outage
+    refusals: Refusals
     metrics: LaneMetrics
 
     @property
@@ -94,7 +95,7 @@ class LaneLoops:
         self.claimer = Claimer(lane, claimable, incoming, self._sweeper, budget)
         self._waiting = WaitingClaim(lane, claimable, incoming, self._sweeper)
         rules = Rules(endpoint.settings.backoff, endpoint.settings.backoff_max, settings.give_up_after, timings)
-        settler = Settler(lane, rules, shared.tokens, endpoint.outage, self._sweeper)
+        settler = _settler(shared, endpoint, lane, rules, self._sweeper)
         self._workers = [Worker(lane, endpoint.attempt, settler) for _ in range(endpoint.settings.concurrency)]
         self.prober = Prober(lane, Worker(lane, endpoint.attempt, settler), self._sweeper, incoming)
         self._adopter = Adopter(
@@ -142,6 +143,17 @@ class LaneLoops:
         self._sweeper.wake()
         self.prober.wake()
         self._claimable.changed.set()
+
+
+def _settler(shared: Shared, endpoint: Endpoint, lane: Lane, rules: Rules, sweeper: Sweeper) -> Settler:
+    return Settler(
+        lane=lane,
+        rules=rules,
+        tokens=shared.tokens,
+        outage=endpoint.outage,
+        refusals=endpoint.refusals,
+        sweeper=sweeper,
+    )
 
 
 def _lane(shared: Shared, endpoint: Endpoint, queue: Queue) -> Lane:

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from app.cdr import Cdr
 from app.dead_letters.letter import dead_letter
-from app.delivery.outage import Outage
+from app.delivery.outage import Outage, Refusals
 from app.delivery.verdict import Kind, Verdict
 from app.lane import settlements
 from app.lane.decision import Decision, Rules
@@ -20,9 +20,11 @@ from app.telemetry import events
 class Settler:
     """Settles CDRs without ever waiting: what it decides travels with the next exchange."""
 
-    def __init__(self, lane: Lane, rules: Rules, tokens: Tokens, outage: Outage, sweeper: Sweeper) -> None:
+    def __init__(  # noqa: PLR0913 - whom it tells what
+        self, *, lane: Lane, rules: Rules, tokens: Tokens, outage: Outage, refusals: Refusals, sweeper: Sweeper
+    ) -> None:
         self._lane, self._rules, self._tokens = lane, rules, tokens
-        self._outage, self._sweeper = outage, sweeper
+        self._outage, self._refusals, self._sweeper = outage, refusals, sweeper
 
     def settle(self, cdr: Cdr, verdict: Verdict, began: float, began_ms: int) -> None:
         """Settle a CDR after an attempt that began at `began` (monotonic), `began_ms` by Redis' clock."""
@@ -83,7 +85,7 @@ class Settler:
         self._lane.metrics.deferred += 1
         events.cdr_deferred(self._lane.endpoint, cdr.webhook_id, decision.history.attempts, decision.delay)
         if verdict.kind is Kind.REJECTED and not cdr.history.first_rejected_at:
-            self._outage.note_rejection(verdict)
+            self._refusals.rejected(verdict)
         return None
 
     def _buried(self, cdr: Cdr, found: bool, *, verdict: Verdict, decision: Decision) -> None:  # noqa: FBT001
@@ -92,6 +94,7 @@ class Settler:
         attempts, reason = decision.history.attempts, decision.reason
         self._lane.metrics.dead_lettered[reason] += 1
         events.cdr_dead_lettered(self._lane.endpoint, cdr.webhook_id, reason, verdict.status, attempts)
+        self._refusals.dead_lettered(reason, verdict)
         return None
 
     def _lost(self, number: int) -> None:

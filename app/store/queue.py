@@ -50,6 +50,7 @@ class Queue:
         self._holder = lease, slot
         self._clock = clock
         self._oldest = ENDS[oldest].claim
+        self._claim = f"claim from {keys.pending}"
         self._horizon_ms = int(horizon * 1000)
         self._exchange_keys = [slot.processing, keys.pending, keys.retry, keys.retrying, keys.dead, slot.scratch]
 
@@ -75,7 +76,8 @@ class Queue:
             "RIGHT",
             self._link.timings.claim_wait,
         )
-        body: bytes | None = await self._link.call("claim", lambda: channel.ask(*words))
+        body: bytes | None = await self._link.call(f"wait for {self.keys.pending}", lambda: channel.ask(*words))
+        self._link.refused.type_is_right(self._claim)
         return body
 
     async def exchange(
@@ -103,7 +105,7 @@ class Queue:
     def _exchanged(self, reply: list[Any], wanted: Wanted, *, reply_lost: bool) -> Exchanged:
         _, next_due, claim_refusal, hand_refusal, results, claimed, handed_out, pending, deferred = reply
         if wanted.new:  # an exchange that claims nothing says nothing of whether it may
-            self._link.note_refusal(f"claim from {self.keys.pending}", claim_refusal.decode())
+            self._link.note_refusal(self._claim, claim_refusal.decode())
         self._link.note_refusal(f"hand out from {self.keys.retry}", hand_refusal.decode())
         return Exchanged(
             results=[one.decode() if isinstance(one, bytes) else bool(one) for one in results],

@@ -21,6 +21,8 @@ DEADLINE = 0.03
 
 HALF_ARRIVED = -0.5
 
+LONGEST_INTERIM = 64 * 1024
+
 Client = Literal["direct", "httpx"]
 
 
@@ -44,13 +46,14 @@ class Result:
     def must_be_delivered(self, client: Client) -> bool:
         """Tell whether it was answered with a success beyond doubt: alone on its connection, which was not reset.
 
-        httpx hangs up at a malformed interim answer, and reads no further: the CDR is sent again.
+        httpx hangs up at a malformed interim answer, and reads no further; an endless one is too long for both. Then
+        the CDR is sent again.
         """
         return any(
             conversation.requests[:1] == [self.body]
             and conversation.status_for(1)
             and not (conversation.was_reset or conversation.has_strays)
-            and not (client == "httpx" and _is_malformed(conversation.interim_before(1)))
+            and not _is_too_much(conversation.interim_before(1), client)
             for conversation in self.conversations
         )
 
@@ -71,8 +74,10 @@ def findings(results: Sequence[Result], client: Client) -> list[str]:
     return found
 
 
-def _is_malformed(interim: bytes) -> bool:
-    """Tell whether h11, which httpx reads with, refuses interim answers."""
+def _is_too_much(interim: bytes, client: Client) -> bool:
+    """Tell whether interim answers may end an attempt: too long ones, or what h11 refuses, which httpx reads with."""
+    if len(interim) > LONGEST_INTERIM or client == "direct":
+        return len(interim) > LONGEST_INTERIM
     parser = h11.Connection(h11.CLIENT)
     parser.send(h11.Request(method="POST", target="/", headers=[("host", "localhost")]))
     parser.receive_data(interim)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from tests.fuzz.scripts import Script, Step
 
 INTERIM = rb"HTTP/1\.\d 1(?!01)\d\d(?: [^\n]*)?\r?\n(?:(?!\r?\n)[^\n]*\n)*\r?\n"
-SUCCESS = re.compile(rb"((?:" + INTERIM + rb")*)HTTP/1\.\d (2\d\d)(?: [^\n]*)?\r?\n")
-"""Interim answers, and then the terminated status line of a success."""
+SUCCESS = re.compile(rb"((?:" + INTERIM + rb"){0,8})HTTP/1\.\d (2\d\d)(?: [^\n]{0,%d})?\r?\n" % (8 * 1024 - 15))
+"""A few interim answers, and then the terminated status line of a success, of 8 KiB at most."""
 
 BODY_SIZE = 8
 LONGEST_HANG = 5.0

@@ -13,7 +13,7 @@ from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
 from app.delivery.gate import Gate
-from app.delivery.outage import Outage
+from app.delivery.outage import Outage, Refusals
 from app.errors import ForwarderError
 from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.store.channel import Channel, Word
@@ -191,7 +191,7 @@ class Rig:
         gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, self.timings)
         outage = Outage(settings.name, "nowhere:9", 60, lambda: 0)
         attempt = Attempt(settings, httpx.MockTransport(answers))
-        built = Endpoint(settings, attempt, gate, outage, LaneMetrics(settings.name))
+        built = Endpoint(settings, attempt, gate, outage, Refusals(settings.name, 60), LaneMetrics(settings.name))
         return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
 
     @asynccontextmanager
@@ -214,3 +214,10 @@ def _settings(url: str, integrator: str, endpoints: Sequence[str], variables: di
         del given["CDR_WEBHOOK_URL"]
         given |= {f"CDR_ENDPOINTS__{name.upper()}__URL": f"{NOWHERE}{name}" for name in endpoints}
     return settings_from(given)
+
+
+async def end_trust(rig: Rig) -> None:
+    """Let the lease be somebody else's for a moment: until it is renewed, nothing may be claimed or posted."""
+    await rig.redis.set(rig.slot.owner, "another", px=60_000)
+    assert not await rig.lease.renew(rig.slot)
+    await rig.redis.set(rig.slot.owner, rig.lease.value, px=60_000)
