@@ -4,7 +4,7 @@ import { ask } from "/ask.js";
 import { byId, clock, duration, element, number, plural, shape, write } from "/make.js";
 
 const EVERY = { 1: 5000, 24: 30000 };
-const TOP = 8, UPPER = 120, GAP = 18, LOWER = 70, AXIS = 22, LEFT = 52, RIGHT = 8;
+const TOP = 20, UPPER = 120, GAP = 26, LOWER = 70, AXIS = 22, LEFT = 52, RIGHT = 8;
 const HEIGHT = TOP + UPPER + GAP + LOWER + AXIS;
 const FLOOR = TOP + UPPER, GROUND = FLOOR + GAP + LOWER;
 
@@ -79,7 +79,7 @@ function axis(drawing, title, most, top, height, width) {
     drawing.append(shape("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: "grid" }));
     drawing.append(shape("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, number(most * part)));
   }
-  drawing.append(shape("text", { x: LEFT + 4, y: top + 10, class: "title" }, title));
+  drawing.append(shape("text", { x: LEFT, y: top - 6, class: "title" }, title));
 }
 
 function times(drawing, minutes, x, width) {
@@ -151,7 +151,7 @@ function draw() {
 function summary(parts) {
   const sum = (name) => number(parts.reduce((total, part) => total + part[name], 0));
   const outages = runs(parts, (part) => part.out.length).length;
-  return `${sum("delivered")} delivered, ${sum("failed")} attempts failed, ${plural(outages, "time")} nothing was delivered, backlog now ${number(parts.at(-1).backlog)}`;
+  return `${sum("delivered")} delivered, ${sum("failed")} attempts failed${outages ? `, ${plural(outages, "outage")}` : ""}, backlog ${number(parts.at(-1).backlog)}`;
 }
 
 // Shows the values under the cursor, which is a time, so that it stays where it is when the chart moves on.

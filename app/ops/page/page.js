@@ -89,7 +89,7 @@ function fill() {
   byId("troubles").hidden = !told.length;
   const items = told.map((one) => element("li", sentence(one.words), { "data-level": one.level }));
   if (byId("troubles").textContent !== told.map((one) => sentence(one.words)).join("")) byId("troubles").replaceChildren(...items);
-  byId("to-distribute").hidden = status.to_distribute === null;
+  byId("to-distribute").hidden = !status.to_distribute;
   write(byId("to-distribute"), `${plural(status.to_distribute || 0, "CDR")} not yet distributed to the endpoints.`);
   write(byId("process-number"), `(${status.processes.length})`);
   byId("processes").tBodies[0].replaceChildren(...status.processes.map(processRow));
