@@ -17,7 +17,7 @@ from app.store.client import Link
 from app.store.keys import LaneKeys
 from app.store.patience import ask
 
-SHOWN: Final = 50
+SHOWN: Final = 20
 READ: Final = 2000
 SECONDS: Final = 3.0
 """How many letters one answer has, how many it reads for them, and how long it takes, at most."""

@@ -58,6 +58,10 @@ def troubles(observed: Observation, endpoints: Sequence[tuple[str, Condition, in
 
 
 def _of_process(observed: Observation) -> Iterator[Trouble]:
+    if observed.link.outage.lasts:
+        # All else that makes it unready follows from that.
+        yield Trouble("bad", "Redis does not answer", f"{observed.unready[0]}: nothing is delivered")
+        return
     for reason in observed.unready:
         sentence = reason[:1].upper() + reason[1:]
         yield Trouble("bad", sentence.partition(":")[0], sentence)

@@ -109,7 +109,7 @@ def _calm(states: Sequence[State], in_flight: int, waiting: Waiting) -> tuple[St
 def _next_probe(worst: Sequence[EndpointReport], now: datetime) -> str:
     probes = [report.next_probe_at for report in worst if report.next_probe_at]
     seconds = (min(probes) - now).total_seconds() if probes else 0
-    return f"in {seconds:.0f} s" if seconds > 0 else "under way"
+    return f"in {seconds:.0f} s" if seconds >= 0.5 else "under way"  # noqa: PLR2004 - else it would read 0
 
 
 def _cdrs(number: int) -> str:

@@ -195,7 +195,8 @@ function drain(status) {
     const waits = `${lane.endpoint}: ${plural(lane.waiting, "CDR waits", "CDRs wait")}`;
     return lane.seconds_to_drain === null ? `${waits}, and the backlog does not shrink` : `${waits}, drained in about ${duration(lane.seconds_to_drain)} at the pace of the last minutes`;
   });
-  write(byId("drain"), said.length ? `${said.join("; ")}.` : "Nothing waits.");
+  if (!status.redis.up) return write(byId("drain"), "");
+  return write(byId("drain"), said.length ? `${said.join("; ")}.` : "Nothing waits.");
 }
 
 async function refresh() {

@@ -120,7 +120,7 @@ function confirmed(action, counted) {
   const drops = action === "drop";
   const what = plural(counted.matching, "dead letter");
   write(byId("question"), drops ? `Drop ${what} for good?` : `Replay ${what}?`);
-  byId("of-what").replaceChildren(...counted.of.map((kind) => element("li", `${number(kind.number)} × ${why(kind)}, of ${kind.endpoint}`)));
+  byId("of-what").replaceChildren(...counted.of.map((kind) => element("li", `${number(kind.number)} of ${kind.endpoint}: ${why(kind)}`)));
   const yes = byId("confirm").querySelector("[value=yes]");
   yes.className = drops ? "danger" : "main";
   write(yes, drops ? `Drop ${number(counted.matching)} for good` : `Replay ${number(counted.matching)}`);

@@ -58,7 +58,7 @@ function processRow(process) {
   since.append(time(process.started_at));
   const delivered = String(process.delivered);
   const reported = process.reported_seconds_ago === null ? "-" : `${duration(Math.max(0, process.reported_seconds_ago))} ago`;
-  const slot = `${process.slot}${process.answers ? " (answers you)" : ""}`;
+  const slot = `${process.slot}${process.answers ? ", here" : ""}`;
   const host = process.host || "-";
   row.append(element("td", slot), element("td", host), element("td", process.version), since, element("td", delivered), element("td", reported));
   return row;
