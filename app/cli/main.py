@@ -12,7 +12,7 @@ import typer
 from app.cli.command import BAD_CONFIGURATION, settings_or_exit
 from app.cli.healthcheck import is_healthy
 from app.cli.letters import letters
-from app.cli.operate import check, inject, reroute, status
+from app.cli.operate import check, inject, probe, reroute, status
 from app.config.environment import load_settings, log_format_of
 from app.config.settings import LogFormat, Settings
 from app.errors import ConfigurationError, RedisUnusableError
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(letters, name="dead-letters")
-for command in (check, status, inject, reroute):
+for command in (check, status, inject, reroute, probe):
     app.command()(command)
 
 
