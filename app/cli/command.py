@@ -1,29 +1,32 @@
-"""Begin a command with the configuration, and end it with an exit status."""
+"""Begin a command with the configuration, and end it with an exit status.
 
-import asyncio
+What a command needs is imported when it runs: `version`, help and completion answer at once.
+"""
+
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
-from app.cli.operation import linked
-from app.config.environment import load_settings
-from app.config.settings import Settings
 from app.errors import ConfigurationError, ForwarderError
-from app.store.client import Link
-from app.telemetry import log
+from app.telemetry.printable import plain
+
+if TYPE_CHECKING:
+    from app.config.settings import Settings
+    from app.store.client import Link
 
 FAILED: Final = 1
 BAD_CONFIGURATION: Final = 2
 
 
-def settings_or_exit() -> Settings:
+def settings_or_exit() -> "Settings":
+    from app.config.environment import load_settings
+
     try:
         return load_settings()
     except ConfigurationError as error:
-        for problem in error.problems:
-            typer.echo(problem, err=True)
+        _complain(error)
         raise typer.Exit(BAD_CONFIGURATION) from None
 
 
@@ -33,18 +36,29 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except ForwarderError as error:
-        typer.echo(str(error), err=True)
+        _complain(error)
         raise typer.Exit(FAILED) from None
 
 
-def operate(work: Callable[[Link, Settings], Awaitable[None]]) -> None:
+def operate(work: Callable[["Link", "Settings"], Awaitable[None]]) -> None:
     """Run a command that needs Redis."""
+    import asyncio
+
+    from app.telemetry import log
+
     log.keep_silent()
     settings = settings_or_exit()
     with refusing():
         asyncio.run(_linked(work, settings))
 
 
-async def _linked(work: Callable[[Link, Settings], Awaitable[None]], settings: Settings) -> None:
+async def _linked(work: Callable[["Link", "Settings"], Awaitable[None]], settings: "Settings") -> None:
+    from app.cli.operation import linked
+
     async with linked(settings) as link:
         await work(link, settings)
+
+
+def _complain(error: ForwarderError) -> None:
+    for line in str(error).split("\n"):
+        typer.echo(plain(line), err=True)
