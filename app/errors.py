@@ -42,6 +42,10 @@ class OperatorRedisError(ForwarderError):
     """Raised when a person must act: a wrong password, a missing right, a key of the wrong type."""
 
 
+class LoginRefusedError(OperatorRedisError):
+    """Raised when Redis, or a sentinel, does not accept our user name or password."""
+
+
 class DamagedLetterError(ForwarderError):
     """Raised for a dead letter whose CDR cannot be restored; it can be shown and dropped."""
 

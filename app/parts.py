@@ -12,13 +12,13 @@ from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
 from app.delivery.gate import Gate
-from app.delivery.outage import Outage
+from app.delivery.outage import Outage, Refusals
 from app.delivery.resolver import Resolver
 from app.delivery.transport import build_transport
 from app.lane.adopter import Adopter
-from app.lane.arrivals import Arrivals
 from app.lane.distribution import Distribution, Taker
-from app.lane.loops import Endpoint, LaneLoops, Shared
+from app.lane.incoming import Incoming
+from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.ops.letters_api import Letters
 from app.ops.observation import Observation
 from app.ops.reporter import Reporter
@@ -87,7 +87,8 @@ class Parts:
         place = f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}"
         outage = Outage(settings.name, place, timings.failing, lambda: sample.lengths.waiting)
         attempt = Attempt(settings, build_transport(settings, self._resolver))
-        return Endpoint(settings, attempt, gate, outage, sample.metrics)
+        refusals = Refusals(settings.name, timings.complaint_pause)
+        return Endpoint(settings, attempt, gate, outage, refusals, sample.metrics)
 
     def _distributing(self, slot: Slot) -> list[Coroutine[Any, Any, None]]:
         """Return the loops that fill the pending lists of all lanes."""
@@ -100,7 +101,7 @@ class Parts:
             lease=self.lease,
             queue=queue,
             keys=keys,
-            arrivals=Arrivals(),
+            incoming=Incoming(),
             # Strays in this list need no sweep: distribution takes whatever is at its head.
             may_adopt=lambda: True,
             adopted=self._count_orphans,

@@ -118,6 +118,7 @@ class Service:
             async with asyncio.timeout(FAREWELL):
                 await self.parts.lease.release()
         for endpoint in self.parts.endpoints:
+            endpoint.refusals.close()
             await endpoint.attempt.aclose()
         await self.parts.link.aclose()
 

@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from app.cli.status import LaneStatus, Process, Status
-from app.cli.survey import Survey
 from app.cli.terminal import Rows, console, joined, say_json, show
 from app.config.settings import Settings
+from app.ops.status import LaneStatus, Process, Status
+from app.ops.survey import Survey
 from app.ops.words import clock
 from app.store.client import Link
 from app.telemetry.printable import plain

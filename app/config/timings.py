@@ -68,6 +68,8 @@ class Timings:
     idle_pause: float = 0.5
 
     # Telling
+    reminder: float = 600.0
+    """After so long, an error that lasts is told again."""
     look: float = 60.0
     """Between two looks at other processes and integrators."""
     sample: float = 5.0
@@ -95,4 +97,4 @@ class Timings:
     letters_at_once: int = 500
     """Dead letters per request; the answer then asks for another request."""
     complaint_pause: float = 60.0
-    """Between two lines about what was refused."""
+    """Between two lines about what the operator server refused, or an endpoint rejected."""

@@ -1,12 +1,6 @@
 """Make one attempt: build the request, send it, read the answer."""
 
-import base64
-import hashlib
-import hmac
-import time
-from base64 import b64encode
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Final, cast
 
 import httpx
@@ -14,20 +8,13 @@ import httpx
 from app.config.endpoint import EndpointSettings
 from app.delivery.deadline import Deadline, Deadlines
 from app.delivery.failures import failure_kind
+from app.delivery.headers import headers_of_endpoint, names_of_attempt, values_of_attempt
 from app.delivery.transport import build_transport
 from app.delivery.transport.request import Post, Target
 from app.delivery.verdict import Kind, Verdict, verdict_of
 
 MOST_ANSWER_BYTES: Final = 64 * 1024
 KEPT_ANSWER_BYTES: Final = 512
-
-USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}".encode()
-
-
-def signature(keys: tuple[bytes, ...], webhook_id: bytes, timestamp: bytes, body: bytes) -> bytes:
-    """Sign as Standard Webhooks does (v1, HMAC-SHA256): one signature for each active secret."""
-    signed = b".".join((webhook_id, timestamp, body))
-    return b" ".join(b"v1," + b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in keys)
 
 
 class Attempt:
@@ -55,23 +42,14 @@ class Attempt:
         except httpx.TransportError as error:
             if response is None:
                 return Verdict(Kind.TRANSIENT, failure_kind(error), detail=str(error))
-        return verdict_of(response.status_code, self._reject_statuses, response.headers, answer)
+        return verdict_of(response, self._reject_statuses, answer)
 
     async def aclose(self) -> None:
         self._deadlines.close()
         await self._transport.aclose()
 
     def _post(self, webhook_id: str, body: bytes, attempt: int) -> Post:
-        name, timestamp = webhook_id.encode(), b"%d" % time.time()
-        headers = [
-            (b"content-length", b"%d" % len(body)),
-            (b"webhook-id", name),
-            (b"webhook-timestamp", timestamp),
-            (b"webhook-attempt", b"%d" % attempt),
-        ]
-        if self._keys:
-            headers.append((b"webhook-signature", signature(self._keys, name, timestamp, body)))
-        return Post(self._target, headers, body)
+        return Post(self._target, values_of_attempt(webhook_id, body, attempt, self._keys), body)
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -93,22 +71,5 @@ async def _read(response: httpx.Response) -> bytes:
 
 def _target(settings: EndpointSettings) -> Target:
     url = httpx.URL(settings.url.get_secret_value())
-    headers = {
-        "host": url.netloc.decode(),
-        "content-type": settings.content_type,
-        "user-agent": USER_AGENT.decode(),
-    }
-    if credentials := _authorization(settings, url):
-        headers["authorization"] = credentials
-    headers |= {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
-    return Target(url.copy_with(userinfo=b""), [(name.encode(), value.encode()) for name, value in headers.items()])
-
-
-def _authorization(settings: EndpointSettings, url: httpx.URL) -> str | None:
-    if settings.bearer_token:
-        return f"Bearer {settings.bearer_token.get_secret_value()}"
-    username = settings.username or url.username
-    password = settings.password.get_secret_value() if settings.password else url.password
-    if not username:
-        return None
-    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+    own = names_of_attempt(settings.signing_keys)
+    return Target(url.copy_with(userinfo=b""), headers_of_endpoint(settings, url), own)

@@ -4,6 +4,7 @@ A timer for each costs a quarter of an attempt.
 """
 
 import asyncio
+import time
 from types import TracebackType
 from typing import Self, cast
 
@@ -17,10 +18,9 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, one: "Deadline") -> None:
-        loop = asyncio.get_running_loop()
-        self._ends[one] = end = loop.time() + self._seconds
         if self._timer is None:
-            self._timer = loop.call_at(end, self._end_late)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end_late)
+        self._ends[one] = time.monotonic() + self._seconds
 
     def end(self, one: "Deadline") -> None:
         self._ends.pop(one, None)
@@ -30,11 +30,11 @@ class Deadlines:
             self._timer.cancel()
 
     def _end_late(self) -> None:
-        loop, late = asyncio.get_running_loop(), []
-        self._timer, now = None, loop.time()
+        late = []
+        self._timer, now = None, time.monotonic()
         for one, end in self._ends.items():
             if end > now:
-                self._timer = loop.call_at(end, self._end_late)
+                self._timer = asyncio.get_running_loop().call_later(end - now, self._end_late)
                 break
             late.append(one)
         for one in late:

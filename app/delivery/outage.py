@@ -2,26 +2,34 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
-from app.delivery.verdict import GONE, Verdict
+from app.delivery.verdict import GONE, Kind, Verdict
 from app.telemetry import events, outages
 from app.telemetry.tally import Tally
 
-NEEDS_PERSON = frozenset({401, 403, 404, 405})
-"""A wrong credential or URL: it does not recover by itself."""
+WILL_PASS: Final = frozenset({408, 425, 429})
+"""The statuses below 500 that recover by themselves."""
+
+CREDENTIALS: Final = "correct its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS, CERT_FILE"
+URL: Final = "correct its URL; redirects are not followed"
+ADVICE: Final = dict.fromkeys((401, 403, 407), CREDENTIALS) | dict.fromkeys((404, 405, GONE), URL)
+CERTIFICATE: Final = "renew its certificate, or correct CA_FILE; `cdr-forwarder check` says more"
+REJECTS_ALL: Final = "it rejects all CDRs: a wrong SECRET, or a bad deploy of the receiver; none becomes a dead letter"
+ASK: Final = "ask the people who run the receiver"
 
 
 class Outage:
     """Begins when the breaker opens, or after a minute of failures without a 2xx, and ends with a 2xx.
 
+    If its failures begin to need a person, and do so for a minute, it is told once more, as an error.
     `place`: host and port; `waiting` returns how many CDRs wait for the endpoint; `patience`: seconds.
     """
 
     def __init__(self, endpoint: str, place: str, patience: float, waiting: Callable[[], int]) -> None:
         self.told = outages.endpoint_outage(endpoint, place)
         self._endpoint, self._patience, self._waiting = endpoint, patience, waiting
-        self._failing_since = 0.0
-        self._rejections = Tally(lambda number, status: events.cdrs_rejected(endpoint, number, status))
+        self._failing_since = self._helpless_since = 0.0
 
     @property
     def seconds(self) -> float:
@@ -30,19 +38,57 @@ class Outage:
 
     def note(self, verdict: Verdict, *, down: bool) -> None:
         """Take note of a failure. `down`: whether the breaker is not closed."""
-        now = time.monotonic()
+        now, advice = time.monotonic(), advice_on(verdict)
         self._failing_since = self._failing_since or now
-        if (down or now - self._failing_since >= self._patience) and not self.told.lasts:
-            level: outages.Level = "error" if verdict.status in NEEDS_PERSON or verdict.result == "tls" else "warning"
-            self.told.begin(verdict.words, level)
+        self._helpless_since = (self._helpless_since or now) if advice else 0.0
+        if self.told.lasts:
+            self._worsen(verdict, advice, now)
+        elif down or now - self._failing_since >= self._patience:
+            self.told.begin(verdict.words, "error" if advice else "warning", **_given(advice))
             if verdict.status == GONE and down:
                 events.endpoint_gone(self._endpoint)
 
-    def note_rejection(self, verdict: Verdict) -> None:
-        """Take note of a first rejection: it waits for a second one."""
-        self._rejections.add(verdict.status)
-
     def end(self) -> None:
-        self._failing_since = 0.0
+        self._failing_since = self._helpless_since = 0.0
         if self.told.lasts:
             self.told.end(waiting=self._waiting())
+
+    def _worsen(self, verdict: Verdict, advice: str, now: float) -> None:
+        if advice and self.told.level == "warning" and now - self._helpless_since >= self._patience:
+            self.told.worsen(verdict.words, **_given(advice))
+
+
+class Refusals:
+    """Sums up, for one endpoint, what is rejected and what becomes a dead letter: a line a minute, and not one each."""
+
+    def __init__(self, endpoint: str, seconds: float) -> None:
+        self._rejected = Tally(lambda statuses: events.cdrs_rejected(endpoint, statuses), seconds)
+        self._dead = Tally(lambda reasons: events.cdrs_dead_lettered(endpoint, reasons), seconds)
+
+    def rejected(self, verdict: Verdict) -> None:
+        """Take note of a first rejection: it waits for a second one."""
+        self._rejected.add(verdict.words)
+
+    def dead_lettered(self, reason: str, verdict: Verdict) -> None:
+        self._dead.add(f"{reason} ({verdict.words})")
+
+    def close(self) -> None:
+        """Tell what was not told yet."""
+        self._rejected.close()
+        self._dead.close()
+
+
+def advice_on(verdict: Verdict) -> str:
+    """Return what a person has to do; empty where the failure passes by itself."""
+    status = verdict.status or 0
+    if verdict.result == "tls":
+        return CERTIFICATE
+    if verdict.result not in {"http_3xx", "http_4xx"} or status in WILL_PASS:
+        return ""
+    if verdict.kind is Kind.REJECTED:
+        return REJECTS_ALL
+    return ADVICE.get(status, URL if verdict.result == "http_3xx" else ASK)
+
+
+def _given(advice: str) -> dict[str, str]:
+    return {"advice": advice} if advice else {}

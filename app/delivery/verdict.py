@@ -1,12 +1,13 @@
 """Judge the answer of an endpoint."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import cache
 from typing import Final, Literal
+
+import httpx
 
 LONGEST_HOLD: Final = 600.0
 HOLDING: Final = frozenset({429, 503})
@@ -56,18 +57,21 @@ class Verdict:
     @property
     def words(self) -> str:
         """Return what failed, for a person."""
-        return str(self.status) if self.status else self.detail or self.result
+        if self.status:
+            return str(self.status)
+        # What a connection met says it all: refused, reset. A look-up or a timeout has to be named.
+        named = self.detail if self.result in {"connect", "protocol"} else f"{self.result}: {self.detail}"
+        return named if self.detail else self.result
 
 
-def verdict_of(
-    status: int, reject_statuses: frozenset[int], headers: Mapping[str, str], answer: bytes = b""
-) -> Verdict:
+def verdict_of(response: httpx.Response, reject_statuses: frozenset[int], answer: bytes = b"") -> Verdict:
     """Judge a status by the table of the contract: only 2xx delivers, only `reject_statuses` reject."""
+    status = response.status_code
     if 200 <= status <= 299:  # noqa: PLR2004 - RFC 9110, 15.3
         return _delivered(status)
     if status in reject_statuses:
         return Verdict(Kind.REJECTED, _result(status), status, answer=answer)
-    return Verdict(Kind.TRANSIENT, _result(status), status, hold_of(headers.get("retry-after")), answer)
+    return Verdict(Kind.TRANSIENT, _result(status), status, hold_of(response.headers.get("retry-after")), answer)
 
 
 @cache

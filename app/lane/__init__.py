@@ -5,7 +5,8 @@
        └── give back ──────┘ └── adopt, sweep   └─ due ─ retry ◄──┴──► dead letters
 
     Worker.run        wait for gate and inbox, take, attempt
-    Settler.settle    ack, defer or dead letter: decided by `settlement`, and nowhere else
+    Rules.decide      ack, defer or dead letter: decided in `decision`, and nowhere else
+    Settler.settle    act on the decision: a settlement into the outbox
     Claimer.run       exchanges with Redis: they settle what the outbox holds, and fill the inbox
     WaitingClaim.run  wait in Redis while nothing is pending
     Prober.run        while the breaker is open, attempt single CDRs
@@ -13,11 +14,12 @@
     Adopter.run       lists of dead processes → ours
     Distribution.run  with several endpoints: source → pending of every lane
 
-    Supply            how much to claim, by what is known to be pending or due, and by Room
-    Exits             how each CDR leaves what we hold
-    Arrivals          claims and adoptions on the wire; what they bring is not yet in InFlight
-    LaneLoops         puts all of these together for one lane
+    Lane              what these loops share; LaneLoops builds and runs them for one lane
+    Claimable         how much to claim, by what is known to be pending or due, and by Room
+    Incoming          claims and adoptions on the wire; what they bring is not yet in InFlight
+    settlements       what Redis does to ack, defer, dead-letter or give back a CDR
 
+If a claim's reply is lost, nobody has what it claimed: `Sweeper.claim_reply_lost` finds it as a stray at once.
 It promises that a CDR is in Redis until its endpoint has answered 2xx, and that nothing is claimed or posted without a
 lease. What is in flight is counted in memory: all else in our processing list is a stray. No loop waits for another
 but through a `Signal`. May import dead_letters, delivery, store, telemetry and config; no client of Redis or HTTP.

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from app.lane.arrivals import Arrivals
+from app.lane.incoming import Incoming
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot
 from app.store.lease import Lease
@@ -17,8 +17,8 @@ class Adopter:
     """Looks at all slots every half lease, and moves orphans to the end of our own list, a page at a time.
 
     A list must be seen without owner twice: after a Redis outage longer than the lease all leases are gone, and an
-    eager neighbour would take what a live process is about to claim back. `may_adopt`: whether all that was adopted
-    before is in flight; `adopted`: told how many were.
+    eager neighbour would take what a live process is about to claim back. `may_adopt`: whether
+    no sweep is due for what was adopted before; `adopted`: told how many were.
     """
 
     def __init__(  # noqa: PLR0913 - it stands between the slots and one lane, or distribution
@@ -28,7 +28,7 @@ class Adopter:
         lease: Lease,
         queue: Queue,
         keys: LaneKeys,
-        arrivals: Arrivals,
+        incoming: Incoming,
         may_adopt: Callable[[], bool],
         adopted: Callable[[int], None],
         stopping: asyncio.Event,
@@ -36,7 +36,7 @@ class Adopter:
         self.name = keys.endpoint or "all"
         self._link, self._lease, self._queue = link, lease, queue
         self._others = [slot for slot in keys.slots() if slot != queue.slot]
-        self._arrivals, self._may_adopt, self._adopted = arrivals, may_adopt, adopted
+        self._incoming, self._may_adopt, self._adopted = incoming, may_adopt, adopted
         self._channel, self._stopping = queue.channel(), stopping
         self._pause = lease.seconds / 2
         self._orphans_since: dict[Slot, float] = {}
@@ -65,7 +65,7 @@ class Adopter:
 
     async def _adopt(self, slot: Slot, owner: bytes) -> int:
         timings = self._link.timings
-        with self._arrivals.announced():
+        with self._incoming.expected():
             moved = await self._queue.adopt(self._channel, slot, owner, timings.adopted, timings.exchange_bytes)
             self._adopted(moved)
         return moved

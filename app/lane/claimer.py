@@ -8,17 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from app.cdr import Origin
-from app.lane import exits
-from app.lane.arrivals import Arrivals
+from app.lane import settlements
+from app.lane.claimable import NOTHING, Claimable
+from app.lane.incoming import Incoming
 from app.lane.lane import Lane
 from app.lane.outbox import Parcel
 from app.lane.signal import Signal
-from app.lane.supply import NOTHING, Supply
 from app.lane.sweeper import Sweeper
 from app.store.budget import Budget
 from app.store.channel import Channel
 from app.store.exchange import Exchanged, Wanted
-from app.telemetry import events
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +32,9 @@ class Batch:
 class Claimer:
     """Plans exchanges and runs each as a task of its own, on up to `Timings.channels` channels."""
 
-    def __init__(self, lane: Lane, supply: Supply, arrivals: Arrivals, sweeper: Sweeper, budget: Budget) -> None:
+    def __init__(self, lane: Lane, claimable: Claimable, incoming: Incoming, sweeper: Sweeper, budget: Budget) -> None:
         self.heartbeat_at = time.monotonic()
-        self._lane, self._supply, self._arrivals = lane, supply, arrivals
+        self._lane, self._claimable, self._incoming = lane, claimable, incoming
         self._sweeper, self._budget = sweeper, budget
         self._signal = Signal()
         self._free: list[Channel] = []
@@ -63,12 +62,12 @@ class Claimer:
 
     def _claim_beside_late_ones(self) -> None:
         """Make room for more claims if those on the wire are late and workers have nothing to do."""
-        if self._supply.is_short and time.monotonic() - self._exchanged_at >= self._lane.timings.late:
+        if self._claimable.is_short and time.monotonic() - self._exchanged_at >= self._lane.timings.late:
             self._lane.room.starved()
 
     @property
     def _is_done(self) -> bool:
-        idle = len(self._free) == self._opened and not self._arrivals
+        idle = len(self._free) == self._opened and not self._incoming
         return self._lane.stopping.is_set() and idle and not self._lane.in_flight.number
 
     @property
@@ -85,58 +84,54 @@ class Claimer:
     def _plan(self) -> Batch | None:
         """Return what is worth a round trip now, if anything: a batch, or less where the last was a while ago."""
         outbox, timings = self._lane.outbox, self._lane.timings
-        if outbox.returned and not self._gives_back and not self._arrivals:
+        if outbox.returned and not self._gives_back and not self._incoming:
             return Batch(outbox.take_returned(timings.exchange_cdrs, self._budget.bytes), returned=True)
         settled = min(outbox.ready, timings.exchange_cdrs)
-        wanted = self._supply.wanted(settled)
+        wanted = self._claimable.wanted(settled)
         number = max(settled, wanted.new, wanted.deferred)
         ripe = time.monotonic() - self._exchanged_at >= timings.ripening
-        if not number or not (ripe or number >= self._supply.worthwhile):
+        if not number or not (ripe or number >= self._claimable.worthwhile):
             return None
         self._exchanged_at = time.monotonic()
         return Batch(outbox.take(timings.exchange_cdrs, self._budget.bytes), wanted)
 
     def _begin(self, batch: Batch, stack: ExitStack) -> None:
         """Reserve room for what it may bring, before anything else is planned."""
-        stack.enter_context(self._supply.reserved(batch.wanted))
+        stack.enter_context(self._claimable.reserved(batch.wanted))
         if batch.wanted.brings:
-            stack.enter_context(self._arrivals.announced())
+            stack.enter_context(self._incoming.expected())
         self._gives_back = self._gives_back or batch.returned
 
     async def _exchange(self, channel: Channel, batch: Batch, stack: ExitStack) -> None:
         lane, wanted, sent = self._lane, batch.wanted, time.monotonic()
         with stack:
-            leaving = [parcel.exit for parcel in batch.parcels]
+            leaving = [parcel.settlement for parcel in batch.parcels]
             done = await lane.queue.exchange(channel, leaving, wanted, lane.visibility)
             self._free.append(channel)
             self._gives_back = self._gives_back and not batch.returned
             self._learn(batch, done, sent)
             self._settled(batch.parcels, done.results)
             if done.answered:
-                self._supply.note(wanted, done)
+                self._claimable.note(wanted, done)
                 lane.metrics.claimed += len(done.claimed)
                 lane.inbox.put(lane.handed_out(done.handed_out, sent + lane.visibility))
                 lane.inbox.put(lane.new(done.claimed))
             elif wanted.brings:
-                self._claim_reply_lost()
+                self._claimable.look_again()
+                self._sweeper.claim_reply_lost()
         self._signal.set()
         self._sweeper.wake()
 
     def _learn(self, batch: Batch, done: Exchanged, sent: float) -> None:
-        there = sum(parcel.exit.weight for parcel in batch.parcels)
+        there = sum(parcel.settlement.weight for parcel in batch.parcels)
         wanted, back = batch.wanted, done.size
-        if done.lost:
+        if done.reply_lost:
             asked = min(wanted.most_bytes, (wanted.new + wanted.deferred) * self._usual_size)
             self._budget.lost(max(there, asked))
             return
         if number := len(done.claimed) + len(done.handed_out):
             self._usual_size = back // number + 1
         self._budget.answered(max(there, back), sent)
-
-    def _claim_reply_lost(self) -> None:
-        events.claim_reply_lost(self._lane.endpoint)
-        self._supply.look_again()
-        self._sweeper.soon()
 
     def _settled(self, parcels: Sequence[Parcel], results: Sequence[bool | str]) -> None:
         for parcel, result in zip(parcels, results, strict=True):
@@ -148,26 +143,26 @@ class Claimer:
 
     def _give_back(self) -> None:
         """Give back what was claimed and not attempted. Strays stay in processing, for a sweep to find."""
-        if self._arrivals:
+        if self._incoming:
             return  # what is on its way is newer, and is given back before
         lane, taken = self._lane, self._lane.inbox.take_back()
         for cdr in taken:
             if cdr.origin is Origin.STRAY:
                 lane.forget(cdr)
         claimed = [cdr for cdr in taken if cdr.origin is not Origin.STRAY]
-        lane.outbox.give_back(Parcel(cdr, exits.give_back(cdr), _given_back) for cdr in claimed)
+        lane.outbox.give_back(Parcel(cdr, settlements.give_back(cdr), _given_back) for cdr in claimed)
         if claimed:
-            self._supply.pending_is_empty = False
-            self._supply.look_again()
+            self._claimable.pending_is_empty = False
+            self._claimable.look_again()
 
     def _until_due(self) -> float:
         """Return the seconds after which there may be something to do even if nothing happens."""
-        now, supply, outbox = time.monotonic(), self._supply, self._lane.outbox
-        if supply.is_short:
+        now, claimable, outbox = time.monotonic(), self._claimable, self._lane.outbox
+        if claimable.is_short:
             return self._lane.timings.late
-        if outbox.ready or (supply.may_bring_new and not supply.pending_is_empty):
+        if outbox.ready or (claimable.may_bring_new and not claimable.pending_is_empty):
             return self._lane.timings.ripening
-        ahead = (supply.due_at, supply.refused_until, outbox.next_try_at, now + 1.0)
+        ahead = (claimable.due_at, claimable.refused_until, outbox.next_try_at, now + 1.0)
         return min((due for due in ahead if now < due < math.inf), default=1.0) - now
 
 

@@ -12,21 +12,21 @@ from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from app.cdr import Cdr
 from app.config.timings import Timings
-from app.store.exchange import Exit
+from app.store.exchange import Settlement
 
 
 @dataclass(eq=False)
 class Parcel:
-    """A CDR with its exit. `done`: called with it when Redis has settled it, and whether it was still there."""
+    """A CDR with its settlement. `done`: called with it when Redis has settled it, and whether it was still there."""
 
     cdr: Cdr
-    exit: Exit
+    settlement: Settlement
     done: Callable[[Cdr, bool], None]
     tries: int = 0
 
 
 class Outbox:
-    """Exits on their way to Redis, in two queues: what workers settle, and what is given back.
+    """Settlements on their way to Redis, in two queues: what workers settle, and what is given back.
 
     What is given back goes one batch at a time, so that it arrives in order. What Redis refuses is put aside and
     tried again, with pauses that grow: it stays in flight, and never becomes a stray that is posted again.
@@ -90,7 +90,7 @@ def _taken(queue: deque[Parcel], most: int, most_bytes: int) -> list[Parcel]:
     """Return the first ones; at least one where there is one, however large."""
     taken: list[Parcel] = []
     size = 0
-    while queue and len(taken) < most and (not taken or size + queue[0].exit.weight <= most_bytes):
-        size += queue[0].exit.weight
+    while queue and len(taken) < most and (not taken or size + queue[0].settlement.weight <= most_bytes):
+        size += queue[0].settlement.weight
         taken.append(queue.popleft())
     return taken

@@ -5,7 +5,7 @@ import time
 
 from app.cdr import Cdr, Origin
 from app.delivery.verdict import GONE, Verdict
-from app.lane.arrivals import Arrivals
+from app.lane.incoming import Incoming
 from app.lane.lane import Lane
 from app.lane.signal import Signal
 from app.lane.sweeper import Sweeper
@@ -19,14 +19,14 @@ class Prober:
     Either alone could fail for ever where the other would be accepted.
     """
 
-    def __init__(self, lane: Lane, worker: Worker, sweeper: Sweeper, arrivals: Arrivals) -> None:
+    def __init__(self, lane: Lane, worker: Worker, sweeper: Sweeper, incoming: Incoming) -> None:
         self.wants_new = False
         """Whether it found no CDR that was never attempted: distribution then gives it one.
 
         Those that have failed may fail for ever, while good ones wait to be distributed.
         """
         self._lane, self._worker = lane, worker
-        self._sweeper, self._arrivals = sweeper, arrivals
+        self._sweeper, self._incoming = sweeper, incoming
         self._channel = lane.queue.channel()
         self._signal = Signal()
         self._probed: set[str] = set()
@@ -99,10 +99,10 @@ class Prober:
         lane, sent = self._lane, time.monotonic()
         # It claims though the gate is shut, and a sweep must not put that back.
         async with self._sweeper.held_off():
-            with self._arrivals.announced():
+            with self._incoming.expected():
                 done = await lane.queue.exchange(self._channel, [], wanted, lane.visibility)
                 if not done.answered:
-                    self._sweeper.soon()
+                    self._sweeper.claim_reply_lost()
                     return None
                 self._pending, self._deferred = done.pending, done.deferred
                 lane.metrics.claimed += len(done.claimed)

@@ -6,12 +6,12 @@ from typing import assert_never
 
 from app.cdr import Cdr
 from app.dead_letters.letter import dead_letter
-from app.delivery.outage import Outage
+from app.delivery.outage import Outage, Refusals
 from app.delivery.verdict import Kind, Verdict
-from app.lane import exits
+from app.lane import settlements
+from app.lane.decision import Decision, Rules
 from app.lane.lane import Lane
 from app.lane.outbox import Parcel
-from app.lane.settlement import Rules, Settlement
 from app.lane.sweeper import Sweeper
 from app.store.retry_set import Tokens
 from app.telemetry import events
@@ -20,16 +20,18 @@ from app.telemetry import events
 class Settler:
     """Settles CDRs without ever waiting: what it decides travels with the next exchange."""
 
-    def __init__(self, lane: Lane, rules: Rules, tokens: Tokens, outage: Outage, sweeper: Sweeper) -> None:
+    def __init__(  # noqa: PLR0913 - whom it tells what
+        self, *, lane: Lane, rules: Rules, tokens: Tokens, outage: Outage, refusals: Refusals, sweeper: Sweeper
+    ) -> None:
         self._lane, self._rules, self._tokens = lane, rules, tokens
-        self._outage, self._sweeper = outage, sweeper
+        self._outage, self._refusals, self._sweeper = outage, refusals, sweeper
 
     def settle(self, cdr: Cdr, verdict: Verdict, began: float, began_ms: int) -> None:
         """Settle a CDR after an attempt that began at `began` (monotonic), `began_ms` by Redis' clock."""
         lane = self._lane
         lane.metrics.attempted(verdict.result, time.monotonic() - began, verdict.status)
         strike = verdict.kind is not Kind.DELIVERED and lane.gate.is_strike(cdr)
-        settlement = self._rules.settle(cdr, verdict, lane.clock.now(), strike=strike)
+        decision = self._rules.decide(cdr, verdict, lane.clock.now(), strike=strike)
         if verdict.kind is Kind.DELIVERED:
             lane.gate.record_success(cdr, began_ms)
             lane.metrics.was_delivered()
@@ -40,27 +42,27 @@ class Settler:
             lane.gate.record_failure(cdr, began, verdict, strike=strike)
             self._outage.note(verdict, down=not lane.gate.breaker.is_closed)
             events.attempt_failed(
-                lane.endpoint, cdr.webhook_id, settlement.history.attempts, verdict.result, verdict.status
+                lane.endpoint, cdr.webhook_id, decision.history.attempts, verdict.result, verdict.status
             )
-        lane.outbox.put(self._parcel(cdr, verdict, settlement))
+        lane.outbox.put(self._parcel(cdr, verdict, decision))
         if lane.outbox.is_worth_waking(lane.timings.batch):
             lane.wake()
 
-    def _parcel(self, cdr: Cdr, verdict: Verdict, settlement: Settlement) -> Parcel:
-        match settlement.action:
+    def _parcel(self, cdr: Cdr, verdict: Verdict, decision: Decision) -> Parcel:
+        match decision.action:
             case "ack":
-                return Parcel(cdr, exits.ack(cdr), self._acked)
+                return Parcel(cdr, settlements.ack(cdr), self._acked)
             case "defer":
-                way = exits.defer(cdr, settlement.history, settlement.delay, self._tokens)
-                return Parcel(cdr, way, partial(self._deferred, verdict=verdict, settlement=settlement))
+                way = settlements.defer(cdr, decision.history, decision.delay, self._tokens)
+                return Parcel(cdr, way, partial(self._deferred, verdict=verdict, decision=decision))
             case "dead_letter":
-                way = exits.dead_letter(cdr, self._letter(cdr, verdict, settlement))
-                return Parcel(cdr, way, partial(self._buried, verdict=verdict, settlement=settlement))
+                way = settlements.dead_letter(cdr, self._letter(cdr, verdict, decision))
+                return Parcel(cdr, way, partial(self._buried, verdict=verdict, decision=decision))
             case _:
-                assert_never(settlement.action)
+                assert_never(decision.action)
 
-    def _letter(self, cdr: Cdr, verdict: Verdict, settlement: Settlement) -> bytes:
-        lane, reason = self._lane, settlement.reason
+    def _letter(self, cdr: Cdr, verdict: Verdict, decision: Decision) -> bytes:
+        lane, reason = self._lane, decision.reason
         return dead_letter(
             cdr=cdr,
             endpoint=lane.endpoint,
@@ -68,7 +70,7 @@ class Settler:
             reason=reason,
             status=verdict.status,
             answer=verdict.answer,
-            history=settlement.history,
+            history=decision.history,
         )
 
     def _acked(self, cdr: Cdr, found: bool) -> None:  # noqa: FBT001 - a receipt has one thing to say
@@ -77,21 +79,22 @@ class Settler:
         if not found:
             self._lost(1)
 
-    def _deferred(self, cdr: Cdr, found: bool, *, verdict: Verdict, settlement: Settlement) -> None:  # noqa: FBT001
+    def _deferred(self, cdr: Cdr, found: bool, *, verdict: Verdict, decision: Decision) -> None:  # noqa: FBT001
         if not found:
             return self._sweeper.soon()
         self._lane.metrics.deferred += 1
-        events.cdr_deferred(self._lane.endpoint, cdr.webhook_id, settlement.history.attempts, settlement.delay)
+        events.cdr_deferred(self._lane.endpoint, cdr.webhook_id, decision.history.attempts, decision.delay)
         if verdict.kind is Kind.REJECTED and not cdr.history.first_rejected_at:
-            self._outage.note_rejection(verdict)
+            self._refusals.rejected(verdict)
         return None
 
-    def _buried(self, cdr: Cdr, found: bool, *, verdict: Verdict, settlement: Settlement) -> None:  # noqa: FBT001
+    def _buried(self, cdr: Cdr, found: bool, *, verdict: Verdict, decision: Decision) -> None:  # noqa: FBT001
         if not found:
             return self._lost(1)
-        attempts, reason = settlement.history.attempts, settlement.reason
+        attempts, reason = decision.history.attempts, decision.reason
         self._lane.metrics.dead_lettered[reason] += 1
         events.cdr_dead_lettered(self._lane.endpoint, cdr.webhook_id, reason, verdict.status, attempts)
+        self._refusals.dead_lettered(reason, verdict)
         return None
 
     def _lost(self, number: int) -> None:

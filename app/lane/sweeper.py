@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from app.cdr import Cdr
-from app.lane.arrivals import Arrivals
+from app.lane.incoming import Incoming
 from app.lane.lane import Lane
 from app.lane.signal import Signal
 from app.store.budget import Budget
@@ -21,12 +21,12 @@ class Sweeper:
     `interval`: seconds between two sweeps that find nothing.
     """
 
-    def __init__(self, lane: Lane, arrivals: Arrivals, interval: float, budget: Budget) -> None:
+    def __init__(self, lane: Lane, incoming: Incoming, interval: float, budget: Budget) -> None:
         self.is_behind = False
         """Whether the list holds more strays than were taken: nothing new is claimed before they are."""
         self.adopted = 0
         """How many strays to come are those of other processes."""
-        self._lane, self._arrivals, self._interval = lane, arrivals, interval
+        self._lane, self._incoming, self._interval = lane, incoming, interval
         self._channel = lane.queue.channel()
         self._budget = budget
         self._signal = Signal()
@@ -37,8 +37,13 @@ class Sweeper:
     def is_due(self) -> bool:
         return self.is_behind or time.monotonic() >= self._due_at
 
+    def claim_reply_lost(self) -> None:
+        """Sweep at once: what the claim has moved to our processing list is not in flight, so nobody delivers it."""
+        events.claim_reply_lost(self._lane.endpoint)
+        self.soon()
+
     def soon(self) -> None:
-        """Sweep at once: a claim's reply was lost, an ack found nothing, or CDRs were adopted."""
+        """Sweep at once: an ack found nothing, or CDRs were adopted."""
         self._due_at = 0.0
         self._signal.set()
 
@@ -68,7 +73,7 @@ class Sweeper:
     @property
     def _is_alone(self) -> bool:
         """Whether all that our processing list may hold are strays."""
-        return not (self._lane.in_flight.in_processing or self._arrivals)
+        return not (self._lane.in_flight.in_processing or self._incoming)
 
     def _waits_to_be_alone(self) -> bool:
         """Tell whether strays have to wait for that.
@@ -112,7 +117,7 @@ class Sweeper:
                 held = known.total()
                 page = await self._lane.queue.page(self._channel, held + max(held, wanted), self._budget)
                 # What the page shows may have been brought by a claim whose answer is still on its way.
-                await self._arrivals.ended()
+                await self._incoming.ended()
                 strays = _beyond(page, known)
             found = self._lane.strays(strays[:wanted])
             self.is_behind = len(strays) >= wanted

@@ -48,7 +48,7 @@ class Exposition(Collector):
         yield from _lists(observed.samples)
         yield from _letters([lane.sample for lane in lanes], self._letters)
         yield _gauge("ready", "1 while it can deliver.", {(): int(not observed.unready)})
-        yield _gauge("redis_up", "1 while Redis answers.", {(): int(observed.redis_up)})
+        yield _gauge("redis_up", "1 while Redis answers, and lets us in.", {(): int(observed.redis_up)})
         ratio = observed.sampler.memory_used_ratio
         used = "Memory that Redis uses, of what it may use or its host has; absent where Redis does not say."
         yield _gauge("redis_memory_used_ratio", used, {} if ratio is None else {(): ratio})
@@ -76,7 +76,7 @@ def _lanes(lanes: Sequence[LaneView]) -> Iterator[Metric]:
         ("in_flight", "CDRs claimed, and not yet settled in Redis."): lambda lane: lane.report.in_flight,
         ("prefetched", "Those of them that wait for a worker."): lambda lane: lane.report.prefetched,
         ("oldest_in_flight_seconds", "Since the first of those was claimed."): lambda lane: lane.oldest_in_flight,
-        ("breaker_open", "1 while the endpoint is taken to be down."): lambda lane: int(lane.is_open),
+        ("breaker_open", "1 while the breaker is not closed: only probes are sent."): lambda lane: int(lane.is_open),
         ("last_delivery_timestamp_seconds", "Unix time; 0: none yet."): lambda lane: lane.metrics.last_delivery_at or 0,
     }
     for (name, text), value in gauges.items():

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.config.settings import Settings
-from app.lane.loops import LaneLoops
+from app.lane.lane_loops import LaneLoops
 from app.ops.report import EndpointReport
 from app.ops.reporter import Identity, endpoint_report
 from app.ops.sampler import Sample, Sampler
@@ -105,7 +105,8 @@ class Observation:
 
     @property
     def redis_up(self) -> bool:
-        return not self.link.outage.lasts
+        """Tell whether Redis answers, and lets us in."""
+        return not (self.link.outage.lasts or self.link.refused.refuses_login)
 
     @property
     def is_alive(self) -> bool:
@@ -116,12 +117,11 @@ class Observation:
 
     @property
     def unready(self) -> list[str]:
-        """Return the reasons why it can deliver nothing now; empty if it can."""
+        """Return the reasons why it can deliver nothing now; empty if it can. Strangers may read them."""
         reasons = []
-        if not self.redis_up:
-            outage = self.link.outage
-            reasons.append(f"Redis has not answered for {outage.seconds:.0f} s: {outage.reason}")
-        reasons += [f"Redis refuses {command!r}: {refused.reason}" for command, refused in self.link.refused.items()]
+        if self.link.outage.lasts:
+            reasons.append(f"Redis has not answered for {self.link.outage.seconds:.0f} s")
+        reasons += self.link.refused.states
         if not self.lease.holds():
             reasons.append("no processing list yet: still acquiring one, or all 64 are in use")
         if self.stopping.is_set():

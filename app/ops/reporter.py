@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Final
 
-from app.lane.loops import LaneLoops
+from app.lane.lane_loops import LaneLoops
 from app.ops.report import EndpointReport, Report
 from app.store.client import Link
 from app.store.keys import Slot

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis.exceptions as refusals
 from hiredis import pack_command
@@ -29,6 +29,18 @@ sequence_numbers = count(1)
 """One sequence for the whole process: a slot that is lost and taken again never meets its old numbers."""
 
 
+class Applied(NamedTuple):
+    """Says how an operation was applied. `reply_lost`: whether the reply to some try was lost.
+
+    `reply`: None if the lost one was that of the try which was applied; then only the numbers of the settlements that
+    it refused are known, `refused`, because the guard keeps them.
+    """
+
+    reply: Any
+    refused: frozenset[int] = frozenset()
+    reply_lost: bool = False
+
+
 class Channel:
     """Has one connection, and one operation at a time.
 
@@ -43,12 +55,8 @@ class Channel:
 
     async def apply(
         self, script: Script, holder: Holder, keys: Sequence[str], args: Sequence[Word], weight: int = 0
-    ) -> tuple[Any, bool]:
-        """Apply a guarded script once; go on until Redis answers.
-
-        Return the reply, and whether one was lost on the way. A reply of None, or of bytes with the numbers of
-        what was refused: it was applied, and that reply was lost. `weight`: bytes of the CDRs among `args`.
-        """
+    ) -> Applied:
+        """Apply a guarded script once; go on until Redis answers. `weight`: bytes of the CDRs among `args`."""
         lease, slot = holder
         number, tries = next(sequence_numbers), 0
 
@@ -60,12 +68,15 @@ class Channel:
             return await self.evaluate(script, [slot.owner, slot.ops, *keys], [*guards, *args], weight)
 
         reply = await self._link.persist(script.name, send)
-        if tries == 1 and (reply is None or isinstance(reply, bytes)):
+        was_applied_before = reply is None or isinstance(reply, bytes)
+        if was_applied_before and tries == 1:
             # The hash of operations holds a number that we never wrote there.
             self.number = next(channel_numbers)
             return await self.apply(script, holder, keys, args, weight)
         lease.note_applied(slot.ops, self.number, number)
-        return reply, tries > 1
+        if was_applied_before:
+            return Applied(None, frozenset(map(int, (reply or b"").split())), reply_lost=True)
+        return Applied(reply, reply_lost=tries > 1)
 
     async def evaluate(self, script: Script, keys: Sequence[str], args: Sequence[Word], weight: int = 0) -> Any:
         """Run a script. Raises what redis-py raises."""

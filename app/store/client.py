@@ -16,6 +16,7 @@ from app.config.timings import Timings
 from app.errors import FencedError, ForwarderError, OperatorRedisError, TransientRedisError
 from app.store.connection import connect, locate_with
 from app.store.meaning import FOREIGN_ERRORS, meaning
+from app.store.refusals import Refusals
 from app.store.scripts import RunScript, script
 from app.telemetry import outages
 
@@ -50,8 +51,9 @@ class Link:
         self.claim_role = f"{CLAIM}-{token_hex(6)}"
         self._locate = locate_with(settings)
         self.lease_doubted = asyncio.Event()
-        self.outage = outages.redis_outage()
-        self.refused: dict[str, outages.Outage] = {}
+        self.place = settings.shown_redis_url
+        self.outage = outages.redis_outage(self.place)
+        self.refused = Refusals(settings, self.timings)
 
     @property
     def database(self) -> str:
@@ -86,8 +88,7 @@ class Link:
             raise error from raised
         _heed_cancel(cancels)
         self.outage.end()
-        if command in self.refused:
-            self.refused.pop(command).end()
+        self.refused.end(command)
         return reply
 
     async def persist(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
@@ -115,17 +116,14 @@ class Link:
             self.outage.begin(str(error))
         else:
             self.outage.end()
-            # An answer that we do not know may need a person, so it is told as an error.
-            needs_person = isinstance(error, OperatorRedisError) or not getattr(error, "known", True)
-            refused = outages.refused_command(command, needs_person=needs_person)
-            self.refused.setdefault(command, refused).begin(str(error))
+            self.refused.note(command, error)
 
     def note_refusal(self, command: str, refusal: str) -> None:
         """Tell that Redis refused a command inside a script that went on; empty: it refused nothing."""
         if refusal:
             self._note(command, meaning(refusals.ResponseError(refusal)))
-        elif command in self.refused:
-            self.refused.pop(command).end()
+        else:
+            self.refused.end(command)
 
     async def watch_master(self) -> None:
         """Leave a master that was replaced by hand: it accepts writes for a while, and loses them."""

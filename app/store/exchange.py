@@ -3,19 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-Place = Literal["", "retry", "dead", "pending"]
-Held = Literal["processing", "retry", "hand"]
+TakenFrom = Literal["processing", "retry", "hand"]
+MovedTo = Literal["", "retry", "dead", "pending"]
 
 
-class Exit(NamedTuple):
-    """Says how one CDR leaves what we hold: where it is taken out, where it goes, and in which form.
+class Settlement(NamedTuple):
+    """Says what Redis does with one CDR that is in flight: takes `element` out of one key, pushes it to another.
 
-    `held`: `processing` is our list, `retry` whichever retry set holds it, `hand` only the set of those that are
-    handed out. `place` empty: acked. `delay`: seconds until a deferred one is due.
+    `taken_from`: `processing` is our list, `retry` whichever retry set holds it, `hand` only the set of those that are
+    handed out. `moved_to` empty: acked. `delay`: seconds until a deferred one is due.
     """
 
-    held: Held
-    place: Place
+    taken_from: TakenFrom
+    moved_to: MovedTo
     element: bytes
     pushed: bytes = b""
     delay: float = 0.0
@@ -48,15 +48,15 @@ class Wanted:
 class Exchanged:
     """Holds what one exchange did.
 
-    `results`: for each exit True, False where there was nothing to take out, or the text of what refused it.
-    `lost`: whether the reply to some try was lost. `answered` False: that try was the one that was applied, so only
-    `results` is known.
+    `results`: for each settlement True, False where there was nothing to take out, or the text of what refused it.
+    `reply_lost`: whether the reply to some try was lost. `answered` False: that try was the one that was applied, so
+    only `results` is known, and what it claimed is in our processing list, where a sweep finds it.
     `next_due`: seconds until a deferred CDR is due; None where there is none. `pending`, `deferred`: how many are
     left, those that are handed out among them.
     """
 
     results: list[bool | str]
-    lost: bool
+    reply_lost: bool
     answered: bool
     claimed: list[bytes] = field(default_factory=list)
     handed_out: list[bytes] = field(default_factory=list)

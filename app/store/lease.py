@@ -12,6 +12,7 @@ from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Slot, Topology
 from app.store.owner import Owner, owner_value
 from app.telemetry import events
+from app.telemetry.outages import Reminder
 
 TAKEN_AGAIN: Final = 2
 UNKNOWN: Final = 3
@@ -55,6 +56,7 @@ class Lease:
 
     async def take(self) -> Slot:
         """Take the lowest free slot. While all have a live owner, wait, and tell so."""
+        reminder = Reminder(self._link.timings.reminder)
         while True:
             owners = await self.owners()
             self._refuse_another_source(owners)
@@ -66,7 +68,8 @@ class Lease:
                     )  # that of a slot that was lost is forgotten by its new owner
                     events.slot_taken(slot.number, slot.processing)
                     return slot
-            events.slot_awaited(MOST_SLOTS)
+            if reminder.is_due():
+                events.slot_awaited(MOST_SLOTS)
             await asyncio.sleep(self.seconds / RENEWALS_PER_LEASE)
 
     async def keep(self) -> None:

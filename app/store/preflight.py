@@ -11,6 +11,7 @@ from app.store.client import Link
 from app.store.meaning import meaning
 from app.store.scripts import RunScript
 from app.telemetry import events
+from app.telemetry.outages import Reminder
 
 OLDEST_REDIS: Final = (6, 2)
 
@@ -20,9 +21,13 @@ Call = Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 async def preflight(link: Link, scratch: str) -> None:
     """Wait until Redis can be worked with. Raises RedisUnusableError if it never can."""
     await _check_version(link)
+    reminder = Reminder(link.timings.reminder)
     while missing := await refusals(link, scratch, link.persist):
-        events.rights_missing(missing)
+        link.refused.lacks_rights = True
+        if reminder.is_due(missing):
+            events.rights_missing(missing, link.place)
         await asyncio.sleep(link.timings.operator_pause)
+    link.refused.lacks_rights = False
 
 
 async def _check_version(link: Link) -> None:

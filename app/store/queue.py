@@ -11,7 +11,7 @@ from app.store.channel import Channel, Word
 from app.store.client import Link
 from app.store.clock import RedisClock
 from app.store.ends import ENDS
-from app.store.exchange import Distributed, Exchanged, Exit, Wanted
+from app.store.exchange import Distributed, Exchanged, Settlement, Wanted
 from app.store.keys import LaneKeys, Slot
 from app.store.lease import Lease
 from app.store.scripts import script
@@ -50,6 +50,7 @@ class Queue:
         self._holder = lease, slot
         self._clock = clock
         self._oldest = ENDS[oldest].claim
+        self._claim = f"claim from {keys.pending}"
         self._horizon_ms = int(horizon * 1000)
         self._exchange_keys = [slot.processing, keys.pending, keys.retry, keys.retrying, keys.dead, slot.scratch]
 
@@ -75,38 +76,40 @@ class Queue:
             "RIGHT",
             self._link.timings.claim_wait,
         )
-        body: bytes | None = await self._link.call("claim", lambda: channel.ask(*words))
+        body: bytes | None = await self._link.call(f"wait for {self.keys.pending}", lambda: channel.ask(*words))
+        self._link.refused.type_is_right(self._claim)
         return body
 
-    async def exchange(self, channel: Channel, exits: Sequence[Exit], wanted: Wanted, visibility: float) -> Exchanged:
+    async def exchange(
+        self, channel: Channel, settlements: Sequence[Settlement], wanted: Wanted, visibility: float
+    ) -> Exchanged:
         """Settle and claim. `visibility`: seconds for which a CDR that is handed out is nobody else's."""
         early = "due" if wanted.early is None else wanted.early
         args: list[Word] = [self._oldest, wanted.new, wanted.most_bytes, wanted.deferred, int(visibility * 1000)]
-        args += [early, self._horizon_ms, len(exits)]
-        for one in exits:
-            args += (one.held, one.place, one.element, one.pushed, int(one.delay * 1000))
-        weight = sum(one.weight for one in exits)
+        args += [early, self._horizon_ms, len(settlements)]
+        for one in settlements:
+            args += (one.taken_from, one.moved_to, one.element, one.pushed, int(one.delay * 1000))
+        weight = sum(one.weight for one in settlements)
         sent = time.monotonic()
-        reply, lost = await channel.apply(SETTLE_AND_CLAIM, self._holder, self._exchange_keys, args, weight)
-        # Applied by a try whose reply was lost. What that one claimed is in our list, where a sweep finds it.
-        if not isinstance(reply, list):
-            refused = {int(number) for number in (reply or b"").split()}
-            results = [REFUSED if number in refused else True for number in range(1, 1 + len(exits))]
-            return Exchanged(results, lost, answered=False)
-        if not lost:
-            self._clock.note(sent, time.monotonic(), reply[0])
-        done = self._exchanged(reply, wanted, lost=lost)
-        self._tell_of_refusals(exits, done.results)
+        applied = await channel.apply(SETTLE_AND_CLAIM, self._holder, self._exchange_keys, args, weight)
+        if applied.reply is None:
+            numbers = range(1, 1 + len(settlements))
+            results = [REFUSED if number in applied.refused else True for number in numbers]
+            return Exchanged(results, reply_lost=True, answered=False)
+        if not applied.reply_lost:
+            self._clock.note(sent, time.monotonic(), applied.reply[0])
+        done = self._exchanged(applied.reply, wanted, reply_lost=applied.reply_lost)
+        self._tell_of_refusals(settlements, done.results)
         return done
 
-    def _exchanged(self, reply: list[Any], wanted: Wanted, *, lost: bool) -> Exchanged:
+    def _exchanged(self, reply: list[Any], wanted: Wanted, *, reply_lost: bool) -> Exchanged:
         _, next_due, claim_refusal, hand_refusal, results, claimed, handed_out, pending, deferred = reply
         if wanted.new:  # an exchange that claims nothing says nothing of whether it may
-            self._link.note_refusal(f"claim from {self.keys.pending}", claim_refusal.decode())
+            self._link.note_refusal(self._claim, claim_refusal.decode())
         self._link.note_refusal(f"hand out from {self.keys.retry}", hand_refusal.decode())
         return Exchanged(
             results=[one.decode() if isinstance(one, bytes) else bool(one) for one in results],
-            lost=lost,
+            reply_lost=reply_lost,
             answered=True,
             claimed=claimed,
             handed_out=handed_out,
@@ -116,10 +119,10 @@ class Queue:
             refused=bool(claim_refusal),
         )
 
-    def _tell_of_refusals(self, exits: Sequence[Exit], results: Sequence[bool | str]) -> None:
+    def _tell_of_refusals(self, settlements: Sequence[Settlement], results: Sequence[bool | str]) -> None:
         refusals: dict[str, str] = {}
-        for one, result in zip(exits, results, strict=True):
-            refusals[one.place] = result if isinstance(result, str) else refusals.get(one.place, "")
+        for one, result in zip(settlements, results, strict=True):
+            refusals[one.moved_to] = result if isinstance(result, str) else refusals.get(one.moved_to, "")
         for place, refusal in refusals.items():
             self._link.note_refusal(f"{PUTTING[place]} {self.keys.endpoint or ''}".strip(), refusal)
 
@@ -145,7 +148,7 @@ class Queue:
         Return how many were moved, or may have been; None if Redis refuses it.
         """
         keys = [self.slot.processing, self.keys.pending]
-        reply, _ = await channel.apply(PUT_BACK, self._holder, keys, [self._oldest, most, most_bytes])
+        reply = (await channel.apply(PUT_BACK, self._holder, keys, [self._oldest, most, most_bytes])).reply
         if reply is None:
             return most
         self._link.note_refusal(f"put back to {self.keys.pending}", reply[1].decode())
@@ -157,7 +160,7 @@ class Queue:
         Return how many were moved, or may have been.
         """
         keys = [self.slot.processing, orphan.owner, orphan.processing]
-        reply, _ = await channel.apply(ADOPT, self._holder, keys, [most, most_bytes, owner])
+        reply = (await channel.apply(ADOPT, self._holder, keys, [most, most_bytes, owner])).reply
         # Applied by a try whose reply was lost: it may have moved as many as it was allowed to.
         return most if reply is None else int(reply)
 
@@ -171,7 +174,7 @@ class Queue:
         keys = [self.slot.processing, self.keys.pending, self.keys.retry, self.keys.retrying, self.slot.scratch]
         keys += [key for lane, _ in lanes for key in (lane.pending, lane.retry)]
         args: list[Word] = [self._oldest, most, most_bytes, most_pending, *(mode for _, mode in lanes)]
-        reply, _ = await channel.apply(DISTRIBUTE, self._holder, keys, args)
+        reply = (await channel.apply(DISTRIBUTE, self._holder, keys, args)).reply
         if reply is None:
             return None
         refusal = reply[2].decode()

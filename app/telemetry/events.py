@@ -4,6 +4,7 @@ info is normal, warning will recover by itself, error needs a person. No CDR con
 """
 
 import logging
+from collections import Counter
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -70,9 +71,12 @@ def key_has_wrong_type(key: str, wanted: str) -> None:
     )
 
 
-def rights_missing(refusals: list[str]) -> None:
+def rights_missing(refusals: list[str], place: str) -> None:
     log.error(
-        "rights.missing", refusals=refusals, advice="grant the ACL user these commands; nothing is claimed until then"
+        "rights.missing",
+        refusals=refusals,
+        place=place,
+        advice="grant the ACL user these commands: README, «In Redis», has the line; nothing is claimed until then",
     )
 
 
@@ -109,19 +113,29 @@ def cdr_deferred(endpoint: str, webhook_id: str, attempts: int, delay: float) ->
     log.debug("cdr.deferred", endpoint=endpoint, webhook_id=webhook_id, attempts=attempts, due_in=round(delay, 3))
 
 
-def cdrs_rejected(endpoint: str, number: int, status: int | None) -> None:
+def cdrs_rejected(endpoint: str, statuses: Counter[str]) -> None:
     log.warning(
         "cdrs.rejected",
         endpoint=endpoint,
-        number=number,
-        status=status,
+        number=statuses.total(),
+        statuses=dict(statuses),
         advice="each is tried again after a minute; rejected again while others are accepted, it becomes a dead letter",
     )
 
 
 def cdr_dead_lettered(endpoint: str, webhook_id: str, reason: str, status: int | None, attempts: int) -> None:
-    log.error(
+    log.debug(
         "cdr.dead_lettered", endpoint=endpoint, webhook_id=webhook_id, reason=reason, status=status, attempts=attempts
+    )
+
+
+def cdrs_dead_lettered(endpoint: str, reasons: Counter[str]) -> None:
+    log.error(
+        "cdrs.dead_lettered",
+        endpoint=endpoint,
+        number=reasons.total(),
+        reasons=dict(reasons),
+        advice="they are kept: find out why with `cdr-forwarder dead-letters list`, and then replay or drop them",
     )
 
 

@@ -1,7 +1,7 @@
 """Tell of what lasts: one line when it begins, one when it ends."""
 
 import time
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -10,37 +10,59 @@ from app.telemetry.log import LEVELS
 
 Level = Literal["warning", "error"]
 
-REPEATED: Final = 600.0
-"""Seconds after which an error that lasts is told again."""
+NEVER: Final = float("inf")
 
 log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Reminder:
+    """Says when an error that lasts is to be told: at once, when it changes, and again after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._told_at = -NEVER
+        self._about: Any = None
+
+    def is_due(self, about: Any = None) -> bool:
+        """Return whether it is to be told now; then it counts as told."""
+        now = time.monotonic()
+        if about == self._about and now - self._told_at < self._seconds:
+            return False
+        self._told_at, self._about = now, about
+        return True
 
 
 class Outage:
     """Writes two lines: the start with the reason, and the end with how long it lasted.
 
-    An outage that needs a person is told again every ten minutes.
+    `reminder`: seconds after which an outage that needs a person is told again.
     """
 
-    def __init__(self, start: str, end: str, level: Level = "warning", **fields: str) -> None:
+    def __init__(self, start: str, end: str, level: Level = "warning", reminder: float = NEVER, **fields: str) -> None:
         self._log = log.bind(**fields)
         self._names = (start, end)
-        self._level = level
+        self._reminder = reminder
         self._since: float | None = None
         self._told_at = 0.0
+        self.level = level
         self.reason = ""
 
-    def begin(self, error: str, level: Level | None = None) -> None:
+    def begin(self, error: str, level: Level | None = None, **more: str) -> None:
+        """Tell it, if it is new or due again. `more`: what only the first line says."""
         now = time.monotonic()
         if self._since is None:
             self._since = now
             self.reason = error
-            self._level = level or self._level
+            self.level = level or self.level
         # A warning recovers by itself: once is enough. An error is repeated until somebody acts.
-        elif self._level != "error" or now - self._told_at < REPEATED:
+        elif self.level != "error" or now - self._told_at < self._reminder:
             return
-        self._told_at = now
-        self._log.log(LEVELS[self._level], self._names[0], error=self.reason)
+        self._tell(**more)
+
+    def worsen(self, error: str, **more: str) -> None:
+        """Tell again, as an error, that it lasts: what seemed to recover by itself needs a person."""
+        self.reason, self.level = error, "error"
+        self._tell(**more)
 
     @property
     def lasts(self) -> bool:
@@ -53,18 +75,22 @@ class Outage:
 
     def end(self, **fields: int) -> None:
         if self._since is not None:
-            self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3), **fields)
+            # The advice was for the time before.
+            self._log.try_unbind("advice").info(self._names[1], after=round(self.seconds, 3), **fields)
             self._since = None
 
+    def _tell(self, **more: str) -> None:
+        self._told_at = time.monotonic()
+        self._log.log(LEVELS[self.level], self._names[0], error=self.reason, **more)
 
-def redis_outage() -> Outage:
-    return Outage("redis.lost", "redis.back")
+
+def redis_outage(place: str) -> Outage:
+    return Outage("redis.lost", "redis.back", place=place)
 
 
 def endpoint_outage(endpoint: str, place: str) -> Outage:
     return Outage("endpoint.lost", "endpoint.back", endpoint=endpoint, place=place)
 
 
-def refused_command(command: str, *, needs_person: bool) -> Outage:
-    level: Level = "error" if needs_person else "warning"
-    return Outage("redis.refused", "redis.accepted", level, command=command)
+def refused(level: Level, reminder: float, **fields: str) -> Outage:
+    return Outage("redis.refused", "redis.accepted", level, reminder, **fields)

@@ -22,10 +22,10 @@ from app.dead_letters.letter import dead_letter
 from app.dead_letters.store import DeadStore, Letter
 from app.demo.embedded import EmbeddedRedis
 from app.errors import CommandError, FencedError
-from app.lane import exits
+from app.lane import settlements
 from app.store.client import Link
 from app.store.clock import RedisClock
-from app.store.exchange import Exchanged, Exit, Wanted
+from app.store.exchange import Exchanged, Settlement, Wanted
 from app.store.keys import LaneKeys, Topology
 from app.store.lease import Lease
 from app.store.owner import Owner, new_process_id
@@ -54,7 +54,7 @@ class Lane:
         self.channel = queue.channel()
         self.in_flight: list[Cdr] = []
 
-    async def exchange(self, leaving: list[Exit], wanted: Wanted) -> Exchanged:
+    async def exchange(self, leaving: list[Settlement], wanted: Wanted) -> Exchanged:
         done = await self.queue.exchange(self.channel, leaving, wanted, HOUR)
         assert done.answered
         self.in_flight += [Cdr(body) for body in done.claimed]
@@ -176,23 +176,23 @@ class Machine(RuleBasedStateMachine):
             return
         cdr = lane.in_flight.pop(number % len(lane.in_flight))
         self.delivered[name][cdr.body] += way == "ack"
-        done = self.do(lane.exchange([self.exit_of(lane, cdr, way, delay)], Wanted(new, 0, MANY)))
+        done = self.do(lane.exchange([self.settlement_of(lane, cdr, way, delay)], Wanted(new, 0, MANY)))
         [found] = done.results
         assert isinstance(found, bool | int)
         if way == "ack" and found:
             self.acked[name][cdr.body] += 1
             self.owed[name][cdr.body] -= 1
 
-    def exit_of(self, lane: Lane, cdr: Cdr, way: str, delay: float) -> Exit:
+    def settlement_of(self, lane: Lane, cdr: Cdr, way: str, delay: float) -> Settlement:
         history = History(cdr.history.attempts + 1, replayed=cdr.history.replayed)
         letter = dead_letter(
             cdr=cdr, endpoint="x", source="cdr", reason="rejected", status=400, answer=b"", history=history
         )
         return {
-            "ack": lambda: exits.ack(cdr),
-            "defer": lambda: exits.defer(cdr, history, delay, lane.tokens),
-            "dead letter": lambda: exits.dead_letter(cdr, letter),
-            "give back": lambda: exits.give_back(cdr),
+            "ack": lambda: settlements.ack(cdr),
+            "defer": lambda: settlements.defer(cdr, history, delay, lane.tokens),
+            "dead letter": lambda: settlements.dead_letter(cdr, letter),
+            "give back": lambda: settlements.give_back(cdr),
         }[way]()
 
     def sweep_in(self, process: Process, name: str) -> None:

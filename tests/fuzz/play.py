@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import h11
 import httpx
 from pydantic import SecretStr
 
@@ -19,6 +20,8 @@ DEADLINE = 0.03
 """Seconds; a scene in which nobody says any more takes this long for each request."""
 
 HALF_ARRIVED = -0.5
+
+LONGEST_INTERIM = 64 * 1024
 
 Client = Literal["direct", "httpx"]
 
@@ -40,13 +43,17 @@ class Result:
             if body == self.body
         ]
 
-    @property
-    def must_be_delivered(self) -> bool:
-        """Tell whether it was answered with a success beyond doubt: alone on its connection, which was not reset."""
+    def must_be_delivered(self, client: Client) -> bool:
+        """Tell whether it was answered with a success beyond doubt: alone on its connection, which was not reset.
+
+        httpx hangs up at a malformed interim answer, and reads no further; an endless one is too long for both. Then
+        the CDR is sent again.
+        """
         return any(
             conversation.requests[:1] == [self.body]
             and conversation.status_for(1)
             and not (conversation.was_reset or conversation.has_strays)
+            and not _is_too_much(conversation.interim_before(1), client)
             for conversation in self.conversations
         )
 
@@ -62,9 +69,24 @@ def findings(results: Sequence[Result], client: Client) -> list[str]:
         written = result.written() + (result.written(HALF_ARRIVED) if client == "httpx" else [])
         if is_delivered and result.status not in written:
             found.append(f"delivered with {result.status}, but written: {written}")
-        if result.must_be_delivered and not is_delivered:
+        if result.must_be_delivered(client) and not is_delivered:
             found.append(f"answered {written}, but not delivered: {result.status}")
     return found
+
+
+def _is_too_much(interim: bytes, client: Client) -> bool:
+    """Tell whether interim answers may end an attempt: too long ones, or what h11 refuses, which httpx reads with."""
+    if len(interim) > LONGEST_INTERIM or client == "direct":
+        return len(interim) > LONGEST_INTERIM
+    parser = h11.Connection(h11.CLIENT)
+    parser.send(h11.Request(method="POST", target="/", headers=[("host", "localhost")]))
+    parser.receive_data(interim)
+    try:
+        while parser.next_event() is not h11.NEED_DATA:
+            pass
+    except h11.RemoteProtocolError:
+        return True
+    return False
 
 
 async def play(

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from tests.fuzz.scripts import Script, Step
 
 INTERIM = rb"HTTP/1\.\d 1(?!01)\d\d(?: [^\n]*)?\r?\n(?:(?!\r?\n)[^\n]*\n)*\r?\n"
-SUCCESS = re.compile(rb"(?:" + INTERIM + rb")*HTTP/1\.\d (2\d\d)(?: [^\n]*)?\r?\n")
-"""Interim answers, and then the terminated status line of a success."""
+SUCCESS = re.compile(rb"((?:" + INTERIM + rb"){0,8})HTTP/1\.\d (2\d\d)(?: [^\n]{0,%d})?\r?\n" % (8 * 1024 - 15))
+"""A few interim answers, and then the terminated status line of a success, of 8 KiB at most."""
 
 BODY_SIZE = 8
 LONGEST_HANG = 5.0
@@ -29,7 +29,12 @@ class Conversation:
     def status_for(self, number: float) -> int:
         """Return the success that was written for a request, counted from 1; 0: there was none."""
         match = SUCCESS.match(self.written.get(number, b""))
-        return int(match[1]) if match else 0
+        return int(match[2]) if match else 0
+
+    def interim_before(self, number: float) -> bytes:
+        """Return the interim answers that were written before that success."""
+        match = SUCCESS.match(self.written.get(number, b""))
+        return match[1] if match else b""
 
     @property
     def has_strays(self) -> bool:

@@ -15,7 +15,7 @@ from structlog.typing import EventDict
 
 from app.demo.embedded import EmbeddedRedis
 from app.lane.adopter import Adopter
-from app.lane.arrivals import Arrivals
+from app.lane.incoming import Incoming
 from app.store.client import Link
 from app.store.clock import RedisClock
 from app.store.keys import Slot, Topology
@@ -67,7 +67,7 @@ async def neighbour(variables: dict[str, str], client: Redis) -> AsyncIterator[N
         lease=lease,
         queue=queue,
         keys=keys,
-        arrivals=Arrivals(),
+        incoming=Incoming(),
         may_adopt=lambda: True,
         adopted=adopted.append,
         stopping=asyncio.Event(),

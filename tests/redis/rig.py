@@ -13,13 +13,13 @@ from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
 from app.delivery.gate import Gate
-from app.delivery.outage import Outage
+from app.delivery.outage import Outage, Refusals
 from app.errors import ForwarderError
-from app.lane.loops import Endpoint, LaneLoops, Shared
+from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.store.channel import Channel, Word
 from app.store.client import Link
 from app.store.clock import RedisClock
-from app.store.exchange import Exchanged, Exit, Wanted
+from app.store.exchange import Exchanged, Settlement, Wanted
 from app.store.keys import LaneKeys, Slot, Topology
 from app.store.lease import Lease
 from app.store.queue import Queue
@@ -139,7 +139,7 @@ class Rig:
 
     async def exchange(
         self,
-        *exits: Exit,
+        *settlements: Settlement,
         new: int = 0,
         deferred: int = 0,
         most_bytes: int = MIB,
@@ -152,7 +152,7 @@ class Rig:
         queue = self.queue(oldest=oldest)
         self._channel = self._channel or queue.channel()
         wanted = Wanted(new, deferred, most_bytes, early)
-        done = await queue.exchange(channel or self._channel, exits, wanted, visibility)
+        done = await queue.exchange(channel or self._channel, settlements, wanted, visibility)
         assert done.answered
         return done
 
@@ -191,7 +191,7 @@ class Rig:
         gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, self.timings)
         outage = Outage(settings.name, "nowhere:9", 60, lambda: 0)
         attempt = Attempt(settings, httpx.MockTransport(answers))
-        built = Endpoint(settings, attempt, gate, outage, LaneMetrics(settings.name))
+        built = Endpoint(settings, attempt, gate, outage, Refusals(settings.name, 60), LaneMetrics(settings.name))
         return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
 
     @asynccontextmanager
@@ -214,3 +214,10 @@ def _settings(url: str, integrator: str, endpoints: Sequence[str], variables: di
         del given["CDR_WEBHOOK_URL"]
         given |= {f"CDR_ENDPOINTS__{name.upper()}__URL": f"{NOWHERE}{name}" for name in endpoints}
     return settings_from(given)
+
+
+async def end_trust(rig: Rig) -> None:
+    """Let the lease be somebody else's for a moment: until it is renewed, nothing may be claimed or posted."""
+    await rig.redis.set(rig.slot.owner, "another", px=60_000)
+    assert not await rig.lease.renew(rig.slot)
+    await rig.redis.set(rig.slot.owner, rig.lease.value, px=60_000)

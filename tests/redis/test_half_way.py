@@ -3,7 +3,7 @@
 import pytest
 
 from app.cdr import NEVER_FAILED
-from app.store.exchange import Distributed, Exit
+from app.store.exchange import Distributed, Settlement
 from app.store.retry_set import member_of
 from tests.redis.conftest import LIMITED
 from tests.redis.rig import MIB, Rig, acl
@@ -73,7 +73,7 @@ async def test_an_exit_is_undone_where_it_cannot_be_removed(selective_rig: Rig, 
     await rig.redis.rpush(rig.keys.pending, "1", "2")
     await rig.redis.rpush(rig.keys.dead, "1", "2")
     await allow(rig, "lrem", rig.slot.scratch)
-    done = await rig.exchange(Exit("processing", place, b"cdr", WAITS))  # type: ignore[arg-type]
+    done = await rig.exchange(Settlement("processing", place, b"cdr", WAITS))  # type: ignore[arg-type]
     assert isinstance(done.results[0], str)
     assert (await rig.pending(), await rig.dead(), await rig.retry()) == ([b"1", b"2"], [b"1", b"2"], [])
     assert await rig.processing() == [b"cdr"]

@@ -20,7 +20,14 @@ from structlog.typing import EventDict
 
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis, free_port
-from app.errors import FencedError, ForwarderError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.errors import (
+    FencedError,
+    ForwarderError,
+    LoginRefusedError,
+    OperatorRedisError,
+    OutOfMemoryError,
+    TransientRedisError,
+)
 from app.store.channel import Channel
 from app.store.client import Link
 from app.store.meaning import meaning
@@ -65,8 +72,8 @@ def link(a_link: MakeLink, own_redis: EmbeddedRedis) -> Link:
 
 OURS = "Error running script (call to f_0): @user_script:9: "
 WORDS = [
-    (refusals.AuthenticationError("WRONGPASS invalid username-password pair"), OperatorRedisError),
-    (refusals.AuthenticationError("Authentication required."), OperatorRedisError),
+    (refusals.AuthenticationError("WRONGPASS invalid username-password pair"), LoginRefusedError),
+    (refusals.AuthenticationError("Authentication required."), LoginRefusedError),
     (refusals.NoPermissionError("this user has no permissions to run the 'lmove' command"), OperatorRedisError),
     (refusals.ResponseError(f"{OURS}NOPERM this user has no permissions"), OperatorRedisError),
     (
@@ -389,7 +396,7 @@ async def test_connections_in_use_leave_a_master_that_was_replaced(
     async def locate() -> tuple[str, int]:
         return next(masters, ("second", 2))
 
-    link._locate = locate
+    link._locate = locate  # noqa: SLF001 - nothing here replaces a master by hand
     waiting = asyncio.create_task(error_of(link, lambda: WAITING[where](link)))
     await eventually(lambda: _has_blocked(own_client, 1))
     watching = asyncio.create_task(link.watch_master())

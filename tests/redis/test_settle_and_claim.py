@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 from app.cdr import NEVER_FAILED, History
 from app.demo.embedded import EmbeddedRedis
 from app.store.channel import Word
-from app.store.exchange import Exit, Wanted
+from app.store.exchange import Settlement, Wanted
 from app.store.queue import REFUSED, SETTLE_AND_CLAIM
 from app.store.retry_set import member_of
 from tests.redis.conftest import Deny, OpenRig
@@ -26,41 +26,43 @@ def member(body: bytes, token: str = "p-1") -> bytes:
     return member_of(token, FAILED, body)
 
 
-def ack(body: bytes) -> Exit:
-    return Exit("processing", "", body)
+def ack(body: bytes) -> Settlement:
+    return Settlement("processing", "", body)
 
 
-def ack_retried(element: bytes) -> Exit:
-    return Exit("retry", "", element)
+def ack_retried(element: bytes) -> Settlement:
+    return Settlement("retry", "", element)
 
 
-def defer(body: bytes, token: str = "p-1", delay: float = 60) -> Exit:
-    return Exit("processing", "retry", body, member(body, token), delay)
+def defer(body: bytes, token: str = "p-1", delay: float = 60) -> Settlement:
+    return Settlement("processing", "retry", body, member(body, token), delay)
 
 
-def defer_again(element: bytes, body: bytes, token: str, delay: float = 60) -> Exit:
-    return Exit("retry", "retry", element, member(body, token), delay)
+def defer_again(element: bytes, body: bytes, token: str, delay: float = 60) -> Settlement:
+    return Settlement("retry", "retry", element, member(body, token), delay)
 
 
-def bury(body: bytes) -> Exit:
-    return Exit("processing", "dead", body, b"letter of " + body)
+def bury(body: bytes) -> Settlement:
+    return Settlement("processing", "dead", body, b"letter of " + body)
 
 
-def give_back(body: bytes) -> Exit:
-    return Exit("processing", "pending", body, body)
+def give_back(body: bytes) -> Settlement:
+    return Settlement("processing", "pending", body, body)
 
 
-def give_back_retried(element: bytes) -> Exit:
-    return Exit("hand", "retry", element, element)
+def give_back_retried(element: bytes) -> Settlement:
+    return Settlement("hand", "retry", element, element)
 
 
-def exit_to(place: str, body: bytes) -> Exit:
+def settlement_to(place: str, body: bytes) -> Settlement:
     return {"retry": defer, "dead": bury, "pending": give_back, "": ack}[place](body)
 
 
 def command(rig: Rig) -> list[Word]:
     """Return the command of an exchange up to where its own arguments begin: for what `exchange` would repeat."""
-    keys = [rig.slot.owner, rig.slot.ops, *rig.queue()._exchange_keys]
+    slot, lane = rig.slot, rig.keys
+    own = [slot.owner, slot.ops, slot.processing]
+    keys = [*own, lane.pending, lane.retry, lane.retrying, lane.dead, slot.scratch]
     return ["EVAL", SETTLE_AND_CLAIM.text, len(keys), *keys, rig.lease.value, rig.lease.lease_ms, 1, 1]
 
 
@@ -162,7 +164,7 @@ async def test_dead_letter_moves_it(rig: Rig) -> None:
 async def test_dead_letter_of_a_retried_one(rig: Rig) -> None:
     """It leaves the retry set for the dead letters."""
     [handed] = await hand_out(rig, b"cdr")
-    assert (await rig.exchange(Exit("retry", "dead", handed, b"letter"))).results == [True]
+    assert (await rig.exchange(Settlement("retry", "dead", handed, b"letter"))).results == [True]
     assert (await rig.dead(), await rig.retry(), await rig.retrying()) == ([b"letter"], [], [])
 
 
@@ -214,7 +216,7 @@ async def test_nothing_to_take_out_takes_the_push_back(rig: Rig, place: str) -> 
     await rig.redis.rpush(rig.keys.pending, "1", "2")
     await rig.redis.rpush(rig.keys.dead, "1", "2")
     await rig.redis.zadd(rig.keys.retry, {member(b"other", "p-7"): FAR})
-    assert (await rig.exchange(exit_to(place, b"cdr"))).results == [False]
+    assert (await rig.exchange(settlement_to(place, b"cdr"))).results == [False]
     assert (await rig.pending(), await rig.dead()) == ([b"1", b"2"], [b"1", b"2"])
     assert await rig.retry() + await rig.retrying() == [member(b"other", "p-7")]
 
@@ -263,12 +265,14 @@ async def test_twins_stay_two(rig: Rig) -> None:
 
 @pytest.mark.parametrize("place", DESTINATIONS)
 async def test_wrong_type_of_a_destination(rig: Rig, place: str) -> None:
-    """Only the exits to that key are refused, with its name; the others go on."""
+    """Only the settlements to that key are refused, with its name; the others go on."""
     key = {"retry": rig.keys.retry, "dead": rig.keys.dead, "pending": rig.keys.pending}[place]
     await rig.redis.set(key, "of somebody")
     await rig.redis.rpush(rig.slot.processing, "refused", "acked", *DESTINATIONS)
     others = [to for to in DESTINATIONS if to != place]
-    done = await rig.exchange(exit_to(place, b"refused"), ack(b"acked"), *(exit_to(to, to.encode()) for to in others))
+    done = await rig.exchange(
+        settlement_to(place, b"refused"), ack(b"acked"), *(settlement_to(to, to.encode()) for to in others)
+    )
     refusal, *rest = done.results
     assert isinstance(refusal, str)
     assert "WRONGTYPE" in refusal
@@ -312,7 +316,7 @@ async def test_missing_right_to_take_out(limited_rig: Rig, deny: Deny, command: 
     await rig.redis.rpush(rig.slot.processing, "cdr", "acked")
     await deny(command)
     for _ in range(3):
-        done = await rig.exchange(exit_to(place, b"cdr"))
+        done = await rig.exchange(settlement_to(place, b"cdr"))
         if command == "zrem" and place == "pending":
             assert done.results == [True]  # it needs no such right
             return
@@ -332,7 +336,7 @@ async def test_missing_right_to_take_a_push_back(
     rig = limited_rig
     await rig.redis.rpush(rig.slot.processing, "cdr", "acked")
     await deny(command)
-    done = await rig.exchange(exit_to(place, b"cdr"), ack(b"acked"), oldest=oldest)
+    done = await rig.exchange(settlement_to(place, b"cdr"), ack(b"acked"), oldest=oldest)
     assert isinstance(done.results[0], str)
     assert done.results[1] is True
     assert (await rig.processing(), await rig.pending(), await rig.dead()) == ([b"cdr"], [], [])
@@ -344,7 +348,7 @@ async def test_missing_right_to_push(limited_rig: Rig, deny: Deny, command: str,
     rig = limited_rig
     await rig.redis.rpush(rig.slot.processing, "cdr", "acked")
     await deny(command)
-    done = await rig.exchange(exit_to(place, b"cdr"), ack(b"acked"))
+    done = await rig.exchange(settlement_to(place, b"cdr"), ack(b"acked"))
     assert isinstance(done.results[0], str)
     assert done.results[1] is True
     assert await rig.processing() == [b"cdr"]
@@ -378,14 +382,14 @@ async def test_missing_right_to_claim(limited_rig: Rig, deny: Deny) -> None:
 
 
 async def test_full_redis_drains(own_redis: EmbeddedRedis, own_client: Redis, open_rig: OpenRig) -> None:
-    """Over `maxmemory` all exits and all claims work: this is what frees memory."""
+    """Over `maxmemory` all settlements and all claims work: this is what frees memory."""
     rig = await open_rig(own_redis.url)
     await rig.redis.rpush(rig.slot.processing, "acked", "retry", "dead", "pending")
     await rig.redis.rpush(rig.keys.pending, "new", "new")
     await rig.redis.zadd(rig.keys.retry, {member(b"due"): 1})
     await own_client.config_set("maxmemory", "1")
-    exits = [ack(b"acked"), *(exit_to(place, place.encode()) for place in DESTINATIONS)]
-    done = await rig.exchange(*exits, new=2, deferred=1)
+    settlements = [ack(b"acked"), *(settlement_to(place, place.encode()) for place in DESTINATIONS)]
+    done = await rig.exchange(*settlements, new=2, deferred=1)
     assert done.results == [True] * 4
     assert (done.claimed, done.handed_out) == ([b"pending", b"new"], [member(b"due")])
     assert (await rig.dead(), await rig.retry()) == ([b"letter of dead"], [member(b"retry")])
@@ -406,8 +410,8 @@ async def test_sent_again_it_says_what_was_refused(rig: Rig) -> None:
     await rig.redis.rpush(rig.slot.processing, "one", "two", "three", "four")
     await rig.redis.set(rig.keys.dead, "of somebody")
     channel = rig.recording()
-    exits = ack(b"one"), bury(b"two"), ack(b"three"), bury(b"four")
-    await rig.exchange(*exits, new=1, channel=channel)
+    settlements = ack(b"one"), bury(b"two"), ack(b"three"), bury(b"four")
+    await rig.exchange(*settlements, new=1, channel=channel)
     assert await channel.ask(*channel.sent[-1]) == b" 2 4"
     assert await rig.processing() == [b"two", b"four"]
 
@@ -418,7 +422,7 @@ async def test_a_lost_reply_leaves_what_was_refused(rig: Rig) -> None:
     await rig.redis.set(rig.keys.dead, "of somebody")
     channel = rig.forgetful()
     done = await rig.queue().exchange(channel, [ack(b"one"), bury(b"two")], Wanted(1), 30.0)
-    assert (done.lost, done.answered) == (True, False)
+    assert (done.reply_lost, done.answered) == (True, False)
     assert done.results == [True, REFUSED]
 
 
@@ -569,7 +573,7 @@ async def test_history_survives_its_way(rig: Rig) -> None:
     """What is deferred comes back byte for byte."""
     body = bytes(range(256))
     await rig.redis.rpush(rig.slot.processing, body)
-    await rig.exchange(Exit("processing", "retry", body, member_of("t", NEVER_FAILED, body)))
+    await rig.exchange(Settlement("processing", "retry", body, member_of("t", NEVER_FAILED, body)))
     assert (await rig.exchange(deferred=1)).handed_out == [member_of("t", NEVER_FAILED, body)]
 
 

@@ -64,7 +64,7 @@ ABLATIONS: Final = (
         "emptying the operations of a former owner, and drawing new numbers where that did not help",
         (
             Edit(f"{SCRIPTS}/take.lua", "  redis.call('DEL', unpack(KEYS, 2))\n", ""),
-            Edit("app/store/channel.py", "if tries == 1 and (reply is None or isinstance(reply, bytes)):", "if False:"),
+            Edit("app/store/channel.py", "if was_applied_before and tries == 1:", "if False:"),
         ),
         theme="owners",
     ),
@@ -81,7 +81,7 @@ ABLATIONS: Final = (
         (
             Edit(
                 "app/lane/sweeper.py",
-                "return not (self._lane.in_flight.in_processing or self._arrivals)",
+                "return not (self._lane.in_flight.in_processing or self._incoming)",
                 "return True",
             ),
         ),
@@ -128,7 +128,7 @@ ABLATIONS: Final = (
     Ablation(
         "known: on the way",
         "waiting for claims that are on their way before strays are told",
-        (Edit("app/lane/sweeper.py", "await self._arrivals.ended()", "pass"),),
+        (Edit("app/lane/sweeper.py", "await self._incoming.ended()", "pass"),),
         theme="replies",
     ),
     Ablation(
@@ -136,11 +136,10 @@ ABLATIONS: Final = (
         "the sweep at once after a claim whose reply was lost",
         (
             Edit(
-                "app/lane/claimer.py",
-                "        self._supply.look_again()\n        self._sweeper.soon()",
-                "        self._supply.look_again()",
+                "app/lane/sweeper.py",
+                "        events.claim_reply_lost(self._lane.endpoint)\n        self.soon()",
+                "        events.claim_reply_lost(self._lane.endpoint)",
             ),
-            Edit("app/lane/waiting_claim.py", "                    self._sweeper.soon()\n", ""),
         ),
         theme="mild",
     ),
@@ -306,7 +305,7 @@ ABLATIONS: Final = (
         "the second rejection that a dead letter needs",
         (
             Edit(
-                "app/lane/settlement.py",
+                "app/lane/decision.py",
                 "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0",
                 "return True",
             ),
@@ -318,12 +317,12 @@ ABLATIONS: Final = (
         "the minute between the two rejections of a dead letter",
         (
             Edit(
-                "app/lane/settlement.py",
+                "app/lane/decision.py",
                 "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0",
                 "return before.first_rejected_at > 0",
             ),
             Edit(
-                "app/lane/settlement.py",
+                "app/lane/decision.py",
                 "max(self._backoff(history), self._until_final(history, now))",
                 "self._backoff(history)",
             ),
@@ -335,7 +334,7 @@ ABLATIONS: Final = (
         "others that are accepted while a CDR is rejected",
         (
             Edit(
-                "app/lane/settlement.py",
+                "app/lane/decision.py",
                 "case Kind.REJECTED if strike and self._is_final(cdr.history, now):",
                 "case Kind.REJECTED if self._is_final(cdr.history, now):",
             ),

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 MODULES = (
     *("service", "store.preflight", "store.lease", "store.client", "store.channel", "store.queue", "store.leftovers"),
-    *("lane.adopter", "lane.arrivals", "lane.claimer", "lane.distribution", "lane.inbox", "lane.loops"),
+    *("lane.adopter", "lane.incoming", "lane.claimer", "lane.distribution", "lane.inbox", "lane.lane_loops"),
     *("lane.prober", "lane.sweeper", "lane.waiting_claim", "lane.worker", "delivery.attempt"),
 )
 

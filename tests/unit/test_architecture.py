@@ -166,7 +166,7 @@ def test_every_event_is_named_in_one_place() -> None:
         if isinstance(node.func, ast.Attribute) and node.func.attr in {"debug", "info", "warning", "error"}
     ]
     unnamed = [ast.unparse(node) for node in logged if not isinstance(node.args[0], ast.Constant)]
-    assert unnamed == ["self._log.info(self._names[1], after=round(time.monotonic() - self._since, 3), **fields)"]
+    assert unnamed == ["self._log.try_unbind('advice').info(self._names[1], after=round(self.seconds, 3), **fields)"]
 
 
 def test_nothing_is_named_after_nothing() -> None:

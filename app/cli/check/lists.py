@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from app.cli.check.finding import Finding, fail, ok, warn
 from app.cli.check.redis import ACL_LINE
-from app.cli.status import DISTRIBUTED, LaneStatus, Status
-from app.cli.survey import Survey
 from app.config.settings import Settings
 from app.errors import OperatorRedisError
+from app.ops.status import DISTRIBUTED, LaneStatus, Status
+from app.ops.survey import Survey
 from app.store.client import OURS, Link
 from app.store.keys import MOST_SLOTS, Topology
 from app.store.neighbours import integrators_on

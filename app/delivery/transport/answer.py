@@ -16,7 +16,7 @@ MOST_INTERIM: Final = 8
 
 SWITCHING_PROTOCOLS: Final = 101
 
-STATUS_LINE: Final = re.compile(rb"HTTP/1\.\d ([1-9]\d\d)(?: [^\n]*)?\r?\n")
+STATUS_LINE: Final = re.compile(rb"HTTP/1\.\d ([1-9]\d\d)(?: [^\n]{0,%d})?\r?\n" % (MOST_STATUS_LINE - 15))
 END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 BEGINNING: Final = b"HTTP/1."
 
@@ -96,15 +96,15 @@ class Answer:
             if status >= 200:  # noqa: PLR2004 - RFC 9110, 15.2: interim answers are below
                 self.status = status
                 return data
-            self._interim += 1
-            if status == SWITCHING_PROTOCOLS or self._interim > MOST_INTERIM or len(data) > MOST_HEAD:
+            if status == SWITCHING_PROTOCOLS or self._interim == MOST_INTERIM:
                 self.has_ended = True
                 return b""
-            end = END_OF_HEAD.search(data, match.end() - 1)
+            end = END_OF_HEAD.search(data, match.end() - 1, MOST_HEAD)
             if end is None:
-                self._interim -= 1
                 self._unread = data
+                self.has_ended = len(data) >= MOST_HEAD
                 return b""
+            self._interim += 1
             data = data[end.end() :]
         self._unread = data
         self.has_ended = not _may_become_a_status_line(data)

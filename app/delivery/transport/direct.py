@@ -14,6 +14,7 @@ from app.delivery.transport.body import Body, Cancelled
 from app.delivery.transport.connection import Connection, Origin
 from app.delivery.transport.dial import Dialer
 from app.delivery.transport.request import written
+from app.delivery.transport.response import Response
 from app.telemetry import events
 
 KEEP_ALIVE: Final = 4.0
@@ -41,6 +42,8 @@ class DirectTransport(httpx.AsyncBaseTransport):
         self._closing: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._stray_at = float("-inf")
+        self._url: httpx.URL | None = None
+        self._url_origin = Origin(b"", b"", None)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return once the status is known; the rest is in the stream. Raise nothing but httpx.TransportError.
@@ -52,8 +55,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
         it is sent once more, at once.
         """
         head, body = await written(request, keeps_alive=self._keeps_alive)
-        url = request.url
-        origin = Origin(url.raw_scheme, url.raw_host, url.port)
+        origin = self._origin(request.url)
         connection = await self._idle_one(origin) or await self._new_one(origin)
         is_cancelled = await _exchange(connection, head, body)
         if connection.is_stale and not is_cancelled:
@@ -87,9 +89,15 @@ class DirectTransport(httpx.AsyncBaseTransport):
             if answer.pieces:
                 stream = httpx.ByteStream(b"".join(answer.pieces))
             self._release(connection)
-        return httpx.Response(answer.status, headers=answer.headers, stream=stream)
+        return Response(answer.status, answer.headers, stream)
 
     # Connections
+
+    def _origin(self, url: httpx.URL) -> Origin:
+        """Return where a URL leads; an endpoint has one URL, and httpx takes it apart each time it is asked."""
+        if url is not self._url:
+            self._url, self._url_origin = url, Origin(url.raw_scheme, url.raw_host, url.port)
+        return self._url_origin
 
     async def _idle_one(self, origin: Origin) -> Connection | None:
         """Return the one that was used last, if nothing has arrived on it since."""

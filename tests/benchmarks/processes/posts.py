@@ -38,11 +38,11 @@ WARM_UP = 20
 async def _ours(url: str, ca_file: str, concurrency: int) -> AsyncIterator[Send]:
     settings = EndpointSettings(url=SecretStr(url), ca_file=Path(ca_file), concurrency=concurrency)
     fixed = [(b"host", httpx.URL(url).netloc), *((name.encode(), value.encode()) for name, value in HEADERS)]
-    target, deadlines = Target(httpx.URL(url), fixed), Deadlines(TIMEOUT)
+    target, deadlines = Target(httpx.URL(url), fixed, [b"content-length"]), Deadlines(TIMEOUT)
     async with build_transport(settings) as transport:
 
         async def post(body: bytes) -> int:
-            request = Post(target, [(b"content-length", b"%d" % len(body))], body)
+            request = Post(target, (b"%d" % len(body),), body)
             with Deadline(deadlines):
                 response = await transport.handle_async_request(request)
                 if not isinstance(response.stream, httpx.ByteStream):  # else it is whole

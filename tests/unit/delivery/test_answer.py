@@ -40,6 +40,24 @@ def test_where_an_answer_is_cut_makes_no_difference(cuts: list[int]) -> None:
     assert (answer.status, b"".join(answer.pieces), answer.is_whole, answer.is_reusable) == (200, b"ok", True, True)
 
 
+@pytest.mark.parametrize("size", [1, 8 * 1024, 100 * 1024])
+@pytest.mark.parametrize(
+    ("received", "status"),
+    [
+        (b"HTTP/1.1 200 " + b"a" * 8000 + b"\r\n\r\n", 200),
+        (b"HTTP/1.1 200 " + b"a" * 9000 + b"\r\n\r\n", 0),
+        (b"HTTP/1.1 103 Hints\r\nx: " + b"a" * 60_000 + b"\r\n\r\n" + OK, 200),
+        (b"HTTP/1.1 103 Hints\r\nx: " + b"a" * 70_000 + b"\r\n\r\n" + OK, 0),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n" + b"a" * 70_000, 200),
+    ],
+    ids=["line", "long-line", "interim", "long-interim", "long-body"],
+)
+def test_what_is_too_long_is_too_long_in_pieces_of_any_size(received: bytes, status: int, size: int) -> None:
+    """A status line of 8 KiB, and an interim answer of 64 KiB."""
+    answer = fed(*(received[begin : begin + size] for begin in range(0, len(received), size)))
+    assert answer.status == status
+
+
 @given(rest=st.binary(min_size=1), cut=st.integers(0, 40))
 def test_one_byte_too_many_and_the_connection_is_not_used_again(rest: bytes, cut: int) -> None:
     """In the same piece or in the next one."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Final
 
+import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -33,26 +34,26 @@ TABLE: Final[dict[Iterable[int], tuple[Kind, Result]]] = {
 def test_every_status_has_its_verdict() -> None:
     """Only 2xx delivers, only what can never be taken is rejected, and all else is tried again."""
     expected = {status: Verdict(*verdict, status) for statuses, verdict in TABLE.items() for status in statuses}
-    found = {status: verdict_of(status, REJECTS, {}) for status in range(100, 600)}
+    found = {status: verdict_of(httpx.Response(status), REJECTS) for status in range(100, 600)}
     assert found == expected
 
 
 def test_reject_statuses_are_those_of_the_endpoint() -> None:
     """REJECT_STATUSES replaces the usual ones: nothing else is dead-lettered for its status."""
-    kinds = {status: verdict_of(status, frozenset({404}), {}).kind for status in (400, 404)}
+    kinds = {status: verdict_of(httpx.Response(status), frozenset({404})).kind for status in (400, 404)}
     assert kinds == {400: Kind.TRANSIENT, 404: Kind.REJECTED}
 
 
 @pytest.mark.parametrize("status", [301, 401, 404, 408, 425, 429, 500, 503])
 def test_any_transient_answer_may_ask_to_be_left_alone(status: int) -> None:
     """Retry-After is heard wherever the CDR is to be tried again."""
-    assert verdict_of(status, REJECTS, {"retry-after": "7"}).retry_after == 7
+    assert verdict_of(httpx.Response(status, headers={"retry-after": "7"}), REJECTS).retry_after == 7
 
 
 @pytest.mark.parametrize("status", [204, 400])
 def test_what_is_final_holds_nothing(status: int) -> None:
     """Retry-After of an answer after which this CDR is not sent again means nothing."""
-    assert verdict_of(status, REJECTS, {"retry-after": "7"}).retry_after is None
+    assert verdict_of(httpx.Response(status, headers={"retry-after": "7"}), REJECTS).retry_after is None
 
 
 @pytest.mark.parametrize(

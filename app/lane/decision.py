@@ -12,7 +12,7 @@ from app.delivery.verdict import Kind, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class Decision:
     """What becomes of a CDR. `history` includes a failed attempt; `delay`: seconds until a deferred one is due."""
 
     action: Literal["ack", "defer", "dead_letter"]
@@ -21,7 +21,7 @@ class Settlement:
     reason: Reason = "rejected"
 
 
-ACK = Settlement("ack", NEVER_FAILED)
+ACK = Decision("ack", NEVER_FAILED)
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Rules:
     give_up_after: float
     timings: Timings
 
-    def settle(self, cdr: Cdr, verdict: Verdict, now: int, *, strike: bool) -> Settlement:
+    def decide(self, cdr: Cdr, verdict: Verdict, now: int, *, strike: bool) -> Decision:
         """Return what the verdict leads to. `now`: ms of Redis' clock; `strike`: others were accepted meanwhile."""
         if verdict.kind is Kind.DELIVERED:
             return ACK
         history = after(cdr.history, verdict, now, strike=strike)
         match verdict.kind:
             case Kind.REJECTED if strike and self._is_final(cdr.history, now):
-                return Settlement("dead_letter", history)
+                return Decision("dead_letter", history)
             case Kind.REJECTED | Kind.TRANSIENT if strike and self._gives_up(history, now):
-                return Settlement("dead_letter", history, reason="gave_up")
+                return Decision("dead_letter", history, reason="gave_up")
             case Kind.REJECTED:
-                return Settlement("defer", history, max(self._backoff(history), self._until_final(history, now)))
+                return Decision("defer", history, max(self._backoff(history), self._until_final(history, now)))
             case Kind.TRANSIENT:
-                return Settlement("defer", history, max(self._backoff(history), verdict.retry_after or 0.0))
+                return Decision("defer", history, max(self._backoff(history), verdict.retry_after or 0.0))
             case _:
                 assert_never(verdict.kind)
 

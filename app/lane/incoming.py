@@ -1,11 +1,11 @@
-"""Know which operations may still put CDRs into our processing list."""
+"""Know which claims and adoptions on the wire may still put CDRs into our processing list."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Arrivals:
+class Incoming:
     """Claims and adoptions that were sent and have not ended. One whose reply was lost has ended, too."""
 
     def __init__(self) -> None:
@@ -15,7 +15,7 @@ class Arrivals:
         return bool(self._under_way)
 
     @contextmanager
-    def announced(self) -> Iterator[None]:
+    def expected(self) -> Iterator[None]:
         """Stand around an operation, from before it is sent until what it has brought is in flight."""
         ended = asyncio.Event()
         self._under_way.add(ended)

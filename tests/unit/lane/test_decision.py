@@ -7,7 +7,7 @@ import pytest
 from app.cdr import NEVER_FAILED, Cdr, History
 from app.config.timings import Timings
 from app.delivery.verdict import Kind, Verdict
-from app.lane.settlement import Rules, after
+from app.lane.decision import Rules, after
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
@@ -49,40 +49,40 @@ LONG_FAILED = History(attempts=500, first_failed_at=NOW - 30 * DAY, last_failed_
         (TRANSIENT, True, LONG_FAILED, "defer", None),
     ],
 )
-def test_settles(verdict: Verdict, *, strike: bool, history: History, action: str, reason: str | None) -> None:
+def test_decides(verdict: Verdict, *, strike: bool, history: History, action: str, reason: str | None) -> None:
     """Only at a strike is a CDR given up or its second rejection final; only 2xx acks."""
-    settlement = RULES.settle(Cdr(b"cdr", history=history), verdict, NOW, strike=strike)
-    assert settlement.action == action
+    decision = RULES.decide(Cdr(b"cdr", history=history), verdict, NOW, strike=strike)
+    assert decision.action == action
     if reason:
-        assert settlement.reason == reason
+        assert decision.reason == reason
 
 
 def test_never_gives_up() -> None:
     """GIVE_UP_AFTER 0: never."""
     rules = replace(RULES, give_up_after=0)
-    settlement = rules.settle(Cdr(b"cdr", history=LONG_STRUCK), TRANSIENT, NOW, strike=True)
-    assert settlement.action == "defer"
+    decision = rules.decide(Cdr(b"cdr", history=LONG_STRUCK), TRANSIENT, NOW, strike=True)
+    assert decision.action == "defer"
 
 
 def test_waits_a_minute_after_a_first_rejection() -> None:
     """The second rejection decides: it must not come from the same storm."""
-    settlement = RULES.settle(Cdr(b"cdr"), REJECTED, NOW, strike=False)
-    assert settlement.delay == 60
-    assert settlement.history.first_rejected_at == NOW
+    decision = RULES.decide(Cdr(b"cdr"), REJECTED, NOW, strike=False)
+    assert decision.delay == 60
+    assert decision.history.first_rejected_at == NOW
 
 
 def test_waits_for_the_rest_of_the_minute() -> None:
     """A probe may reject it sooner: that is not final, and the minute counts from the first rejection."""
     early = replace(ONCE_REJECTED, first_rejected_at=NOW - MINUTE // 3)
-    settlement = RULES.settle(Cdr(b"cdr", history=early), REJECTED, NOW, strike=True)
-    assert 40 <= settlement.delay <= 60
-    assert settlement.history.first_rejected_at == NOW - MINUTE // 3
+    decision = RULES.decide(Cdr(b"cdr", history=early), REJECTED, NOW, strike=True)
+    assert 40 <= decision.delay <= 60
+    assert decision.history.first_rejected_at == NOW - MINUTE // 3
 
 
 def test_retry_after_is_the_least() -> None:
     """However short the backoff."""
     held = Verdict(Kind.TRANSIENT, "http_4xx", 429, 90)
-    assert RULES.settle(Cdr(b"cdr"), held, NOW, strike=False).delay >= 90
+    assert RULES.decide(Cdr(b"cdr"), held, NOW, strike=False).delay >= 90
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_retry_after_is_the_least() -> None:
 def test_backoff(attempts: int, strikes: int, longest: float) -> None:
     """Full jitter up to BACKOFF * 2^attempts; a minute at most without strikes, BACKOFF_MAX with many."""
     history = History(attempts=attempts, strikes=strikes, first_failed_at=1, last_failed_at=1)
-    drawn = [RULES.settle(Cdr(b"cdr", history=history), TRANSIENT, NOW, strike=False).delay for _ in range(300)]
+    drawn = [RULES.decide(Cdr(b"cdr", history=history), TRANSIENT, NOW, strike=False).delay for _ in range(300)]
     assert max(drawn) <= longest
     assert max(drawn) > 0.8 * longest
     assert min(drawn) < 0.2 * longest
@@ -112,7 +112,7 @@ def test_backoff_max_below_a_minute() -> None:
     """BACKOFF_MAX is the longest, also where it is short."""
     rules = replace(RULES, backoff_max=2)
     history = History(attempts=20, first_failed_at=1, last_failed_at=1)
-    assert all(rules.settle(Cdr(b"x", history=history), TRANSIENT, NOW, strike=False).delay <= 2 for _ in range(100))
+    assert all(rules.decide(Cdr(b"x", history=history), TRANSIENT, NOW, strike=False).delay <= 2 for _ in range(100))
 
 
 def test_history_of_a_first_failure() -> None:

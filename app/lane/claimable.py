@@ -1,4 +1,4 @@
-"""Know what there is to claim, and how much of it there is room for."""
+"""Know how much the next exchange may claim: what there is in pending and the retry set, and room for it."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from app.store.exchange import Exchanged, Wanted
 NOTHING = Wanted()
 
 
-class Supply:
+class Claimable:
     """What is known of pending and of the retry set from the last answers, and the room that is left."""
 
     def __init__(self, lane: Lane, sweeper: Sweeper, budget: Budget) -> None:

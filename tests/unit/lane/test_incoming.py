@@ -4,35 +4,35 @@ import asyncio
 
 import pytest
 
-from app.lane.arrivals import Arrivals
+from app.lane.incoming import Incoming
 from tests.support.harness import eventually
 
 
 async def test_waits_for_those_under_way() -> None:
     """And for none that begins meanwhile: under steady claims it would never end."""
-    arrivals = Arrivals()
-    first, second = arrivals.announced(), arrivals.announced()
+    incoming = Incoming()
+    first, second = incoming.expected(), incoming.expected()
     first.__enter__()
-    waiting = asyncio.create_task(arrivals.ended())
+    waiting = asyncio.create_task(incoming.ended())
     await eventually(lambda: waiting.get_coro().cr_await is not None)  # type: ignore[union-attr]
     second.__enter__()
-    assert arrivals
+    assert incoming
     first.__exit__(None, None, None)
     await waiting
-    assert arrivals
+    assert incoming
     second.__exit__(None, None, None)
-    assert not arrivals
+    assert not incoming
 
 
 async def test_nothing_under_way() -> None:
     """It ends at once."""
-    await Arrivals().ended()
+    await Incoming().ended()
 
 
 async def test_one_that_failed_has_ended() -> None:
     """Its reply was lost, say."""
-    arrivals = Arrivals()
-    with pytest.raises(OSError, match="lost"), arrivals.announced():
+    incoming = Incoming()
+    with pytest.raises(OSError, match="lost"), incoming.expected():
         raise OSError("lost")
-    await arrivals.ended()
-    assert not arrivals
+    await incoming.ended()
+    assert not incoming

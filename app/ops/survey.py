@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from app.cli.status import DISTRIBUTED, Deferred, Hour, LaneStatus, Process, Status
 from app.config.settings import Settings
 from app.ops.report import MOST_BYTES, MOST_TEXT, EndpointReport, Report
+from app.ops.status import DISTRIBUTED, Deferred, Hour, LaneStatus, Process, Status
 from app.ops.words import Waiting, condition
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot, Topology

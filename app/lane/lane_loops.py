@@ -10,19 +10,19 @@ from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.gate import Gate
-from app.delivery.outage import Outage
+from app.delivery.outage import Outage, Refusals
 from app.lane.adopter import Adopter
-from app.lane.arrivals import Arrivals
+from app.lane.claimable import Claimable
 from app.lane.claimer import Claimer
+from app.lane.decision import Rules
 from app.lane.in_flight import InFlight
 from app.lane.inbox import Inbox
+from app.lane.incoming import Incoming
 from app.lane.lane import Lane, visibility_of
 from app.lane.outbox import Outbox
 from app.lane.prober import Prober
 from app.lane.room import Room
-from app.lane.settlement import Rules
 from app.lane.settler import Settler
-from app.lane.supply import Supply
 from app.lane.sweeper import Sweeper
 from app.lane.waiting_claim import WaitingClaim
 from app.lane.worker import Worker
@@ -44,6 +44,7 @@ class Endpoint:
     attempt: Attempt
     gate: Gate
     outage: Outage
+    refusals: Refusals
     metrics: LaneMetrics
 
     @property
@@ -88,21 +89,21 @@ class LaneLoops:
         self.endpoint = endpoint
         longest = max(endpoint.settings.backoff_max, visibility_of(endpoint.settings.timeout, timings))
         self.lane = lane = _lane(shared, endpoint, shared.queue(keys, slot, oldest, longest))
-        arrivals, budget = Arrivals(), Budget(timings.exchange_bytes)
-        self._sweeper = Sweeper(lane, arrivals, settings.sweep_interval, budget)
-        self._supply = supply = Supply(lane, self._sweeper, budget)
-        self.claimer = Claimer(lane, supply, arrivals, self._sweeper, budget)
-        self._waiting = WaitingClaim(lane, supply, arrivals, self._sweeper)
+        incoming, budget = Incoming(), Budget(timings.exchange_bytes)
+        self._sweeper = Sweeper(lane, incoming, settings.sweep_interval, budget)
+        self._claimable = claimable = Claimable(lane, self._sweeper, budget)
+        self.claimer = Claimer(lane, claimable, incoming, self._sweeper, budget)
+        self._waiting = WaitingClaim(lane, claimable, incoming, self._sweeper)
         rules = Rules(endpoint.settings.backoff, endpoint.settings.backoff_max, settings.give_up_after, timings)
-        settler = Settler(lane, rules, shared.tokens, endpoint.outage, self._sweeper)
+        settler = _settler(shared, endpoint, lane, rules, self._sweeper)
         self._workers = [Worker(lane, endpoint.attempt, settler) for _ in range(endpoint.settings.concurrency)]
-        self.prober = Prober(lane, Worker(lane, endpoint.attempt, settler), self._sweeper, arrivals)
+        self.prober = Prober(lane, Worker(lane, endpoint.attempt, settler), self._sweeper, incoming)
         self._adopter = Adopter(
             link=shared.link,
             lease=shared.lease,
             queue=lane.queue,
             keys=keys,
-            arrivals=arrivals,
+            incoming=incoming,
             may_adopt=lambda: not self._sweeper.is_due,
             adopted=self._adopted,
             stopping=shared.stopping,
@@ -141,7 +142,18 @@ class LaneLoops:
         self.lane.inbox.wake()
         self._sweeper.wake()
         self.prober.wake()
-        self._supply.changed.set()
+        self._claimable.changed.set()
+
+
+def _settler(shared: Shared, endpoint: Endpoint, lane: Lane, rules: Rules, sweeper: Sweeper) -> Settler:
+    return Settler(
+        lane=lane,
+        rules=rules,
+        tokens=shared.tokens,
+        outage=endpoint.outage,
+        refusals=endpoint.refusals,
+        sweeper=sweeper,
+    )
 
 
 def _lane(shared: Shared, endpoint: Endpoint, queue: Queue) -> Lane:

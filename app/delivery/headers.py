@@ -1,0 +1,52 @@
+"""Write the headers of a request: those of every attempt at an endpoint, and those of one attempt."""
+
+import hashlib
+import hmac
+import time
+from base64 import b64encode
+from importlib.metadata import version
+from typing import Final
+
+import httpx
+
+from app.config.endpoint import EndpointSettings
+
+Headers = list[tuple[bytes, bytes]]
+
+USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}"
+
+
+def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL) -> Headers:
+    """Return what is the same in each request to `url`. Those that the settings name replace ours."""
+    headers = {"host": url.netloc.decode(), "content-type": settings.content_type, "user-agent": USER_AGENT}
+    if credentials := _authorization(settings, url):
+        headers["authorization"] = credentials
+    headers |= {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def names_of_attempt(keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return the names of the headers that differ from request to request. `keys` sign it."""
+    signed = (b"webhook-signature",) if keys else ()
+    return (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt", *signed)
+
+
+def values_of_attempt(webhook_id: str, body: bytes, attempt: int, keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return their values, in the same order. `attempt` counts from 1."""
+    name, timestamp = webhook_id.encode(), b"%d" % time.time()
+    values = (b"%d" % len(body), name, timestamp, b"%d" % attempt)
+    return (*values, signature(keys, name, timestamp, body)) if keys else values
+
+
+def signature(keys: tuple[bytes, ...], webhook_id: bytes, timestamp: bytes, body: bytes) -> bytes:
+    """Sign as Standard Webhooks does (v1, HMAC-SHA256): one signature for each active secret."""
+    signed = b".".join((webhook_id, timestamp, body))
+    return b" ".join(b"v1," + b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in keys)
+
+
+def _authorization(settings: EndpointSettings, url: httpx.URL) -> str | None:
+    if settings.bearer_token:
+        return f"Bearer {settings.bearer_token.get_secret_value()}"
+    username = settings.username or url.username
+    password = settings.password.get_secret_value() if settings.password else url.password
+    return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}" if username else None
