@@ -23,21 +23,19 @@ BAD_CONFIGURATION: Final = 2
 def settings_or_exit() -> "Settings":
     from app.config.environment import load_settings
 
-    try:
+    with refusing():
         return load_settings()
-    except ConfigurationError as error:
-        _complain(error)
-        raise typer.Exit(BAD_CONFIGURATION) from None
 
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turn any failure into a sentence and exit status 1."""
+    """Turn any failure into a sentence and exit status 1; of a bad configuration, 2."""
     try:
         yield
     except ForwarderError as error:
-        _complain(error)
-        raise typer.Exit(FAILED) from None
+        for line in str(error).split("\n"):
+            typer.echo(plain(line), err=True)
+        raise typer.Exit(BAD_CONFIGURATION if isinstance(error, ConfigurationError) else FAILED) from None
 
 
 def operate(work: Callable[["Link", "Settings"], Awaitable[None]]) -> None:
@@ -57,8 +55,3 @@ async def _linked(work: Callable[["Link", "Settings"], Awaitable[None]], setting
 
     async with linked(settings) as link:
         await work(link, settings)
-
-
-def _complain(error: ForwarderError) -> None:
-    for line in str(error).split("\n"):
-        typer.echo(plain(line), err=True)

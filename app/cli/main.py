@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.command import settings_or_exit
-from app.cli.integrate import generate_secret, webhook_id
+from app.cli.integrate import generate_secret, receive, webhook_id
 from app.cli.letters import letters
 from app.cli.operate import check, inject, reroute, status
 
@@ -57,6 +57,7 @@ app.command()(check)
 app.add_typer(letters, name="dead-letters")
 app.command()(reroute)
 app.command()(inject)
+app.command()(receive)
 app.command("id")(webhook_id)
 app.command()(generate_secret)
 

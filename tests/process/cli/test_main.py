@@ -17,7 +17,7 @@ from tests.support.harness import eventually
 
 COMMANDS: Final = (
     *("run", "demo", "healthcheck", "version"),
-    *("check", "status", "dead-letters", "reroute", "inject", "id", "generate-secret"),
+    *("check", "status", "dead-letters", "reroute", "inject", "receive", "id", "generate-secret"),
 )
 WHEN: Final = re.compile(r'"timestamp": "[^"]*"')
 SCRIPT: Final = str(Path(sys.executable).with_name("cdr-forwarder"))
