@@ -21,7 +21,7 @@ ABLATIONS: Final = (
                 "if false then\n  return redis.error_reply('FENCED",
             ),
         ),
-        theme="owners",
+        theme="comes back",
     ),
     Ablation(
         "trust in the lease",
@@ -57,7 +57,7 @@ ABLATIONS: Final = (
         "adopted from nobody",
         "the check that a list still has no owner when it is adopted",
         (Edit(f"{SCRIPTS}/adopt.lua", "if owner ~= ARGV[7] then return 0 end", ""),),
-        theme="takeovers",
+        theme="taken meanwhile",
     ),
     Ablation(
         "forgotten numbers",
@@ -66,7 +66,7 @@ ABLATIONS: Final = (
             Edit(f"{SCRIPTS}/take.lua", "  redis.call('DEL', unpack(KEYS, 2))\n", ""),
             Edit("app/store/channel.py", "if was_applied_before and tries == 1:", "if False:"),
         ),
-        theme="owners",
+        held_by="tests/redis/test_lease.py::test_taken_after_somebody_else",
     ),
     # Sending
     Ablation(
@@ -219,6 +219,7 @@ ABLATIONS: Final = (
             ),
             Edit(EXCHANGE, "    if added == 0 then return 0 end\n", ""),
         ),
+        held_by="tests/redis/test_settle_and_claim.py::test_give_back_of_a_retried_one_whose_visibility_ended",
     ),
     Ablation(
         "all lanes or none",
@@ -230,7 +231,7 @@ ABLATIONS: Final = (
                 "    if failed(reply) then return reply.err end\n",
             ),
         ),
-        theme="refusals",
+        theme="refused in the middle",
     ),
     Ablation(
         "distributed and not taken out",
@@ -268,13 +269,13 @@ ABLATIONS: Final = (
         "end of visibility",
         "taking back what was handed out to a process that died",
         (Edit(EXCHANGE, "  for _ = 1, 64 do\n", "  for _ = 1, 0 do\n"),),
-        theme="owners",
+        theme="dies with some in hand",
     ),
     Ablation(
         "members in hand",
         "ignoring a member that is in hand already",
         (Edit("app/lane/lane.py", " if not self.in_flight.has_member(member)]", "]"),),
-        theme="slow",
+        theme="clock forward",
     ),
     Ablation(
         "visible for the whole attempt",
@@ -286,7 +287,7 @@ ABLATIONS: Final = (
                 "while (cdr := lane.inbox.take()) and False:",
             ),
         ),
-        theme="slow",
+        theme="paced",
     ),
     Ablation(
         "horizon",
@@ -298,7 +299,7 @@ ABLATIONS: Final = (
                 "return first or false and redis.call(",
             ),
         ),
-        theme="redis",
+        theme="clock back",
     ),
     Ablation(
         "two rejections",
@@ -346,12 +347,12 @@ ABLATIONS: Final = (
         "probe turns",
         "the deferred CDR that is tried when a new one has failed as probe",
         (Edit("app/lane/prober.py", "(another := await self._earliest_deferred(cdr))", "(another := None)"),),
-        theme="endpoints",
+        theme="behind bad ones",
     ),
     Ablation(
         "a probe for a shut lane",
         "distributing one CDR to a lane that is shut and has nothing to probe with",
         (Edit(DISTRIBUTE, "if mode == 'probe' and waiting == 0", "if mode == 'never' and waiting == 0"),),
-        theme="endpoints",
+        theme="all rejected",
     ),
 )
