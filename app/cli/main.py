@@ -7,7 +7,7 @@ import typer
 from app.cli.command import settings_or_exit
 from app.cli.integrate import generate_secret, receive, webhook_id
 from app.cli.letters import letters
-from app.cli.operate import check, inject, reroute, status
+from app.cli.operate import check, inject, probe, reroute, status
 
 app = typer.Typer(
     help="Moves every call-detail record from Enigma's Redis list to your webhook, at least once, byte for byte.",
@@ -55,6 +55,7 @@ def demo(
 app.command()(status)
 app.command()(check)
 app.add_typer(letters, name="dead-letters")
+app.command()(probe)
 app.command()(reroute)
 app.command()(inject)
 app.command()(receive)

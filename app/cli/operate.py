@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.command import operate, refusing
+from app.cli.command import FAILED, operate, refusing, settings_or_exit
 
 
 def status(
@@ -60,3 +60,18 @@ def reroute(
     from app.cli import reroute as room
 
     operate(partial(room.rehearse_reroute if dry_run else room.reroute, old=old, new=endpoint))
+
+
+def probe(
+    endpoint: Annotated[str, typer.Argument(help="The endpoint that is down.")],
+    *,
+    url: Annotated[
+        str | None, typer.Option(help="Ask this process, as in http://host:8080; else the one on this host.")
+    ] = None,
+) -> None:
+    """Try an endpoint that is down at once, not when the next probe is due. Exit with 1 if it stays down."""
+    from app.cli import probe as room
+
+    with refusing():
+        if not room.probe(settings_or_exit(), endpoint, url):
+            raise typer.Exit(FAILED)

@@ -76,7 +76,7 @@ def lanes_rows(lanes: list[LaneStatus], now: datetime) -> Rows:
             *(lane.endpoint, lane.pending, sum(lane.processing.values()), slots),
             *(deferred.number - deferred.handed_out, deferred.handed_out),
             deferred.next_due and clock(deferred.next_due, now),
-            *(lane.dead, lane.hour.delivered if lane.condition else None),
+            *(lane.dead, lane.delivered if lane.condition else None),
         )
     return made
 
