@@ -21,9 +21,12 @@ from app.lane.incoming import Incoming
 from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.ops.letters_api import Letters
 from app.ops.observation import Observation
+from app.ops.overview import Overview
+from app.ops.probe import Probes
 from app.ops.reporter import Reporter
 from app.ops.sampler import Sample, Sampler
 from app.ops.server import Ops
+from app.ops.view import View
 from app.store.client import Link
 from app.store.clock import RedisClock
 from app.store.keys import Slot, Topology
@@ -78,7 +81,9 @@ class Parts:
             heartbeats,
             self.stopping,
         )
-        return Ops(self.settings, observation, Letters(self.link, self.settings))
+        view = View(observation, Overview(self.link, self.settings, self.reporter.report))
+        probes = Probes(lambda: self.lanes, self.topology.endpoints, self.timings.probe_wait)
+        return Ops(self.settings, view, Letters(self.link, self.settings), probes)
 
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:
         timings, sample = self.timings, self.sampler.samples[settings.name]
