@@ -17,8 +17,8 @@ class Adopter:
     """Looks at all slots every half lease, and moves orphans to the end of our own list, a page at a time.
 
     A list must be seen without owner twice: after a Redis outage longer than the lease all leases are gone, and an
-    eager neighbour would take what a live process is about to claim back. `may_adopt`: whether all that was adopted
-    before is in flight; `adopted`: told how many were.
+    eager neighbour would take what a live process is about to claim back. `may_adopt`: whether
+    no sweep is due for what was adopted before; `adopted`: told how many were.
     """
 
     def __init__(  # noqa: PLR0913 - it stands between the slots and one lane, or distribution

@@ -3,9 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
-
-MINUTE: Final = 60.0
 
 
 class Tally:
@@ -14,7 +11,7 @@ class Tally:
     `tell` is called with how many there were of each kind.
     """
 
-    def __init__(self, tell: Callable[[Counter[str]], None], seconds: float = MINUTE) -> None:
+    def __init__(self, tell: Callable[[Counter[str]], None], seconds: float) -> None:
         self._tell, self._seconds = tell, seconds
         self._counts: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
-from tests.support.harness import environment, eventually, gone, running, settings_from
+from tests.support.harness import environment, eventually, gone, passed, running, settings_from
 from tests.support.http_faults import NO_CONTENT, Behaviour, Connection, serve
 from tests.support.proxy import RedisProxy
 from tests.support.receiver import Receiver
@@ -141,7 +141,7 @@ async def test_a_sweep_does_not_start_what_a_claim_on_its_way_has_brought(
         # when: a sweep reads the list
         swept = proxy.seen["page"]
         await eventually(lambda: proxy.seen["page"] > swept)
-        await over(0.5)
+        await passed(0.5)
         # then: it starts nothing of what it saw, and one that comes meanwhile waits for its own answer
         assert len(receiver.arrivals) == (0 if outcome == "BLMOVE" else 1)
         proxy.let_go(outcome)
@@ -149,21 +149,15 @@ async def test_a_sweep_does_not_start_what_a_claim_on_its_way_has_brought(
     assert receiver.bodies == ({b"first": 1} if outcome == "BLMOVE" else pushed)
 
 
-async def over(seconds: float) -> None:
-    """Wait for a time to pass in which something must not happen."""
-    end = time.monotonic() + seconds
-    await eventually(lambda: time.monotonic() >= end)
-
-
 async def test_an_ack_that_found_nothing_is_followed_by_a_sweep_at_once(
-    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str
+    proxy: RedisProxy, client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str
 ) -> None:
     """A hand that took one CDR may have put another: the next sweep would come in an hour."""
     receiver.gate.clear()
     await client.rpush(source, "taken", "kept")
-    async with running(settings_from(variables | {"CDR_SWEEP_INTERVAL": "3600"})) as service:
-        await eventually(lambda: receiver.at_the_gate == 2)
-        await eventually(lambda: not service.parts.lanes[0]._sweeper.is_due)
+    seldom = {"CDR_SWEEP_INTERVAL": "3600", "CDR_REDIS_URL": proxy.url}
+    async with running(settings_from(variables | seldom)):
+        await eventually(lambda: receiver.at_the_gate == 2 and proxy.seen["page"])
         # given: one that nobody claimed in the place of one that is being delivered
         await client.lrem(processing, 1, "taken")
         await client.rpush(processing, "stray")
@@ -176,15 +170,21 @@ async def test_an_ack_that_found_nothing_is_followed_by_a_sweep_at_once(
 
 
 async def test_a_defer_that_found_nothing_is_followed_by_a_sweep_and_makes_no_copy(
-    client: Redis, receiver: Receiver, variables: dict[str, str], source: str, processing: str, integrator: str
+    proxy: RedisProxy,
+    client: Redis,
+    receiver: Receiver,
+    variables: dict[str, str],
+    source: str,
+    processing: str,
+    integrator: str,
 ) -> None:
     """It was taken out by somebody, so it is not ours to try again."""
     receiver.status = 503
     receiver.gate.clear()
     await client.rpush(source, "taken")
-    async with running(settings_from(variables | {"CDR_SWEEP_INTERVAL": "3600"})) as service:
-        await eventually(lambda: receiver.at_the_gate == 1)
-        await eventually(lambda: not service.parts.lanes[0]._sweeper.is_due)
+    seldom = {"CDR_SWEEP_INTERVAL": "3600", "CDR_REDIS_URL": proxy.url}
+    async with running(settings_from(variables | seldom)):
+        await eventually(lambda: receiver.at_the_gate == 1 and proxy.seen["page"])
         await client.lrem(processing, 1, "taken")
         await client.rpush(processing, "stray")
         receiver.gate.set()

@@ -214,3 +214,10 @@ def _settings(url: str, integrator: str, endpoints: Sequence[str], variables: di
         del given["CDR_WEBHOOK_URL"]
         given |= {f"CDR_ENDPOINTS__{name.upper()}__URL": f"{NOWHERE}{name}" for name in endpoints}
     return settings_from(given)
+
+
+async def end_trust(rig: Rig) -> None:
+    """Let the lease be somebody else's for a moment: until it is renewed, nothing may be claimed or posted."""
+    await rig.redis.set(rig.slot.owner, "another", px=60_000)
+    assert not await rig.lease.renew(rig.slot)
+    await rig.redis.set(rig.slot.owner, rig.lease.value, px=60_000)

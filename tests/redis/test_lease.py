@@ -1,7 +1,7 @@
 """One slot, one owner: taking, keeping, losing and giving back its lease."""
 
 import asyncio
-import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,11 +10,9 @@ from structlog.typing import EventDict
 
 from app.demo.embedded import EmbeddedRedis
 from app.errors import ConfigurationError, FencedError
-from app.store.channel import Word
-from app.store.lease import TRUSTED_PART
 from app.store.owner import Owner
 from tests.redis.conftest import OpenRig
-from tests.redis.rig import Rig
+from tests.redis.rig import Rig, end_trust
 from tests.support.harness import eventually
 
 
@@ -97,44 +95,34 @@ async def test_renewed_on_a_full_redis(own_redis: EmbeddedRedis, open_rig: OpenR
 
 async def test_renewed(rig: Rig) -> None:
     """The TTL is the whole lease again, and it is trusted from when the renewal was sent."""
+    await end_trust(rig)
     await rig.redis.pexpire(rig.slot.owner, 100)
-    rig.lease._trusted_until = 0
     assert await rig.lease.renew(rig.slot)
     assert await rig.redis.pttl(rig.slot.owner) > 1000
     assert rig.lease.holds()
 
 
-async def test_trusted_from_the_send_on(rig: Rig) -> None:
-    """A reply that is late says nothing about the time since it was sent: Redis may have counted from there."""
-    sent = time.monotonic()
+Renew = Callable[[Rig], Awaitable[object]]
 
-    class Late:
-        async def __call__(self, keys: list[str], args: list[Word]) -> list[object]:
-            reply = await renew(keys=keys, args=args)
-            await eventually(lambda: time.monotonic() - sent > 0.3)
-            return list(reply)
-
-    renew = rig.lease._renew
-    rig.lease._renew = Late()
-    assert await rig.lease.renew(rig.slot)
-    assert rig.lease._trusted_until < sent + 0.2 + TRUSTED_PART * rig.lease.seconds
+RENEWALS: dict[str, Renew] = {
+    "renewed": lambda rig: rig.lease.renew(rig.slot),
+    "taken again": lambda rig: rig.lease.retake(rig.slot),
+}
 
 
-async def test_trusted_from_the_send_on_when_taken(open_rig: OpenRig) -> None:
-    """The same holds for the first lease."""
-    rig = await open_rig()
-    await rig.redis.delete(rig.slot.owner)
-    sent, take_script = time.monotonic(), rig.lease._take
-
-    class Late:
-        async def __call__(self, keys: list[str], args: list[Word]) -> int:
-            reply = await take_script(keys=keys, args=args)
-            await eventually(lambda: time.monotonic() - sent > 0.3)
-            return int(reply)
-
-    rig.lease._take = Late()
-    assert await rig.lease._take_slot(rig.slot) == 2
-    assert rig.lease._trusted_until < sent + 0.2 + TRUSTED_PART * rig.lease.seconds
+@pytest.mark.parametrize("how", RENEWALS)
+async def test_trusted_from_the_send_on(how: str, open_rig: OpenRig) -> None:
+    """An answer that is late says nothing about the time since it was asked for: Redis may have counted from there."""
+    rig = await open_rig(lease="0.5")
+    await end_trust(rig)
+    if how == "taken again":
+        await rig.redis.delete(rig.slot.owner)
+    # when: Redis is busy for longer than the lease is trusted
+    await rig.redis.client_pause(450)
+    await RENEWALS[how](rig)
+    # then: the lease is ours, and not trusted
+    assert await rig.redis.get(rig.slot.owner) == rig.lease.value
+    assert not rig.lease.holds()
 
 
 async def test_not_renewed_for_another_owner(rig: Rig) -> None:
@@ -164,8 +152,8 @@ async def test_fenced_by_an_owner_that_has_left(rig: Rig, said: list[EventDict])
 
 async def test_kept_where_nobody_else_came(rig: Rig, said: list[EventDict]) -> None:
     """Redis was away for longer than the lease: taken again, told, and held."""
+    await end_trust(rig)
     await rig.redis.delete(rig.slot.owner)
-    rig.lease._trusted_until = 0
     keeping = asyncio.create_task(rig.lease.keep())
     await eventually(rig.lease.holds)
     keeping.cancel()
@@ -191,7 +179,7 @@ async def test_listeners_are_told_when_it_is_held_again(rig: Rig) -> None:
     rig.lease.listen(lambda: woken.append(rig.lease.holds()))
     await rig.lease.renew(rig.slot)
     assert woken == []
-    rig.lease._trusted_until = 0
+    await end_trust(rig)
     await rig.lease.renew(rig.slot)
     assert woken == [True]
 

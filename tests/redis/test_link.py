@@ -396,7 +396,7 @@ async def test_connections_in_use_leave_a_master_that_was_replaced(
     async def locate() -> tuple[str, int]:
         return next(masters, ("second", 2))
 
-    link._locate = locate
+    link._locate = locate  # noqa: SLF001 - nothing here replaces a master by hand
     waiting = asyncio.create_task(error_of(link, lambda: WAITING[where](link)))
     await eventually(lambda: _has_blocked(own_client, 1))
     watching = asyncio.create_task(link.watch_master())

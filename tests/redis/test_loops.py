@@ -1,10 +1,12 @@
 """The loops of a lane on a real store, each alone, and together."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,26 +15,42 @@ from structlog.typing import EventDict
 
 from app.cdr import Cdr, History, Origin
 from app.config.timings import Timings
-from app.delivery.breaker import State
+from app.delivery.breaker import Breaker, State
 from app.delivery.verdict import Kind, Verdict
+from app.lane.adopter import Adopter
+from app.lane.claimable import Claimable
+from app.lane.claimer import Claimer
 from app.lane.distribution import Distribution, Taker
 from app.lane.incoming import Incoming
+from app.lane.lane import Lane
+from app.lane.lane_loops import LaneLoops
 from app.lane.sweeper import Sweeper
 from app.store.budget import Budget
 from app.store.keys import LaneKeys
 from app.store.retry_set import member_of
 from tests.redis.conftest import Deny, OpenRig
-from tests.redis.rig import MIB, Answers, Rig, acl
-from tests.support.harness import eventually
+from tests.redis.rig import BRISK, MIB, Answers, Rig, acl, end_trust
+from tests.support.harness import eventually, passed
 
 FAILED = History(attempts=1, first_failed_at=1, last_failed_at=1)
 REFUSED = Verdict(Kind.TRANSIENT, "connect")
 Run = Callable[[], Coroutine[Any, Any, None]]
 
 
-def sweeper_of(rig: Rig, incoming: Incoming | None = None, budget: Budget | None = None) -> Sweeper:
+def sweeper_in(rig: Rig, incoming: Incoming | None = None, budget: Budget | None = None) -> tuple[Sweeper, Lane]:
+    """Return a sweeper, and what it knows of its lane."""
     lane = rig.loops(Answers()).lane
-    return Sweeper(lane, Incoming() if incoming is None else incoming, 60, budget or Budget(MIB))
+    return Sweeper(lane, Incoming() if incoming is None else incoming, 60, budget or Budget(MIB)), lane
+
+
+async def pages_read(redis: Redis) -> int:
+    """Return how often sweeps have looked at a list on this server: `page.lua` does so even if it is empty."""
+    stats: Any = await redis.info("commandstats")
+    return int(stats.get("cmdstat_lindex", {"calls": 0})["calls"])
+
+
+async def has_read_a_page(redis: Redis, before: int) -> bool:
+    return await pages_read(redis) > before
 
 
 def bodies(cdrs: list[Cdr]) -> list[bytes]:
@@ -55,7 +73,7 @@ async def going(*runs: Run) -> AsyncIterator[None]:
 
 async def test_sweep_finds_what_was_put_in_by_hand(rig: Rig) -> None:
     """Oldest first, once; whatever is not in flight is a stray."""
-    sweeper = sweeper_of(rig)
+    sweeper, _ = sweeper_in(rig)
     await rig.redis.rpush(rig.slot.processing, "1", "2", "3")
     found = await sweeper.find(2)
     assert (bodies(found), {cdr.origin for cdr in found}) == ([b"1", b"2"], {Origin.STRAY})
@@ -67,8 +85,7 @@ async def test_sweep_finds_what_was_put_in_by_hand(rig: Rig) -> None:
 
 async def test_sweep_counts_twins(rig: Rig) -> None:
     """One of them is in flight; the other two are strays, and a retried twin hides none."""
-    sweeper = sweeper_of(rig)
-    lane = sweeper._lane
+    sweeper, lane = sweeper_in(rig)
     await rig.redis.rpush(rig.slot.processing, "twin", "twin", "twin")
     lane.new([b"twin"])
     lane.handed_out([member_of("t", FAILED, b"twin")], time.monotonic() + 60)
@@ -77,44 +94,46 @@ async def test_sweep_counts_twins(rig: Rig) -> None:
 
 async def test_sweep_finds_what_is_behind_those_in_flight(rig: Rig) -> None:
     """The page is longer than what is known: a stray cannot hide."""
-    sweeper = sweeper_of(rig)
+    sweeper, lane = sweeper_in(rig)
     await rig.redis.rpush(rig.slot.processing, *range(50), "stray")
-    sweeper._lane.new(str(number).encode() for number in range(50))
+    lane.new(str(number).encode() for number in range(50))
     assert bodies(await sweeper.find(1)) == [b"stray"]
 
 
 async def test_sweep_during_a_claim_whose_answer_is_on_its_way(rig: Rig) -> None:
     """What the page shows may be about to be in flight: it is judged when that claim has ended."""
     incoming = Incoming()
-    sweeper = sweeper_of(rig, incoming)
+    sweeper, lane = sweeper_in(rig, incoming)
     await rig.redis.rpush(rig.slot.processing, "claimed", "stray")
+    before = await pages_read(rig.redis)
     with incoming.expected():
         sweeping = asyncio.create_task(sweeper.find(9))
-        await eventually(lambda: any(claim._waiters for claim in incoming._under_way))
-        sweeper._lane.new([b"claimed"])
+        await eventually(lambda: has_read_a_page(rig.redis, before))
+        lane.new([b"claimed"])
     assert bodies(await sweeping) == [b"stray"]
 
 
 async def test_sweep_does_not_post_what_was_acked_meanwhile(rig: Rig) -> None:
     """It was in flight when the page was asked for."""
-    sweeper = sweeper_of(rig)
+    incoming = Incoming()
+    sweeper, lane = sweeper_in(rig, incoming)
     await rig.redis.rpush(rig.slot.processing, "acked")
-    [cdr] = sweeper._lane.new([b"acked"])
-    incoming = sweeper._incoming
+    [cdr] = lane.new([b"acked"])
+    before = await pages_read(rig.redis)
     with incoming.expected():
         sweeping = asyncio.create_task(sweeper.find(9))
-        await eventually(lambda: sweeper._lane.in_flight._watchers)
-        sweeper._lane.in_flight.remove(cdr)
+        await eventually(lambda: has_read_a_page(rig.redis, before))
+        lane.in_flight.remove(cdr)
     assert await sweeping == []
 
 
 async def test_sweep_counts_whose_they_were(rig: Rig, said: list[EventDict]) -> None:
     """Adopted ones are orphans, the others ours."""
-    sweeper = sweeper_of(rig)
+    sweeper, lane = sweeper_in(rig)
     sweeper.adopted = 1
     await rig.redis.rpush(rig.slot.processing, "1", "2")
     await sweeper.find(9)
-    assert dict(sweeper._lane.metrics.recovered) == {"orphan": 1, "own": 1}
+    assert dict(lane.metrics.recovered) == {"orphan": 1, "own": 1}
     assert [event["event"] for event in said if event["event"] == "sweep.recovered"]
 
 
@@ -127,35 +146,35 @@ def bad_link() -> Budget:
 
 async def test_on_a_bad_link_strays_are_put_back(rig: Rig) -> None:
     """In order, before what is pending; and what is deferred does not matter."""
-    sweeper = sweeper_of(rig, budget=bad_link())
+    sweeper, lane = sweeper_in(rig, budget=bad_link())
     await rig.redis.rpush(rig.slot.processing, "1", "2", "2", "3")
     await rig.redis.rpush(rig.keys.pending, "4")
-    sweeper._lane.handed_out([member_of("t", FAILED, b"5")], time.monotonic() + 60)
+    lane.handed_out([member_of("t", FAILED, b"5")], time.monotonic() + 60)
     async with going(sweeper.run):
         await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
         await eventually(lambda: not sweeper.is_behind)
     assert await rig.pending() == [b"1", b"2", b"2", b"3", b"4"]
-    assert sweeper._lane.metrics.recovered["own"] == 4
+    assert lane.metrics.recovered["own"] == 4
 
 
 async def test_on_a_bad_link_nothing_is_put_back_that_may_be_in_flight(rig: Rig) -> None:
     """It waits for what is delivered, and for claims that are under way; nothing new is claimed meanwhile."""
     incoming = Incoming()
-    sweeper = sweeper_of(rig, incoming, bad_link())
+    sweeper, lane = sweeper_in(rig, incoming, bad_link())
     await rig.redis.rpush(rig.slot.processing, "delivered", "claimed", "stray")
-    [delivered] = sweeper._lane.new([b"delivered"])
+    [delivered] = lane.new([b"delivered"])
     async with going(sweeper.run):
         with incoming.expected():
-            sweeper._lane.in_flight.remove(delivered)
+            lane.in_flight.remove(delivered)
             await rig.redis.lrem(rig.slot.processing, 1, "delivered")
             sweeper.wake()
             await eventually(lambda: sweeper.is_behind)
-            [claimed] = sweeper._lane.new([b"claimed"])
+            [claimed] = lane.new([b"claimed"])
         sweeper.wake()
         await asyncio.sleep(0)
         assert await rig.processing() == [b"claimed", b"stray"]
         await rig.redis.lrem(rig.slot.processing, 1, "claimed")
-        sweeper._lane.in_flight.remove(claimed)
+        lane.in_flight.remove(claimed)
         sweeper.wake()
         await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
     assert await rig.pending() == [b"stray"]
@@ -163,11 +182,11 @@ async def test_on_a_bad_link_nothing_is_put_back_that_may_be_in_flight(rig: Rig)
 
 async def test_on_a_bad_link_what_cannot_be_put_back_is_swept(rig: Rig) -> None:
     """Pending has the wrong type, say."""
-    sweeper = sweeper_of(rig, budget=bad_link())
+    sweeper, lane = sweeper_in(rig, budget=bad_link())
     await rig.redis.set(rig.keys.pending, "of somebody")
     await rig.redis.rpush(rig.slot.processing, "stray")
     async with going(sweeper.run):
-        await eventually(lambda: len(sweeper._lane.inbox))
+        await eventually(lambda: len(lane.inbox))
     assert await rig.processing() == [b"stray"]
 
 
@@ -201,31 +220,41 @@ async def test_only_a_probe_while_the_gate_is_shut(rig: Rig) -> None:
     assert await rig.processing() == [b"2", b"3"]
 
 
-async def test_what_is_adopted_is_delivered(rig: Rig) -> None:
+async def test_what_is_adopted_is_delivered(open_rig: OpenRig) -> None:
     """Two looks at a list without owner, half a lease apart, make it an orphan."""
-    answers = Answers()
-    orphan = rig.keys.slot(7)
-    await rig.redis.rpush(orphan.processing, "left", "behind")
+    rig, answers = await open_rig(lease="0.5"), Answers()
+    began = time.monotonic()
+    await rig.redis.rpush(rig.keys.slot(7).processing, "left", "behind")
     loops = rig.loops(answers)
-    adopter = loops._adopter
-    assert await adopter.look() == 0
-    assert await adopter.look() == 0
-    adopter._orphans_since = dict.fromkeys(adopter._orphans_since, 0.0)
-    assert await adopter.look() == 2
-    assert await rig.processing() == [b"left", b"behind"]
     async with rig.running(loops):
+        await eventually(lambda: len(answers.bodies) == 2)
+        assert time.monotonic() - began >= rig.lease.seconds / 2
         await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
     assert answers.bodies == [b"left", b"behind"]
     assert loops.lane.metrics.recovered["orphan"] == 2
 
 
-async def test_an_owner_between_two_looks(rig: Rig) -> None:
+def adopter_of(rig: Rig) -> Adopter:
+    return Adopter(
+        link=rig.link,
+        lease=rig.lease,
+        queue=rig.queue(),
+        keys=rig.keys,
+        incoming=Incoming(),
+        may_adopt=lambda: True,
+        adopted=lambda _: None,
+        stopping=rig.stopping,
+    )
+
+
+async def test_an_owner_between_two_looks(open_rig: OpenRig) -> None:
     """A live process had it, if only for a moment: the time begins anew."""
+    rig = await open_rig(lease="0.5")
     orphan = rig.keys.slot(7)
     await rig.redis.rpush(orphan.processing, "theirs")
-    adopter = rig.loops(Answers())._adopter
+    adopter = adopter_of(rig)
     await adopter.look()
-    adopter._orphans_since = dict.fromkeys(adopter._orphans_since, 0.0)
+    await passed(rig.lease.seconds / 2)
     await rig.redis.set(orphan.owner, rig.lease.value, px=60_000)
     assert await adopter.look() == 0
     await rig.redis.delete(orphan.owner)
@@ -233,31 +262,35 @@ async def test_an_owner_between_two_looks(rig: Rig) -> None:
     assert await rig.elements(orphan.processing) == [b"theirs"]
 
 
-async def test_a_list_of_the_wrong_type_is_told_once(rig: Rig, said: list[EventDict]) -> None:
+async def test_a_list_of_the_wrong_type_is_told_once(open_rig: OpenRig, said: list[EventDict]) -> None:
     """With its name, and the others are adopted; told again when it comes again."""
+    rig = await open_rig(lease="0.5")
     wrong, orphan = rig.keys.slot(5), rig.keys.slot(7)
     await rig.redis.set(wrong.processing, "of somebody")
     await rig.redis.rpush(orphan.processing, "1")
-    adopter = rig.loops(Answers())._adopter
+    adopter = adopter_of(rig)
     await adopter.look()
-    adopter._orphans_since = dict.fromkeys(adopter._orphans_since, 0.0)
+    await passed(rig.lease.seconds / 2)
+    await rig.lease.renew(rig.slot)
     assert await adopter.look() == 1
     assert [event["key"] for event in said if event["event"] == "key.wrong_type"] == [wrong.processing]
 
 
 async def test_a_page_at_a_time(open_rig: OpenRig) -> None:
-    """The next one is adopted when all of the last are in flight."""
-    rig = await open_rig(timings=Timings(adopted=2, full_pause=0.01))
-    await rig.redis.rpush(rig.keys.slot(7).processing, *range(5))
-    loops = rig.loops(Answers())
-    adopter = loops._adopter
-    await adopter.look()
-    adopter._orphans_since = dict.fromkeys(adopter._orphans_since, 0.0)
-    assert await adopter.look() == 2
-    assert not adopter._may_adopt()
-    await loops._sweeper.find(9)
-    loops._sweeper._due_at = time.monotonic() + 60
-    assert adopter._may_adopt()
+    """The next one is adopted when all of the last were taken by a sweep."""
+    pauses = replace(BRISK, claim_wait=0.02, full_pause=0.2)
+    rig = await open_rig(timings=replace(pauses, adopted=3, prefetch=1), lease="0.5")
+    orphans, answers = rig.keys.slot(7).processing, Answers()
+    answers.open.clear()
+    await rig.redis.rpush(orphans, *range(5))
+    async with rig.running(rig.loops(answers, concurrency=1)) as loops:
+        await eventually(lambda: loops.lane.in_flight.number == 2)
+        # then: there is no room for the third, so no other page is moved
+        await passed(rig.lease.seconds)
+        assert await rig.elements(orphans) == [b"3", b"4"]
+        answers.open.set()
+        await eventually(lambda: len(answers.bodies) == 5)
+    assert answers.bodies == [b"0", b"1", b"2", b"3", b"4"]
 
 
 async def test_given_back_in_order_at_a_stop(rig: Rig) -> None:
@@ -279,13 +312,15 @@ async def test_given_back_in_order_though_a_claim_is_on_its_way(rig: Rig) -> Non
     """What it brings at a stop is newer than what waits in the inbox."""
     await rig.redis.rpush(rig.slot.processing, "1", "2")
     await rig.redis.rpush(rig.keys.pending, "3")
-    loops = rig.loops(Answers())
-    lane, claimer = loops.lane, loops.claimer
+    incoming, budget = Incoming(), Budget(MIB)
+    sweeper, lane = sweeper_in(rig, incoming, budget)
+    claimer = Claimer(lane, Claimable(lane, sweeper, budget), incoming, sweeper, budget)
     lane.inbox.put(lane.new([b"1"]))
     rig.stopping.set()
-    with claimer._incoming.expected():
+    with incoming.expected():
+        began = time.monotonic()
         stopping = asyncio.create_task(claimer.run())
-        await eventually(lambda: claimer._signal._event._waiters)
+        await eventually(lambda: claimer.heartbeat_at > began)
         lane.inbox.put(lane.new([b"2"]))
     claimer.wake()
     await stopping
@@ -322,9 +357,10 @@ async def test_a_refused_settlement_stays_in_flight_and_is_repeated(limited_rig:
     await deny("lrem")
     await rig.redis.rpush(rig.keys.pending, "acked")
     async with rig.running(rig.loops(answers)) as loops:
-        await eventually(lambda: loops.lane.outbox._refused)
-        loops._sweeper.soon()
-        await eventually(lambda: loops.lane.outbox._refused and loops.lane.outbox._refused[0][2].tries > 1)
+        outbox = loops.lane.outbox
+        await eventually(lambda: outbox.next_try_at < math.inf)
+        first = outbox.next_try_at
+        await eventually(lambda: first < outbox.next_try_at < math.inf)
         assert loops.lane.in_flight.number == 1
         await acl(rig.redis, "SETUSER", rig.settings.integrator, "+lrem")
         await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
@@ -335,13 +371,12 @@ async def test_a_refused_settlement_stays_in_flight_and_is_repeated(limited_rig:
 async def test_an_ack_that_finds_nothing_makes_a_sweep(open_rig: OpenRig, said: list[EventDict]) -> None:
     """Somebody has touched our list: look what else is in it, and not an interval later."""
     rig = await open_rig(sweep_interval="600")
-    answers = Answers()
+    answers, before = Answers(), await pages_read(rig.redis)
     answers.open.clear()
     await rig.redis.rpush(rig.keys.pending, "1")
     async with rig.running(rig.loops(answers)) as loops:
         await eventually(lambda: answers.bodies)
-        sweeper = loops._sweeper
-        await eventually(lambda: not sweeper.is_due)
+        await eventually(lambda: has_read_a_page(rig.redis, before))
         await rig.redis.delete(rig.slot.processing)
         await rig.redis.rpush(rig.slot.processing, "stray")
         answers.open.set()
@@ -350,17 +385,18 @@ async def test_an_ack_that_finds_nothing_makes_a_sweep(open_rig: OpenRig, said: 
     assert "ack.found_nothing" in [event["event"] for event in said]
 
 
-async def test_a_claim_whose_reply_was_lost_is_swept(open_rig: OpenRig) -> None:
-    """At once, not a sweep interval later; nothing is delivered twice."""
-    rig = await open_rig(sweep_interval="600")
-    answers = Answers()
-    async with rig.running(rig.loops(answers)) as loops:
-        await eventually(lambda: not loops._sweeper.is_due)
-        await rig.redis.rpush(rig.slot.processing, "claimed")
-        loops._sweeper.claim_reply_lost()
-        await eventually(lambda: answers.bodies)
-        await eventually(lambda: is_gone(rig.redis, rig.slot.processing))
-    assert answers.bodies == [b"claimed"]
+@asynccontextmanager
+async def probing(loops: LaneLoops) -> AsyncIterator[Breaker]:
+    """Let the breaker be open, and a probe be due; the next one is a second away."""
+    gate = loops.lane.gate
+    gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
+    gate.breaker.probe_now()
+    async with going(loops.prober.run):
+        yield gate.breaker
+
+
+def has_probed(breaker: Breaker) -> bool:
+    return breaker.state is State.OPEN and breaker.probe_at > time.monotonic()
 
 
 async def test_probes_go_in_pairs(rig: Rig) -> None:
@@ -371,10 +407,9 @@ async def test_probes_go_in_pairs(rig: Rig) -> None:
     await rig.redis.rpush(rig.keys.pending, "new", "newer")
     await rig.redis.zadd(rig.keys.retry, {member_of("t", FAILED, b"deferred"): later})
     loops = rig.loops(answers, breaker_threshold=1)
-    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
-    await loops.prober._probe()
+    async with probing(loops) as breaker:
+        await eventually(lambda: breaker.is_closed)
     assert answers.bodies == [b"new", b"deferred"]
-    assert loops.lane.gate.breaker.is_closed
 
 
 async def test_one_probe_where_the_first_is_accepted(rig: Rig) -> None:
@@ -383,8 +418,8 @@ async def test_one_probe_where_the_first_is_accepted(rig: Rig) -> None:
     await rig.redis.rpush(rig.keys.pending, "new", "newer")
     await rig.redis.zadd(rig.keys.retry, {member_of("t", FAILED, b"deferred"): 1})
     loops = rig.loops(answers, breaker_threshold=1)
-    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
-    await loops.prober._probe()
+    async with probing(loops) as breaker:
+        await eventually(lambda: breaker.is_closed)
     assert answers.bodies == [b"new"]
 
 
@@ -394,8 +429,8 @@ async def test_never_the_same_one_twice(rig: Rig) -> None:
     await rig.redis.rpush(rig.keys.pending, "same")
     await rig.redis.zadd(rig.keys.retry, {member_of("t-1", FAILED, b"same"): 1, member_of("t-2", FAILED, b"other"): 2})
     loops = rig.loops(answers, breaker_threshold=1)
-    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
-    await loops.prober._probe()
+    async with probing(loops) as breaker:
+        await eventually(lambda: has_probed(breaker))
     assert answers.bodies == [b"same", b"other"]
 
 
@@ -407,23 +442,21 @@ async def test_the_interval(rig: Rig, status: int, wait: float) -> None:
         rig.keys.retry, {member_of(f"t-{number}", FAILED, b"%d" % number): 1 for number in range(2, 6)}
     )
     loops = rig.loops(Answers(status), breaker_threshold=1)
-    breaker = loops.lane.gate.breaker
-    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
-    await loops.prober._probe()
+    async with probing(loops) as breaker:
+        await eventually(lambda: has_probed(breaker))
     assert breaker.probe_at - time.monotonic() == pytest.approx(wait, abs=0.3)
 
 
 async def test_nothing_to_probe_with(rig: Rig) -> None:
     """It says so, for distribution, and looks again."""
     loops = rig.loops(Answers(), breaker_threshold=1)
-    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
-    await loops.prober._probe()
-    assert loops.prober.wants_new
-    assert loops.lane.gate.breaker.state is State.OPEN
-    await rig.redis.rpush(rig.keys.pending, "1")
-    await loops.prober._probe()
+    async with probing(loops) as breaker:
+        await eventually(lambda: loops.prober.wants_new and has_probed(breaker))
+        await rig.redis.rpush(rig.keys.pending, "1")
+        breaker.probe_now()
+        loops.prober.wake()
+        await eventually(lambda: breaker.is_closed)
     assert not loops.prober.wants_new
-    assert loops.lane.gate.breaker.is_closed
 
 
 async def test_no_probe_during_a_hold(rig: Rig) -> None:
@@ -431,24 +464,27 @@ async def test_no_probe_during_a_hold(rig: Rig) -> None:
     answers = Answers()
     await rig.redis.rpush(rig.keys.pending, "1")
     loops = rig.loops(answers, breaker_threshold=1)
-    loops.lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
-    loops.lane.gate.hold(30)
-    await loops.prober._probe()
+    # when: the answer to its claim is late, and the hold comes meanwhile
+    await rig.redis.client_pause(200)
+    async with probing(loops) as breaker:
+        await eventually(lambda: breaker.state is State.HALF_OPEN)
+        loops.lane.gate.hold(30)
+        await eventually(lambda: len(loops.lane.inbox) == 1 and has_probed(breaker))
     assert answers.bodies == []
-    assert len(loops.lane.inbox) == 1
 
 
 async def test_too_late_to_be_posted(rig: Rig) -> None:
     """Another process may be handed it during the attempt: it is forgotten, however many there are."""
-    loops = rig.loops(Answers())
+    answers = Answers()
+    loops = rig.loops(answers)
     lane = loops.lane
     members = [member_of(f"t-{number}", FAILED, b"late") for number in range(3000)]
     lane.inbox.put(lane.handed_out(members, time.monotonic() + lane.timeout - 1))
     in_time = lane.handed_out([member_of("t", FAILED, b"in time")], time.monotonic() + lane.timeout + 30)
     lane.inbox.put(in_time)
-    assert loops._workers[0]._take() is in_time[0]
-    assert lane.in_flight.number == 1
-    assert loops._workers[0]._take() is None
+    async with rig.running(loops):
+        await eventually(lambda: answers.bodies and not lane.in_flight.number)
+    assert answers.bodies == [b"in time"]
 
 
 async def test_members_in_hand_are_not_taken_twice(rig: Rig) -> None:
@@ -462,13 +498,13 @@ async def test_members_in_hand_are_not_taken_twice(rig: Rig) -> None:
 async def test_delivered_when_the_lease_is_held_again(rig: Rig) -> None:
     """Redis was away for longer than the lease: what waits in the inbox is posted, though nothing new comes."""
     answers = Answers()
-    rig.lease._trusted_until = 0
+    await end_trust(rig)
     loops = rig.loops(answers)
     await rig.redis.rpush(rig.slot.processing, "waits")
-    loops._sweeper._due_at = time.monotonic() + 600
     loops.lane.inbox.put(loops.lane.strays([b"waits"]))
-    async with going(*(worker.run for worker in loops._workers), loops.run):
-        await eventually(lambda: len(loops.lane.inbox._waiting) > 0)
+    began = time.monotonic()
+    async with going(loops.run):
+        await eventually(lambda: loops.claimer.heartbeat_at > began)
         assert answers.bodies == []
         await rig.lease.renew(rig.slot)
         await eventually(lambda: answers.bodies == [b"waits"], 5)

@@ -15,11 +15,9 @@ from app.dead_letters.letter import dead_letter
 from app.dead_letters.store import DeadStore, Letter
 from app.demo.embedded import EmbeddedRedis
 from app.errors import CommandError, OperatorRedisError, TransientRedisError
-from app.ops.sampler import Lengths, Sample, Sampler
 from app.store.keys import LaneKeys
 from app.store.preflight import refusals
 from app.store.retry_set import member_of, read_member
-from app.telemetry.metrics import LaneMetrics
 from tests.redis.conftest import Deny, OpenRig
 from tests.redis.rig import Rig
 
@@ -279,10 +277,12 @@ async def test_sample(rig: Rig) -> None:
     await rig.redis.rpush(rig.slot.processing, "1")
     await rig.redis.set(rig.keys.dead, "of somebody")
     await rig.redis.zadd(rig.keys.retry, {"1": 1, "2": 2, "3": 3})
-    sample = Sample(rig.keys, "head", LaneMetrics("webhook"))
-    await Sampler(rig.link, {"webhook": sample})._look(sample, rig.slot.number)
-    assert sample.lengths == Lengths(pending=2, processing=1, dead=0, retry=3, retrying=0)
-    assert sample._head == hashlib.sha1(b"oldest", usedforsecurity=False).hexdigest()
+    lane = rig.keys
+    keys = [lane.pending, rig.slot.processing, lane.dead, lane.retry, lane.retrying]
+    *lengths, oldest, now, due = await rig.link.script("sample")(keys=keys, args=[0])
+    assert lengths == [2, 1, 0, 3, 0]
+    assert oldest.decode() == hashlib.sha1(b"oldest", usedforsecurity=False).hexdigest()
+    assert (now <= await rig.now(), due) == (True, b"1")
 
 
 async def test_rehearsal(rig: Rig) -> None:

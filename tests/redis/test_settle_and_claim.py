@@ -60,7 +60,9 @@ def settlement_to(place: str, body: bytes) -> Settlement:
 
 def command(rig: Rig) -> list[Word]:
     """Return the command of an exchange up to where its own arguments begin: for what `exchange` would repeat."""
-    keys = [rig.slot.owner, rig.slot.ops, *rig.queue()._exchange_keys]
+    slot, lane = rig.slot, rig.keys
+    own = [slot.owner, slot.ops, slot.processing]
+    keys = [*own, lane.pending, lane.retry, lane.retrying, lane.dead, slot.scratch]
     return ["EVAL", SETTLE_AND_CLAIM.text, len(keys), *keys, rig.lease.value, rig.lease.lease_ms, 1, 1]
 
 

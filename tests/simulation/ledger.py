@@ -175,13 +175,13 @@ class Ledger:
                 self._not_multiplied(pool, payload, number + shared[payload])
             case _:
                 self._not_multiplied(pool, payload, number)
-        self._not_lost(pool, payload)
+        self.not_lost(pool, payload)
 
     def _not_multiplied(self, pool: Pool, payload: bytes, number: int) -> None:
         if number > 0:
             self._break("multiplied", f"{self.trace.name(payload)} of {pool.name or 'all'}: {number} more than before")
 
-    def _not_lost(self, pool: Pool, payload: bytes) -> None:
+    def not_lost(self, pool: Pool, payload: bytes) -> None:
         if pool.missing(payload) > 0:
             self._break(
                 "lost",

@@ -198,7 +198,7 @@ class World:
             return
         for pool in self.ledger.pools.values():
             for payload in pool.arrived:
-                self.ledger._not_lost(pool, payload)
+                self.ledger.not_lost(pool, payload)
         for endpoint, letters in self.ledger.dead().items():
             for payload in letters:
                 if not payload.startswith(b"poison") and not self._may_reject_good(endpoint):

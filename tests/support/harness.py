@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -34,6 +35,12 @@ async def eventually(condition: Callable[[], Any | Awaitable[Any]], deadline: fl
         retry=retry_if_result(lambda found: not found), wait=wait_fixed(0.01), stop=stop_after_delay(deadline)
     )
     return await waiting(value)
+
+
+async def passed(seconds: float) -> None:
+    """Wait for a time to pass in which something must not happen, or after which something is due."""
+    end = time.monotonic() + seconds
+    await eventually(lambda: time.monotonic() >= end)
 
 
 async def gone(client: Redis, *keys: str) -> bool:

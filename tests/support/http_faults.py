@@ -84,7 +84,7 @@ class Server:
         async with asyncio.timeout(20), self._changed:
             await self._changed.wait_for(lambda: condition(self))
 
-    async def _count(self, change: int) -> None:
+    async def count(self, change: int) -> None:
         async with self._changed:
             self.connections += max(change, 0)
             self.open_connections += change
@@ -116,14 +116,14 @@ async def serve(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> Asyn
 async def _behave(
     server: Server, behaviour: Behaviour, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    await server._count(+1)
+    await server.count(+1)
     try:
         with suppress(*GONE):
             await behaviour(Connection(server, server.connections, reader, writer))
     finally:
         # An ordinary close sends what is buffered; it is not waited for, because some clients never read it.
         writer.close()
-        await server._count(-1)
+        await server.count(-1)
 
 
 def answers(answer: bytes) -> Behaviour:

@@ -83,10 +83,8 @@ async def test_listeners_are_woken_when_a_hold_ends() -> None:
 async def test_a_hold_that_ends_while_the_breaker_is_open() -> None:
     """They look, and find it shut."""
     gate, told = gate_of()
-    fail(gate, Cdr(b"a"), HELD)
-    gate.held_until = 0
-    gate._wake()
-    assert told == [False, False]
+    fail(gate, Cdr(b"a"), Verdict(Kind.TRANSIENT, "http_4xx", 429, 0.02))
+    await eventually(lambda: told == [False, False])
 
 
 async def test_rate_limit_wakes() -> None:

@@ -8,6 +8,7 @@ from structlog.typing import EventDict
 
 from app.delivery.outage import Outage, Refusals
 from app.delivery.verdict import Kind, Verdict
+from tests.support.harness import passed
 
 REFUSED = Verdict(Kind.TRANSIENT, "connect", detail="connection refused")
 
@@ -20,7 +21,7 @@ def said() -> Iterator[list[EventDict]]:
 
 @pytest.fixture
 def outage(said: list[EventDict]) -> Outage:
-    return Outage("webhook", "example.org:443", 60, lambda: 7)
+    return Outage("webhook", "example.org:443", 0.05, lambda: 7)
 
 
 def names(said: list[EventDict]) -> list[str]:
@@ -38,15 +39,15 @@ def test_begins_when_the_breaker_opens(outage: Outage, said: list[EventDict]) ->
     assert (back["event"], back["waiting"]) == ("endpoint.back", 7)
 
 
-def test_begins_after_a_minute_of_failures(outage: Outage, said: list[EventDict]) -> None:
+async def test_begins_after_a_minute_of_failures(outage: Outage, said: list[EventDict]) -> None:
     """Where the breaker never opens; a 2xx begins the minute anew."""
     outage.note(REFUSED, down=False)
     assert said == []
-    outage._failing_since -= 61
+    await passed(0.06)
     outage.end()
     outage.note(REFUSED, down=False)
     assert said == []
-    outage._failing_since -= 61
+    await passed(0.06)
     outage.note(REFUSED, down=False)
     assert names(said) == ["endpoint.lost"]
 
@@ -73,13 +74,13 @@ def test_a_wrong_url_needs_a_person(outage: Outage, said: list[EventDict], verdi
     assert ("advice" in said[0]) == (level == "error")
 
 
-def test_what_begins_to_need_a_person_is_told_once_more(outage: Outage, said: list[EventDict]) -> None:
+async def test_what_begins_to_need_a_person_is_told_once_more(outage: Outage, said: list[EventDict]) -> None:
     """A receiver that was restarted, and has had another secret since: after a minute of 401."""
     wrong = Verdict(Kind.TRANSIENT, "http_4xx", 401)
     for verdict in (REFUSED, wrong, REFUSED, wrong):
         outage.note(verdict, down=True)
     assert [event["log_level"] for event in said] == ["warning"]
-    outage._helpless_since -= 61
+    await passed(0.06)
     outage.note(wrong, down=True)
     outage.note(wrong, down=True)
     assert [(event["log_level"], event["error"]) for event in said[1:]] == [("error", "401")]

@@ -93,14 +93,15 @@ def test_taken_back_newest_first() -> None:
 
 async def test_wakes_one_for_each() -> None:
     """Nobody wakes for nothing."""
-    inbox, woken = Inbox(8), []
+    inbox, waiting, woken = Inbox(8), [], []
 
     async def worker(number: int) -> None:
+        waiting.append(number)
         await inbox.wait()
         woken.append(number)
 
     workers = [asyncio.create_task(worker(number)) for number in range(3)]
-    await eventually(lambda: len(inbox._waiting) == 3)
+    await eventually(lambda: len(waiting) == 3)
     inbox.put(new(2))
     await eventually(lambda: len(woken) == 2)
     assert not workers[2].done()
@@ -111,9 +112,14 @@ async def test_wakes_one_for_each() -> None:
 
 async def test_a_cancelled_worker_is_not_woken_in_place_of_another() -> None:
     """It waits no more."""
-    inbox = Inbox(8)
-    cancelled, other = (asyncio.create_task(inbox.wait()) for _ in range(2))
-    await eventually(lambda: len(inbox._waiting) == 2)
+    inbox, waiting = Inbox(8), []
+
+    async def worker(number: int) -> None:
+        waiting.append(number)
+        await inbox.wait()
+
+    cancelled, other = (asyncio.create_task(worker(number)) for number in range(2))
+    await eventually(lambda: len(waiting) == 2)
     cancelled.cancel()
     with suppress(asyncio.CancelledError):
         await cancelled

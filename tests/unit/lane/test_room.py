@@ -2,6 +2,7 @@
 
 from app.config.timings import Timings
 from app.lane.room import Room
+from tests.support.harness import passed
 
 
 def test_doubles_when_workers_starve() -> None:
@@ -14,26 +15,26 @@ def test_doubles_when_workers_starve() -> None:
     assert numbers == [8, 12, 20, 24, 24]
 
 
-def test_shrinks_after_a_while_of_plenty() -> None:
+async def test_shrinks_after_a_while_of_plenty() -> None:
     """A quarter at a time, and not below one for each worker."""
-    room = Room(4, Timings())
+    room = Room(4, Timings(plenty=0.02))
     for _ in range(3):
         room.starved()
     room.had_plenty()
     assert room.number == 36
     numbers = []
     for _ in range(9):
-        room._plenty_since -= 11
+        await passed(0.021)
         room.had_plenty()
         room.had_plenty()
         numbers.append(room.number)
     assert numbers == [28, 22, 17, 13, 10, 8, 8, 8, 8]
 
 
-def test_starving_begins_the_while_anew() -> None:
+async def test_starving_begins_the_while_anew() -> None:
     """None of the workers may have starved for all of it."""
-    room = Room(4, Timings())
-    room._plenty_since -= 11
+    room = Room(4, Timings(plenty=0.02))
+    await passed(0.021)
     room.starved()
     room.had_plenty()
     assert room.number == 12
