@@ -21,6 +21,7 @@ from app.lane.incoming import Incoming
 from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.ops.letters_api import Letters
 from app.ops.observation import Observation
+from app.ops.operations import OperatorWork
 from app.ops.reporter import Reporter
 from app.ops.sampler import Sample, Sampler
 from app.ops.server import Ops
@@ -29,6 +30,7 @@ from app.store.clock import RedisClock
 from app.store.keys import Slot, Topology
 from app.store.lease import Lease
 from app.store.neighbours import Neighbours
+from app.store.operations import Operations
 from app.store.owner import new_process_id
 from app.store.retry_set import Tokens
 from app.telemetry.metrics import EVERYBODY, LaneMetrics
@@ -49,6 +51,7 @@ class Parts:
         # Before the endpoints: their outages tell how many CDRs the sampler has seen waiting.
         self.sampler = Sampler(self.link, self._samples())
         self.endpoints = [self._endpoint(one) for one in settings.endpoints]
+        self.work = OperatorWork(Operations(self.link, self.topology), timings)
         self.neighbours = Neighbours(self.link, self.lease)
         self.reporter = Reporter(self.link, self.lease, lambda: self.lanes)
         self.lanes: list[LaneLoops] = []
@@ -78,7 +81,7 @@ class Parts:
             heartbeats,
             self.stopping,
         )
-        return Ops(self.settings, observation, Letters(self.link, self.settings))
+        return Ops(self.settings, observation, Letters(self.link, self.settings, self.work))
 
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:
         timings, sample = self.timings, self.sampler.samples[settings.name]

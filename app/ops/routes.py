@@ -66,7 +66,7 @@ class Routes:
         return PlainTextResponse("\n".join([*reasons, ""]) if reasons else "ready\n", 503 if reasons else 200)
 
     async def _metrics(self, _: Request) -> Response:
-        body = exposition.exposed(self._observation, self._letters)
+        body = exposition.exposed(self._observation, self._letters.work)
         return Response(body, headers={"content-type": exposition.CONTENT_TYPE})
 
     async def _status(self, _: Request) -> Response:
