@@ -30,6 +30,7 @@ class Ops:
         self._complaints = Complaints(timings.complaint_pause)
         token = settings.ops_token.get_secret_value() if settings.ops_token else ""
         routes = Routes(observation, letters, OperatorToken(token, timings, self._complaints))
+        self.application = routes.application
         self._state = ServerState()
         config = Config(
             HostCheck(routes.application, settings.ops_host, self._complaints),

@@ -116,7 +116,15 @@ async def test_what_nobody_can_read_is_left_out(service: Service, told: Told, cl
     """Anybody may write into Redis."""
     key = f"{integrator}:operations:cdr"
     good = json.dumps({"action": "inject", "number": 7, "by": "host"})
-    bad: list[str | bytes] = [b"\xff", "[]", "{}", "[" * 5000, '{"action": "format"}', '{"action": "drop", "number": "9"}', good]
+    bad: list[str | bytes] = [
+        b"\xff",
+        "[]",
+        "{}",
+        "[" * 5000,
+        '{"action": "format"}',
+        '{"action": "drop", "number": "9"}',
+        good,
+    ]
     await client.rpush(key, *bad)
     [event] = await eventually(lambda: told("cdrs.injected"))
     assert (event["number"], event["by"]) == (7, "host")
