@@ -5,7 +5,6 @@ import math
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
 
 
 def webhook_id(body: bytes) -> str:
@@ -41,7 +40,7 @@ class History:
 NEVER_FAILED = History()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Cdr:
     """Holds one list element. Its bytes are the POST body and the ack token: never decoded, never rewritten.
 
@@ -55,10 +54,10 @@ class Cdr:
     member: bytes = b""
     visible_until: float = math.inf
     claimed_at: float = field(default_factory=time.monotonic)
+    webhook_id: str = field(init=False)
 
-    @cached_property
-    def webhook_id(self) -> str:
-        return webhook_id(self.body)
+    def __post_init__(self) -> None:
+        self.webhook_id = webhook_id(self.body)
 
     @property
     def size(self) -> int:

@@ -13,6 +13,9 @@ from app.config.hosts import host_name
 from app.config.redis_url import place_of
 
 SHORTEST_KEY: Final = 16
+EXAMPLE_KEY: Final = b"not this one, please"
+"""The secret that stands in .env.example as an example: everybody knows it."""
+
 DAY: Final = 86_400
 LONGEST_URL: Final = 8192
 RESERVED: Final = frozenset({"processing", "pending", "retry", "retrying", "dead", "minutes", "scratch", "webhook"})
@@ -162,6 +165,8 @@ def signing_key(secret: SecretStr) -> bytes:
             f"must be whsec_ and base64 of at least {SHORTEST_KEY} bytes (Standard Webhooks); "
             "separate several with spaces"
         )
+    if key == EXAMPLE_KEY:
+        raise ValueError("is the example of the documentation, which everybody knows: generate your own")
     return key
 
 

@@ -19,7 +19,7 @@ class InFlight:
         self.size = 0
         """Bytes."""
         self._cdrs: dict[Cdr, None] = {}
-        self._copies: Counter[bytes] = Counter()
+        self._copies: dict[bytes, int] = {}
         self._members: set[bytes] = set()
         self._watchers: list[Counter[bytes]] = []
 
@@ -48,7 +48,7 @@ class InFlight:
         if cdr.origin is Origin.RETRY:
             self._members.add(cdr.member)
             return
-        self._copies[cdr.body] += 1
+        self._copies[cdr.body] = self._copies.get(cdr.body, 0) + 1
         for watcher in self._watchers:
             watcher[cdr.body] += 1
 
@@ -59,8 +59,9 @@ class InFlight:
         if cdr.origin is Origin.RETRY:
             self._members.discard(cdr.member)
             return
-        self._copies[cdr.body] -= 1
-        if not self._copies[cdr.body]:
+        if copies := self._copies[cdr.body] - 1:
+            self._copies[cdr.body] = copies
+        else:
             del self._copies[cdr.body]
 
     @contextmanager

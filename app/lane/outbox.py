@@ -15,7 +15,7 @@ from app.config.timings import Timings
 from app.store.exchange import Settlement
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Parcel:
     """A CDR with its settlement. `done`: called with it when Redis has settled it, and whether it was still there."""
 
@@ -55,7 +55,8 @@ class Outbox:
 
     def is_worth_waking(self, batch: int) -> bool:
         """Tell whether the claimer should look now: at the first, which it gives a while, and at a whole batch."""
-        return len(self._ready) == 1 or len(self._ready) % batch == 0
+        ready = len(self._ready)
+        return ready == 1 or ready % batch == 0
 
     @property
     def ready(self) -> int:

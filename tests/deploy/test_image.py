@@ -2,7 +2,6 @@
 
 import re
 import sys
-from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +10,8 @@ from packaging.requirements import Requirement
 from app.cli.main import app as commands
 from app.config.environment import load_settings, variable_names
 from app.config.settings import Settings
+from app.errors import ConfigurationError
+from tests.support.compose import FORWARDER, given_by_compose
 from tests.support.harness import settings_from
 from tests.support.repository import COMPOSE, PROJECT, ROOT
 from tests.support.tools import output_of
@@ -19,7 +20,7 @@ DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
 STEPS = [" ".join(step.split()) for line in DOCKERFILE.splitlines() for step in line.split("&&")]
 LOCK = (ROOT / "deploy" / "requirements.txt").read_text()
 BUILD_LOCK = (ROOT / "deploy" / "build-requirements.txt").read_text()
-FORWARDER: dict[str, Any] = COMPOSE["services"]["forwarder"]
+TRIAL = dict(re.findall(r"#   (CDR_WEBHOOK_URL)=(\S+) docker compose up", (ROOT / "docker-compose.yml").read_text()))
 OURS = [name for name, service in COMPOSE["services"].items() if service.get("image") == "cdr-forwarder"]
 
 
@@ -35,9 +36,8 @@ def exec_form(text: str) -> list[str]:
 
 
 def composed() -> Settings:
-    """Return what the forwarder makes of its environment when nobody has set anything."""
-    given = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(value)) for name, value in FORWARDER["environment"].items()}
-    return settings_from(given)
+    """Return what the forwarder makes of its environment when nobody has set more than where CDRs go."""
+    return settings_from(given_by_compose(shell=TRIAL))
 
 
 def pinned(lock: str) -> dict[str, Requirement]:
@@ -60,9 +60,23 @@ def test_only_variables_that_there_are_are_named(name: str) -> None:
 
 
 def test_the_forwarder_accepts_its_environment() -> None:
-    """`docker compose up` needs no other configuration: the rest are defaults."""
-    service, host = composed(), {"CDR_WEBHOOK_URL": "http://endpoint:9000/cdr"}
-    assert service.endpoints == load_settings(host, dotenv=None).endpoints
+    """`docker compose up` needs no more than where CDRs go: the rest are defaults, but for Redis."""
+    service, host = composed(), {"CDR_WEBHOOK_URL": "http://endpoint:9000/cdr", "CDR_REDIS_URL": "redis://redis:6379/0"}
+    assert service.model_dump() == load_settings(host, dotenv=None).model_dump()
+
+
+def test_nothing_is_set_that_nobody_set() -> None:
+    """With CDR_WEBHOOK_URL set always, several endpoints end in status 2, and CDRs may go where nobody sent them."""
+    assert given_by_compose() == {"CDR_REDIS_URL": "redis://redis:6379/0"}
+    with pytest.raises(ConfigurationError, match="CDR_WEBHOOK_URL: got \\(not set\\)"):
+        settings_from(given_by_compose())
+
+
+def test_the_shell_stands_above_the_file() -> None:
+    """For what docker-compose.yml names; a `.env` may empty it too."""
+    file = "CDR_REDIS_URL=\nCDR_WEBHOOK_URL=https://a.example/\nCDR_WEBHOOK_TIMEOUT=7\n"
+    given = given_by_compose(file, {"CDR_WEBHOOK_URL": "https://b.example/", "CDR_WEBHOOK_TIMEOUT": "9"})
+    assert given == {"CDR_REDIS_URL": "", "CDR_WEBHOOK_URL": "https://b.example/", "CDR_WEBHOOK_TIMEOUT": "7"}
 
 
 def test_it_is_given_more_time_than_its_grace() -> None:

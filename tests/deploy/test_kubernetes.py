@@ -34,7 +34,11 @@ Manifest = dict[str, Any]
 
 @cache
 def rendered(overlay: str) -> list[Manifest]:
-    return list(yaml.safe_load_all(output_of(tool("kubectl"), "kustomize", FOLDER / overlay)))
+    return built(FOLDER / overlay)
+
+
+def built(folder: Path) -> list[Manifest]:
+    return list(yaml.safe_load_all(output_of(tool("kubectl"), "kustomize", folder)))
 
 
 def only(overlay: str, kind: str) -> Manifest:
@@ -54,11 +58,13 @@ def container(overlay: str) -> Manifest:
 
 
 def given_to(overlay: str) -> dict[str, str]:
-    """Return the environment of the forwarder: its ConfigMap, and what stands beside it."""
+    """Return the environment of the forwarder: its ConfigMap, and nothing beside it."""
     config = only(overlay, "ConfigMap")
     one = container(overlay)
     assert one["envFrom"] == [{"configMapRef": {"name": config["metadata"]["name"]}}]
-    return {**config["data"], **{variable["name"]: variable["value"] for variable in one["env"]}}
+    assert "env" not in one, "nothing may be set that whoever installs it cannot leave out"
+    data: dict[str, str] = config["data"]
+    return data
 
 
 def configured(overlay: str, secrets: Path) -> Settings:

@@ -42,6 +42,19 @@ def test_systemd_accepts_it(installed: Path) -> None:
     assert (done.returncode, complaints) == (0, [])
 
 
+def test_systemd_accepts_what_gives_it_a_secret_in_a_file(installed: Path) -> None:
+    """The lines of the guide, as `systemctl edit` would write them: no other settings, and one path for all."""
+    guide = (ROOT / "deploy" / "README.md").read_text()
+    [lines] = re.findall(r"```ini\n(.*?)```", guide, re.DOTALL)
+    edited = installed.with_suffix(".service.d")
+    edited.mkdir()
+    (edited / "override.conf").write_text(lines)
+    test_systemd_accepts_it(installed)
+    [loaded] = re.findall("^LoadCredential=webhook-secret:(.*)$", lines, re.MULTILINE)
+    assert f"BindReadOnlyPaths=%d/webhook-secret:{loaded}\n" in lines
+    assert f"CDR_WEBHOOK_SECRET_FILE={loaded} " in guide
+
+
 def test_systemd_finds_it_confined(installed: Path) -> None:
     """By its own score."""
     output_of(tool("systemd-analyze"), "security", "--offline=true", f"--threshold={MOST_EXPOSED}", installed)

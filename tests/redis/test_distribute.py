@@ -14,7 +14,10 @@ from tests.redis.conftest import Deny, OpenRig
 from tests.redis.rig import MIB, Rig
 
 LANES = ("a", "b", "c")
-WAITED = History(attempts=3, strikes=1, first_failed_at=5, last_failed_at=7, last_result="http_5xx")
+WAITED = History(
+    3, 1, first_failed_at=5, first_strike_at=6, last_failed_at=7, last_result="http_5xx", first_rejected_at=5
+)
+WITHOUT_STRIKES = History(attempts=3, first_failed_at=5, last_result="http_5xx")
 
 
 class Fan:
@@ -169,10 +172,14 @@ async def test_missing_right_to_push(limited_fan: Fan, deny: Deny) -> None:
 
 
 async def test_what_was_deferred_before_is_taken_along(fan: Fan) -> None:
-    """A former configuration with one endpoint: its retry set goes to every lane, due when it was, with its history."""
+    """A former configuration with one endpoint: its retry set goes to every lane, due when it was.
+
+    Its attempts are still counted; strikes and rejections are not those of the lane's endpoint.
+    """
     rig, later = fan.rig, await fan.rig.now() + 60_000
-    due, waits = member_of("t-1", WAITED, b"due"), member_of("t-2", WAITED, b"waits")
-    await rig.redis.zadd(rig.keys.retry, {due: 1, waits: later})
+    before = {member_of("t-1", WAITED, b"due"): 1, member_of("t-2", WAITED, b"waits"): later}
+    due, waits = member_of("t-1", WITHOUT_STRIKES, b"due"), member_of("t-2", WITHOUT_STRIKES, b"waits")
+    await rig.redis.zadd(rig.keys.retry, before)
     assert (await fan.give("shut", "shut", "shut")).given == 2
     assert await fan.retry() == [[due, waits]] * 3
     assert [await rig.redis.zscore(lane.retry, waits) for lane in fan.lanes] == [later] * 3
@@ -185,7 +192,7 @@ async def test_what_is_in_hand_is_taken_along_when_its_visibility_ends(fan: Fan)
     ended, in_hand = member_of("t-1", WAITED, b"ended"), member_of("t-2", WAITED, b"in hand")
     await rig.redis.zadd(rig.keys.retrying, {ended: 1, in_hand: later})
     await fan.give()
-    assert await fan.retry() == [[ended]] * 3
+    assert await fan.retry() == [[member_of("t-1", WITHOUT_STRIKES, b"ended")]] * 3
     assert await rig.retrying() == [in_hand]
 
 

@@ -7,8 +7,9 @@ import time
 from typing import Final
 
 from tests.simulation.explore import explore, run_guarded, run_seeds
-from tests.simulation.plan import Plan, plan_of
+from tests.simulation.plan import Plan
 from tests.simulation.safeguards import ABLATIONS
+from tests.simulation.scenarios import plan_of
 from tests.simulation.shrink import shrunk
 
 MOST_LINES: Final = 400

@@ -11,11 +11,15 @@ from itertools import count
 from multiprocessing import get_context
 from typing import Any, Final
 
-from tests.simulation.plan import Plan, plan_of
+from tests.simulation.plan import Plan
+from tests.simulation.scenarios import plan_of
 from tests.simulation.trace import Trace
 from tests.simulation.world import Result, run
 
 CHUNK: Final = 4
+CHUNKS: Final = 50
+"""After so many, a worker makes room for a fresh one."""
+
 HUNG: Final = 120
 """Real seconds after which a run hangs: some callback never returns, or virtual time stands still."""
 
@@ -108,7 +112,7 @@ def explore(first: int, theme: str, seconds: float, jobs: int) -> Summary:
     deadline = time.monotonic() + seconds
     chunks = (range(begin, begin + CHUNK) for begin in count(first, CHUNK))
     total = Summary()
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=CHUNKS) as pool:
         running = {pool.submit(run_seeds, next(chunks), theme) for _ in range(jobs)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)

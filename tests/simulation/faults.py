@@ -1,6 +1,7 @@
 """What each fault of a plan does to the world, and how it ends."""
 
 import signal
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -9,6 +10,8 @@ from tests.simulation.process import Process
 from tests.simulation.world import INTEGRATOR, REDIS_HOST, SOURCE, Replica, World
 
 MOST_REPLICAS: Final = 5
+
+WITH_READ_ONLY_KEYS: Final = (7, 0)
 
 WRONG: Final = b"not what belongs here"
 
@@ -24,20 +27,28 @@ def _matters(world: World, fault: Fault, *, when: bool = True) -> None:
     world.mattered[fault.kind] += when
 
 
+def _matters_if_met(world: World, fault: Fault, met: Counter[str], what: str) -> None:
+    """Count it in the end, if anything meets it from now on."""
+    before = met[what]
+    world.to_be_met.append((fault.kind, lambda: met[what] > before))
+
+
 def _is_busy(world: World) -> bool:
+    """Tell whether some CDR waits, is claimed, or handed out."""
     return bool(world.ledger.waiting())
 
 
-def _excuse(world: World, fault: Fault) -> None:
-    world.ledger.excuse = world.ledger.excuse or str(fault)
+def _holds_some(world: World) -> bool:
+    """Tell whether some CDR is in somebody's hands."""
+    return any("processing" in place or "retrying" in place for place in world.ledger.waiting())
 
 
 def _kill(world: World, fault: Fault) -> None:
     replica = world.replicas[fault.target]
     if replica.process is None:
         return
-    _matters(world, fault, when=_is_busy(world))
-    _excuse(world, fault)
+    _matters(world, fault, when=_holds_some(world))
+    world.ledger.excuse()
     world.kill(replica, vanishes=fault.detail == "vanish")
     world.after(fault.lasts, _restart, world, replica)
 
@@ -50,8 +61,8 @@ def _restart(world: World, replica: Replica) -> None:
 def _freeze(world: World, fault: Fault) -> None:
     process = world.replicas[fault.target].process
     if process is not None and not process.frozen:
-        _matters(world, fault, when=_is_busy(world))
-        _excuse(world, fault)
+        _matters(world, fault, when=_holds_some(world))
+        world.ledger.excuse()
         world.loop.freeze(process)
         world.after(fault.lasts, _thaw, world, process)
 
@@ -59,6 +70,8 @@ def _freeze(world: World, fault: Fault) -> None:
 def _thaw(world: World, process: Process) -> None:
     if process.frozen:
         world.note(f"{process.name} goes on")
+        if process is not world.redis.process:
+            world.ledger.excuse()
         world.loop.thaw(process)
 
 
@@ -67,8 +80,8 @@ def _replace(world: World, fault: Fault) -> None:
     process = world.replicas[fault.target].process
     if process is None or process.frozen or len(world.replicas) >= MOST_REPLICAS:
         return
-    _matters(world, fault, when=_is_busy(world))
-    _excuse(world, fault)
+    _matters(world, fault, when=_holds_some(world))
+    world.ledger.excuse()
     if fault.detail == "freeze":
         world.loop.freeze(process)
         world.after(fault.lasts, _thaw, world, process)
@@ -82,16 +95,16 @@ def _replace(world: World, fault: Fault) -> None:
 def _stop(world: World, fault: Fault) -> None:
     replica = world.replicas[fault.target]
     if replica.process is not None:
-        _matters(world, fault, when=_is_busy(world))
+        _matters(world, fault, when=_holds_some(world))
         replica.process.signal(signal.SIGTERM)
         world.after(fault.lasts + 30, _restart, world, replica)
 
 
 def _partition(world: World, fault: Fault) -> None:
     here = f"10.0.1.{fault.target + 1}"
-    there = REDIS_HOST if fault.detail == "redis" else f"10.0.2.{int(fault.detail.split()[1]) + 1}"
+    there = REDIS_HOST if fault.detail == "redis" else world.endpoints[int(fault.detail.split()[1])].process.host
     pair = frozenset((here, there))
-    _matters(world, fault, when=_is_busy(world))
+    _matters_if_met(world, fault, world.network.met, str(sorted(pair)))
     world.network.apart.add(pair)
     world.after(fault.lasts, _heal, world, pair)
 
@@ -104,8 +117,6 @@ def _heal(world: World, pair: frozenset[str]) -> None:
 def _redis_restart(world: World, fault: Fault) -> None:
     if world.redis.process.alive:
         _matters(world, fault, when=_is_busy(world))
-        if int(fault.detail):
-            _excuse(world, fault)
         world.loop.kill(world.redis.process)
         world.after(fault.lasts, _redis_up, world, int(fault.detail))
 
@@ -124,7 +135,7 @@ def _redis_freeze(world: World, fault: Fault) -> None:
 
 
 def _full(world: World, fault: Fault) -> None:
-    _matters(world, fault, when=_is_busy(world))
+    _matters_if_met(world, fault, world.redis.engine.met, "full")
     world.redis.engine.full = True
     world.after(fault.lasts, _has_room, world)
 
@@ -136,7 +147,7 @@ def _has_room(world: World) -> None:
 def _swamp(world: World, fault: Fault) -> None:
     """What waits fills the memory: there is room only when all of it has been delivered."""
     if _is_busy(world):
-        _matters(world, fault)
+        _matters_if_met(world, fault, world.redis.engine.met, "full")
         world.swamped = world.redis.engine.full = True
 
 
@@ -144,9 +155,7 @@ def _failover(world: World, fault: Fault) -> None:
     """The master becomes a replica for a moment; then there is a new one, at the same address, a little behind."""
     if not world.redis.process.alive or world.redis.engine.read_only:
         return
-    _matters(world, fault, when=_is_busy(world))
-    if int(fault.detail):
-        _excuse(world, fault)
+    _matters_if_met(world, fault, world.redis.engine.met, "failover")
     world.redis.demote()
     world.after(fault.lasts, _promoted, world, int(fault.detail))
 
@@ -160,25 +169,33 @@ def _promoted(world: World, lose: int) -> None:
 
 
 def _clock(world: World, fault: Fault) -> None:
-    _matters(world, fault)
-    _excuse(world, fault)
+    _matters(world, fault, when=_is_busy(world))
+    world.ledger.excuse()
     world.ledger.clock_is_true = False
     world.redis.offset += float(fault.detail)
 
 
 def _right(world: World, fault: Fault) -> None:
-    _matters(world, fault, when=_is_busy(world))
+    _matters_if_met(world, fault, world.redis.engine.met, "right")
     world.redis.engine.denied.add(fault.detail.encode())
     world.after(fault.lasts, world.redis.engine.denied.discard, fault.detail.encode())
 
 
 def _lock(world: World, fault: Fault) -> None:
-    """A right goes away to write to one kind of key, of the last lane if there are several."""
-    lane = f"{world.endpoints[-1].name}:" if world.plan.endpoints > 1 else ""
-    key = f"{INTEGRATOR}:{lane}{fault.detail}:cdr".encode()
-    _matters(world, fault, when=_is_busy(world))
-    world.redis.engine.locked.add(key)
-    world.after(fault.lasts, world.redis.engine.locked.discard, key)
+    """A right goes away to write to one kind of key, of the last lane if there are several.
+
+    `inside`: scripts may still be given it, as a selector allows, and are refused in the middle.
+    """
+    kind, _, inside = fault.detail.partition(" ")
+    lane = f"{world.names[-1]}:" if world.settings.fans_out else ""
+    key = f"{INTEGRATOR}:{lane}{kind}:cdr".encode()
+    engine = world.redis.engine
+    if engine.version < WITH_READ_ONLY_KEYS:
+        return
+    locked = engine.locked_inside if inside else engine.locked
+    _matters_if_met(world, fault, engine.met, "lock")
+    locked.add(key)
+    world.after(fault.lasts, locked.discard, key)
 
 
 def _type(world: World, fault: Fault) -> None:
@@ -186,23 +203,27 @@ def _type(world: World, fault: Fault) -> None:
     keys = [SOURCE] if fault.detail == "source" else [f"{INTEGRATOR}:{fault.detail}:cdr"]
     if fault.detail == "ops":
         keys = [f"{INTEGRATOR}:processing:cdr:2:ops"]
-    elif world.plan.endpoints > 1 and fault.detail != "source":
-        keys += [f"{INTEGRATOR}:{one.name}:{fault.detail}:cdr" for one in world.endpoints]
+    elif world.settings.fans_out and fault.detail != "source":
+        keys += [f"{INTEGRATOR}:{name}:{fault.detail}:cdr" for name in world.names]
     for key in keys[-1:]:
         if world.redis.engine.any(key.encode()) is None:
-            _matters(world, fault, when=_is_busy(world))
+            _matters_if_met(world, fault, world.redis.engine.met, "type")
+            world.redis.engine.mistyped.add(key.encode())
             world.redis.local(b"SET", key.encode(), WRONG)
             world.after(fault.lasts, _remove_wrong, world, key.encode())
 
 
 def _remove_wrong(world: World, key: bytes) -> None:
+    world.redis.engine.mistyped.discard(key)
     if world.redis.engine.any(key) == WRONG:
         world.redis.local(b"DEL", key)
 
 
 def _flush(world: World, fault: Fault) -> None:
-    _matters(world, fault, when=_is_busy(world))
-    world.redis.engine.scripts.clear()
+    engine = world.redis.engine
+    _matters_if_met(world, fault, engine.met, "script flush")
+    engine.flushed.update(engine.scripts)
+    engine.scripts.clear()
 
 
 def _kick(world: World, fault: Fault) -> None:
@@ -212,7 +233,7 @@ def _kick(world: World, fault: Fault) -> None:
 
 def _mood(world: World, fault: Fault) -> None:
     name = world.endpoints[fault.target].name
-    _matters(world, fault, when=_is_busy(world))
+    _matters_if_met(world, fault, world.judged, f"{name} {fault.detail}")
     world.moods[name] = fault.detail
     world.after(fault.lasts, world.moods.__setitem__, name, world.plan.mood)
 
@@ -220,7 +241,7 @@ def _mood(world: World, fault: Fault) -> None:
 def _unplug(world: World, fault: Fault) -> None:
     endpoint = world.endpoints[fault.target]
     if endpoint.process.alive:
-        _matters(world, fault, when=_is_busy(world))
+        _matters_if_met(world, fault, world.network.met, endpoint.process.host)
         world.loop.kill(endpoint.process)
         world.after(fault.lasts, _plug, world, fault.target)
 
@@ -233,13 +254,24 @@ def _plug(world: World, number: int) -> None:
 
 
 def _operator(world: World, fault: Fault) -> None:
-    lines = ""
-    if fault.detail == "inject":
-        pushes = [Push(0.0, 2_000_000 + number) for number in range(3)]
-        world.trace.names.update({push.body: push.name for push in pushes})
-        lines = "\n".join(push.body.decode() for push in pushes)
-    _matters(world, fault, when=fault.detail == "inject" or bool(world.ledger.dead()))
-    world.operate(fault.detail, lines)
+    match fault.detail:
+        case "inject":
+            pushes = [Push(0.0, 2_000_000 + number) for number in range(3)]
+            world.trace.names.update({push.body: push.name for push in pushes})
+            _matters(world, fault)
+            world.operate("inject", "\n".join(push.body.decode() for push in pushes))
+        case "reroute":
+            _matters(world, fault, when=bool(world.left_over()))
+            world.reroute()
+        case _:
+            _matters(world, fault, when=bool(world.ledger.dead()))
+            world.operate(fault.detail, "")
+
+
+def _endpoints(world: World, fault: Fault) -> None:
+    """Somebody changes how many endpoints are configured, and restarts one service after the other."""
+    _matters(world, fault, when=_is_busy(world) and int(fault.detail) != len(world.settings.endpoints))
+    world.configure(int(fault.detail))
 
 
 BEGIN: Final[dict[str, Callable[[World, Fault], None]]] = {
@@ -262,6 +294,7 @@ BEGIN: Final[dict[str, Callable[[World, Fault], None]]] = {
     "mood": _mood,
     "unplug": _unplug,
     "operator": _operator,
+    "endpoints": _endpoints,
 }
 
 
@@ -275,6 +308,7 @@ def end_all(world: World) -> None:
     _has_room(world)
     engine.denied.clear()
     engine.locked.clear()
+    engine.locked_inside.clear()
     for key in engine.every_key():
         _remove_wrong(world, key)
     world.network.apart.clear()

@@ -77,13 +77,15 @@ class Ledger:
         self.trace = trace
         self.pools: dict[str, Pool] = {}
         self.members: dict[Process, Member] = {}
-        self.excuse = ""
-        """Why a CDR may be delivered twice by now; empty while nothing excuses it."""
+        self.moved_at = 0.0
+        """When a CDR was moved or posted last."""
         self.rejected: dict[tuple[str, bytes], list[float]] = {}
         self.accepted: dict[str, list[tuple[float, bytes]]] = {}
         self.clock_is_true = True
         """Nobody has set Redis' clock."""
         self.open: dict[tuple[str, bytes], list[Request]] = {}
+        self._excused: set[bytes] = set()
+        self._forgotten: set[bytes] = set()
         self.units = 0
         self.broken: LawBrokenError | None = None
         self._clock = clock
@@ -104,6 +106,16 @@ class Ledger:
         """Return the pool that an endpoint's deliveries count for."""
         return self.pool(SHARED if endpoint == ONLY else endpoint)
 
+    def excuse(self, *, forgotten: bool = False) -> None:
+        """Let what has arrived so far be delivered twice; what comes later has no excuse.
+
+        `forgotten`: Redis has lost writes, so that even one process may post it twice at once.
+        """
+        for pool in self.pools.values():
+            self._excused.update(pool.arrived)
+            if forgotten:
+                self._forgotten.update(pool.arrived)
+
     # Redis.
 
     def on_unit(self, client: Client, args: list[bytes], changes: Changes) -> None:
@@ -120,6 +132,7 @@ class Ledger:
         entries: list[Entry] = []
         self._entries.append(entries)
         if places:
+            self.moved_at = self._clock()
             self.trace.unit(self._clock(), process.name if process else "Enigma", args, list(places.values()))
             self._account(process, list(places.values()), entries)
 
@@ -128,12 +141,12 @@ class Ledger:
         value, expires = self.engine.data.get(key), self.engine.expires.get(key)
         self._lease_ends[key] = now if expires is None else now + (expires - self.engine.now()) / 1000
         if isinstance(value, bytes) and process is not None:
-            if self._last_owner.get(key, process) is not process and not self.excuse:
-                self.excuse = f"{process.name} has the slot of another"
+            if self._last_owner.get(key, process) is not process:
+                self.excuse()
             self._last_owner[key] = process
             self._owners.setdefault(value, process)
-            if now - self._renewed.get(process, now) >= self.members[process].lease and not self.excuse:
-                self.excuse = f"the lease of {process.name} was over"
+            if now - self._renewed.get(process, now) >= self.members[process].lease:
+                self.excuse()
             self._renewed[process] = now
             self._stale[process] = 0
 
@@ -146,7 +159,7 @@ class Ledger:
             deltas.setdefault(place.pool, Counter()).update(delta)
             if process and member.role == "service":
                 self._is_fenced(process, place, delta)
-            if place.kind == "dead":
+            if place.kind == "dead" and member.role == "service":
                 self._is_rejected(place, delta)
         shared = deltas.get(SHARED, Counter())
         for name, delta in deltas.items():
@@ -207,7 +220,7 @@ class Ledger:
         if owner is not None and owner is not process and self._has_lane(owner, place):
             self._break("fenced", f"{process.name} takes from {place}, which {owner.name} owns")
         if owner is not process:
-            self.excuse = self.excuse or f"{process.name} takes over what may have been delivered"
+            self.excuse()  # it takes over what may have been delivered
         since = self._clock() - self._lease_ends.get(key, 0.0)
         if value is None and self.clock_is_true and since < self.members[process].lease / 2:
             self._break("eager", f"{process.name} takes from {place} {since:.1f} s after its owner was gone")
@@ -238,6 +251,7 @@ class Ledger:
             for counter, payload, number in self._entries.pop():
                 counter[payload] -= number
         if units:
+            self.excuse(forgotten=True)
             self._lease_ends.clear()
 
     # Endpoints.
@@ -260,9 +274,17 @@ class Ledger:
             self.rejected.setdefault(key, []).append(self._clock())
         opened = self.open[key] = [other for other in self.open.get(key, []) if other.is_awaited]
         opened.append(request)
-        pool = self.pool_of(endpoint)
-        if len(opened) > pool.arrived[request.body] - pool.delivered[request.body] and not self.excuse:
-            self._break("twice", f"{self.trace.name(request.body)} is posted to {endpoint} {len(opened)} times at once")
+        self.moved_at = self._clock()
+        pool, name = self.pool_of(endpoint), self.trace.name(request.body)
+        if (
+            len(opened) > pool.arrived[request.body] - pool.delivered[request.body]
+            and request.body not in self._excused
+        ):
+            self._break("twice", f"{name} is posted to {endpoint} {len(opened)} times at once")
+        own = sum(other.process is request.process for other in opened)
+        if own > max(1, pool.arrived[request.body]) and request.body not in self._forgotten:
+            who = request.process.name if request.process else "?"
+            self._break("twice", f"{who} alone posts {name} to {endpoint} {own} times at once")
 
     def on_closed(self, endpoint: str, request: Request) -> None:
         """It is answered now."""
@@ -273,7 +295,7 @@ class Ledger:
         pool = self.pool_of(endpoint)
         pool.delivered[payload] += 1
         self.accepted.setdefault(endpoint, []).append((self._clock(), payload))
-        if pool.delivered[payload] > pool.arrived[payload] and not self.excuse:
+        if pool.delivered[payload] > pool.arrived[payload] and payload not in self._excused:
             self._break("twice", f"{self.trace.name(payload)} was delivered to {endpoint} once more than it was pushed")
 
     # The end.
@@ -286,6 +308,11 @@ class Ledger:
             if place is not None and place.kind != "dead":
                 found.setdefault(str(place), Counter()).update(contents(place, value))
         return {name: counter for name, counter in found.items() if counter.total()}
+
+    def lanes(self) -> list[str]:
+        """Return the endpoints with lists of their own that hold anything, dead letters too."""
+        places = (self.layout.place(key) for key, value in self.engine.data.items() if _elements(value))
+        return sorted({place.pool for place in places if place is not None and place.pool})
 
     def dead(self) -> dict[str, Counter[bytes]]:
         found: dict[str, Counter[bytes]] = {}

@@ -3,7 +3,7 @@
 import asyncio
 import select
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -317,6 +317,8 @@ class Network:
     descriptors: dict[int, Transport] = field(default_factory=dict)
     apart: set[frozenset[str]] = field(default_factory=set)
     """Pairs of hosts that do not reach each other."""
+    met: Counter[str] = field(default_factory=Counter)
+    """How often something met what was done to the network, by host or pair of hosts."""
 
     def __post_init__(self) -> None:
         self.loop: asyncio.BaseEventLoop
@@ -363,6 +365,7 @@ class Network:
             elif listener := self.listeners.get((host, port)):
                 dialled.set_result(Connected(self._pair(process, listener, (host, port))))
             else:
+                self.met[host] += 1
                 dialled.set_exception(ConnectionRefusedError(111, f"Connect call failed ('{host}', {port})"))
 
         self.loop.call_later(0.0002 + self.chance.random() * 0.002, knock, context=OUTSIDE)
@@ -374,7 +377,10 @@ class Network:
             raise
 
     def is_apart(self, process: Process | None, host: str) -> bool:
-        return process is not None and frozenset((process.host, host)) in self.apart
+        if process is None or (pair := frozenset((process.host, host))) not in self.apart:
+            return False
+        self.met[str(sorted(pair))] += 1
+        return True
 
     def _pair(self, process: Process | None, listener: Listener, place: tuple[str, int]) -> Transport:
         self._ports += 1

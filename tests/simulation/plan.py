@@ -15,6 +15,7 @@ MOODS: Final[dict[str, dict[str, int]]] = {
     "closed": {"404": 3, "401": 1, "301": 1},
     "wrong": {"400": 1},
     "half-wrong": {"400": 1, "204": 2},
+    "slow": {"slow": 1},
     "hanging": {"hang": 4, "late": 1},
     "late": {"late": 1, "2xx-late": 2, "204": 2},
     "gone": {"410": 1},
@@ -51,6 +52,8 @@ HOURLY: Final = 2.5 * 3600.0
 """Where an endpoint has said that it is gone for good, or where a clock was an hour wrong, twice perhaps."""
 
 GOOD, TWIN, POISON, EMPTY, LARGE, BINARY = "good", "twin", "poison", "empty", "large", "binary"
+DEFERRED: Final = "deferred"
+"""A good one that stands in the retry set, due now, as after a replay of many; only where there is one endpoint."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class Push:
             case "binary":
                 return b"\xff\x00\r\n%d" % self.number
         return b'{"type":"cdr","payload":{"call_ref":"%d"}}' % self.number
+
+    @property
+    def member(self) -> bytes:
+        return b"cdr1 before-%d 1 0 1 0 1 http_5xx 0 1\n%b" % (self.number, self.body)
 
     @property
     def name(self) -> str:
@@ -113,6 +120,8 @@ class Plan:
     mood: str = "good"
     patience: float = BACKOFFS
     """Seconds within which everything must have drained after the faults have ended."""
+    good_within: float = 0.0
+    """Seconds within which all but what is rejected must have been delivered; 0: no sooner than the rest."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -128,10 +137,9 @@ class Plan:
         return replace(self, **changes)
 
 
-def plan_of(seed: int, theme: str = "") -> Plan:
+def made_up(seed: int, theme: str) -> Plan:
     """Make up a run. Each has only some kinds of faults, since many at once hide each other."""
     chance = Random(f"plan {seed}")
-    theme = theme or chance.choice(("any", "any", "any", *THEMES))
     services = chance.choice((1, 2, 2, 2, 3))
     endpoints = chance.choice((1, 1, 3))
     duration = chance.choice((5.0, 20.0, 40.0, 70.0))
@@ -322,7 +330,7 @@ def _failover(chance: Random, at: float, *_: int) -> Fault:
 
 
 def _clock(chance: Random, at: float, *_: int) -> Fault:
-    return Fault(at, "clock", detail=str(chance.choice((-3600, -20, -1, 1, 20, 3600))))
+    return Fault(at, "clock", detail=str(chance.choice((-36000, -3600, -20, -1, 1, 20, 3600, 36000))))
 
 
 def _right(chance: Random, at: float, *_: int) -> Fault:
@@ -331,7 +339,7 @@ def _right(chance: Random, at: float, *_: int) -> Fault:
 
 def _lock(chance: Random, at: float, *_: int) -> Fault:
     kind = chance.choice(("processing", "retry", "retrying", "dead", "pending", "pending"))
-    return Fault(at, "lock", _lasting(chance), detail=kind)
+    return Fault(at, "lock", _lasting(chance), detail=kind + chance.choice(("", " inside", " inside")))
 
 
 def _type(chance: Random, at: float, *_: int) -> Fault:
@@ -360,9 +368,17 @@ def _operator(chance: Random, at: float, *_: int) -> Fault:
     return Fault(at, "operator", detail=chance.choice(("replay", "replay", "drop", "inject")))
 
 
+def _change(chance: Random, at: float, *_: int) -> Fault:
+    return Fault(at, "endpoints", detail=chance.choice("1233"))
+
+
+def _reroute(_: Random, at: float, *__: int) -> Fault:
+    return Fault(at, "operator", detail="reroute")
+
+
 EVERYTHING: Final = (
     *(_kill, _kill, _freeze, _freeze, _replace, _stop, _partition, _redis_restart, _redis_freeze, _full, _swamp),
-    *(_failover, _clock, _right, _lock, _type, _flush, _kick, _mood, _mood, _mood, _unplug, _operator),
+    *(_failover, _clock, _right, _lock, _type, _flush, _kick, _mood, _mood, _mood, _unplug, _operator, _change),
 )
 
 THEMES: Final = {
@@ -375,6 +391,7 @@ THEMES: Final = {
     "replies": (_kick, _partition, _redis_restart, _kill),
     "refusals": (_right, _right, _lock, _type, _full, _swamp, _operator),
     "endpoints": (_mood, _mood, _mood, _unplug, _operator, _stop),
+    "changes": (_change, _change, _reroute, _stop, _kill, _mood),
     "delays": (_redis_freeze, _partition),
     "mild": (),
     "redis": (_redis_restart, _redis_freeze, _failover, _clock, _flush, _kick),

@@ -1,6 +1,7 @@
 """The simulated Redis answers as real ones do: the same random commands and scripts, on each kind of server."""
 
 from collections.abc import Iterator
+from hashlib import sha1
 from importlib.resources import files
 from pathlib import Path
 from random import Random
@@ -178,6 +179,7 @@ def _random_command(chance: Random) -> list[Any]:
             ["ZRANGE", key(), number(), number(), *chance.choice(([], ["WITHSCORES"], ["REV"]))],
             ["ZRANGE", key(), limit(), limit(), "BYSCORE", *chance.choice(([], ["LIMIT", "0", "2"], ["REV"]))],
             ["ZRANGEBYSCORE", key(), limit(), limit(), *chance.choice(([], ["WITHSCORES"], ["LIMIT", "1", "1"]))],
+            ["ZREVRANGEBYSCORE", key(), limit(), limit(), *chance.choice(([], ["WITHSCORES"], ["LIMIT", "0", "1"]))],
             ["ZCOUNT", key(), limit(), limit()],
             ["ZPOPMIN", key(), *chance.choice(([], ["2"]))],
             ["ZREMRANGEBYSCORE", key(), limit(), limit()],
@@ -345,12 +347,45 @@ LATER: Final = "1000000"
 @pytest.mark.parametrize("seed", range(4))
 def test_exchanges(server: Redis, seed: int) -> None:
     """Settlements and claims with arguments that make sense, in a row, some of them sent twice."""
-    chance = Random(f"exchanges {seed}")
     engine = simulated(server)
     server.flushall()
+    _exchanges(server, engine, Random(f"exchanges {seed}"), 1)
+
+
+@pytest.mark.parametrize("denied", ["lrem", "rpush", "rpop", "lpop", "lmove", "zadd", "zrem", "hset", "pexpire"])
+def test_exchanges_without_a_right(server: Redis, denied: str) -> None:
+    """What is refused in the middle leaves the same behind."""
+    engine = simulated(server)
+    server.flushall()
+    chance = Random(f"without {denied}")
+    _exchanges(server, engine, chance, 1)
+    _answer(server, ["ACL", "SETUSER", "default", f"-{denied}"])
+    engine.denied.add(denied.encode())
+    try:
+        _exchanges(server, engine, chance, EXCHANGES)
+    finally:
+        _answer(server, ["ACL", "SETUSER", "default", f"+{denied}"])
+
+
+def test_exchanges_in_a_full_memory(server: Redis) -> None:
+    """What waits can be settled and claimed."""
+    engine = simulated(server)
+    server.flushall()
+    chance = Random("full")
+    _exchanges(server, engine, chance, 1)
+    _answer(server, ["CONFIG", "SET", "maxmemory", "1"])
+    engine.full = True
+    try:
+        _exchanges(server, engine, chance, EXCHANGES)
+    finally:
+        _answer(server, ["CONFIG", "SET", "maxmemory", "0"])
+
+
+def _exchanges(server: Redis, engine: Engine, chance: Random, first: int) -> None:
+    """Send some, numbered from `first` on."""
     text = "\n".join((SCRIPTS / f"{name}.lua").read_text() for name in ("guard", "settle_and_claim"))
     _same(server, engine, ["SET", "owner", "me", "PX", "100000"])
-    for number in range(1, EXCHANGES):
+    for number in range(first, first + EXCHANGES):
         if chance.random() < 0.5:
             _same(server, engine, ["RPUSH", "pending", *(chance.choice(ELEMENTS) for _ in range(3))])
         sequence = number - chance.choice((0, 0, 0, 0, 1))
@@ -388,7 +423,40 @@ def _exchange(client: Redis, engine: Engine, args: list[Any]) -> None:
         for reply in (real, made):
             reply[0] = 0
             reply[1] = min(reply[1], 1)
+            reply[2:4] = map(_refusal, reply[2:4])
+            reply[4] = [_refusal(one) for one in reply[4]]
     assert made == real
+
+
+def _refusal(told: Any) -> Any:
+    """Return what can be compared of a refusal that a script tells."""
+    return _kind(told.decode().partition(": ")[2] or told.decode()) if isinstance(told, bytes) and told else told
+
+
+def test_scripts_by_their_hash(server: Redis) -> None:
+    """A script is known once it was loaded, and no more after a flush."""
+    engine = simulated(server)
+    text = "return {KEYS[1], ARGV[1]}"
+    digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+    for args in (
+        ["EVALSHA", digest, "1", "k", "a"],
+        ["SCRIPT", "LOAD", text],
+        ["EVALSHA", digest, "1", "k", "a"],
+        ["EVALSHA", digest.upper(), "1", "k", "a"],
+        ["EVALSHA", digest, "9", "k", "a"],
+    ):
+        _same(server, engine, args)
+    _answer(server, ["SCRIPT", "FLUSH"])
+    engine.scripts.clear()
+    _same(server, engine, ["EVALSHA", digest, "1", "k", "a"])
+
+
+def test_time_to_live(server: Redis) -> None:
+    """What has none, and what is not there."""
+    engine = simulated(server)
+    server.flushall()
+    for args in (["SET", "a", "1"], ["PTTL", "a"], ["PTTL", "b"], ["PEXPIRE", "a", "0"], ["PTTL", "a"]):
+        _same(server, engine, args)
 
 
 def test_a_full_memory(server: Redis) -> None:
@@ -486,6 +554,29 @@ def test_locked_keys(server: Redis) -> None:
             _same(server, engine, args)
     finally:
         _answer(server, ["ACL", "SETUSER", "default", "allkeys"])
+
+
+def test_keys_that_are_locked_inside_scripts_only(server: Redis) -> None:
+    """A selector may let a script be given a key to which its commands may not write."""
+    engine = simulated(server)
+    if engine.version < (7, 0):
+        pytest.skip("before 7.0 there are no selectors")
+    server.flushall()
+    _same(server, engine, ["RPUSH", "b", "x"])
+    _answer(server, ["ACL", "SETUSER", "default", "resetkeys", "~a", "%R~b", "(+eval ~*)"])
+    engine.locked_inside.add(b"b")
+    both = "redis.call('RPUSH', KEYS[1], 'x') return redis.call('RPUSH', KEYS[2], 'x')"
+    try:
+        for args in (
+            ["EVAL", both, "2", "a", "b"],
+            ["EVAL", both.replace("call", "pcall"), "2", "a", "b"],
+            ["EVAL", "return redis.call('LLEN', KEYS[2])", "2", "a", "b"],
+            ["LRANGE", "a", "0", "-1"],
+            ["RPUSH", "b", "x"],
+        ):
+            _same(server, engine, args)
+    finally:
+        _answer(server, ["ACL", "SETUSER", "default", "clearselectors", "allkeys"])
 
 
 def test_a_replica(server: Redis) -> None:

@@ -48,3 +48,32 @@ def test_what_is_refused_stays_in_flight_though_the_reply_is_lost() -> None:
     result = run(plan)
 
     assert result.broken == ""
+
+
+def test_a_rerouted_cdr_is_rejected_twice_by_its_new_endpoint() -> None:
+    """A rejection of the former endpoint is none of the new one, where its first would be final otherwise."""
+    plan = Plan(
+        5,
+        services=2,
+        endpoints=3,
+        duration=40.0,
+        pushes=(Push(2.0, 71, POISON),),
+        faults=(Fault(10.0, "endpoints", detail="1"),),
+    )
+
+    result = run(plan)
+
+    assert result.broken == ""
+    assert any("operator reroute moves poison 71" in line for line in result.trace.lines())
+
+
+def test_a_deferred_cdr_that_is_distributed_is_rejected_twice_by_each_endpoint() -> None:
+    """What the only endpoint rejected is given to several: none of them has rejected it before."""
+    good = (Push(number / 2, number) for number in range(20))
+    pushes = (*good, Push(2.0, 60, POISON), Push(2.5, 61, POISON))
+    plan = Plan(1, duration=20.0, pushes=pushes, faults=(Fault(11.0, "endpoints", detail="2"),))
+
+    result = run(plan)
+
+    assert result.broken == ""
+    assert any("distributes poison 60" in line for line in result.trace.lines())

@@ -9,8 +9,10 @@ import time
 import pytest
 
 from tests.simulation.ablation import Ablation, check
-from tests.simulation.plan import POISON, Fault, Plan, Push, plan_of
+from tests.simulation.faults import BEGIN
+from tests.simulation.plan import BINARY, DEFERRED, EMPTY, GOOD, LARGE, PACKETS, POISON, TWIN, Fault, Plan, Push
 from tests.simulation.safeguards import ABLATIONS
+from tests.simulation.scenarios import plan_of
 from tests.simulation.world import run
 
 CALM = Plan(1, services=2, duration=10.0, pushes=tuple(Push(number / 10, number) for number in range(20)))
@@ -80,6 +82,22 @@ def test_three_lanes_each_get_every_cdr() -> None:
     assert result.requests == 60
 
 
+def test_two_hundred_seeds_hold_every_kind_of_fault_and_of_cdr() -> None:
+    """In a thousand, with one endpoint and with several. `--minutes` tells how often each happened and mattered."""
+    plans, many = ([plan_of(seed) for seed in range(number)] for number in (200, 1000))
+
+    faults = {fault.kind for plan in plans for fault in plan.faults}
+    pairs = {(fault.kind, plan.endpoints) for plan in many for fault in plan.faults}
+    operators = {fault.detail for plan in plans for fault in plan.faults if fault.kind == "operator"}
+    kinds = {push.kind for plan in plans for push in plan.pushes}
+
+    assert faults == set(BEGIN)
+    assert pairs == {(kind, endpoints) for kind in BEGIN for endpoints in (1, 3)}
+    assert operators == {"replay", "drop", "inject", "reroute"}
+    assert kinds == {GOOD, TWIN, POISON, EMPTY, LARGE, BINARY, DEFERRED}
+    assert {kind for plan in plans for kind in plan.packets} == set(PACKETS)
+
+
 def test_clocks_and_chance_are_put_back() -> None:
     """A run leaves the interpreter as it found it."""
     before = time.monotonic, os.urandom, gc.isenabled()
@@ -96,7 +114,7 @@ def test_poison_becomes_a_dead_letter() -> None:
     assert any("dead-letters poison 100" in line for line in result.trace.lines())
 
 
-QUICK = ("sequence numbers", "known: in flight", "visibility", "two rejections")
+QUICK = ("owner check", "known: in flight", "visibility", "two rejections")
 
 
 @pytest.mark.slow

@@ -20,11 +20,11 @@ from app.service import Service
 from tests.simulation.endpoint import PORT as HTTP
 from tests.simulation.endpoint import Endpoint, Request, webhook_id
 from tests.simulation.keys import Layout
-from tests.simulation.ledger import LawBrokenError, Ledger, Member
+from tests.simulation.ledger import ONLY, LawBrokenError, Ledger, Member
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.network import OUTSIDE, Network
 from tests.simulation.operator import carry_out
-from tests.simulation.plan import MOODS, Plan, Push
+from tests.simulation.plan import DEFERRED, MOODS, POISON, Plan, Push
 from tests.simulation.process import PROCESS, Process
 from tests.simulation.redis.engine import Changes
 from tests.simulation.redis.server import Client, RedisServer
@@ -35,11 +35,16 @@ from tests.simulation.weather import SimulatedWeather
 INTEGRATOR: Final = "cdr-forwarder"
 SOURCE: Final = "enigma:notifications:cdr"
 REDIS_HOST: Final = "10.0.0.1"
+HOSTS: Final = {ONLY: "10.0.2.9", "e0": "10.0.2.1", "e1": "10.0.2.2", "e2": "10.0.2.3"}
 
 TRICKLE: Final = 15.0
 """Seconds between two times that good CDRs are pushed while something still waits: a strike needs others."""
 LOOK: Final = 1.0
 FAREWELL: Final = 60.0
+
+HECTIC: Final = 400
+HECTIC_SECONDS: Final = 10
+"""More commands a second than this, for so many seconds in which no CDR moves: something turns in a circle."""
 
 
 @dataclass
@@ -65,6 +70,8 @@ class Replica:
     number: int
     process: Process | None = None
     incarnations: int = 0
+    settings: Settings | None = None
+    is_told_to_stop: bool = False
     statuses: list[int] = field(default_factory=list)
 
 
@@ -93,12 +100,15 @@ class World:
         self.swamped = False
         self.stopping = False
         self.error: BaseException | None = None
-        self.settings = load_settings(_variables(plan), dotenv=None)
-        names = [one.name for one in self.settings.endpoints]
+        self.settings = load_settings(_variables(plan, plan.endpoints), dotenv=None)
+        self.judged: Counter[str] = Counter()
+        """How many requests each endpoint has had in each mood."""
+        self.to_be_met: list[tuple[str, Callable[[], bool]]] = []
+        """Faults that matter if something has met them in the end."""
         self.redis = self._start_redis()
         self.ledger = Ledger(Layout(INTEGRATOR, SOURCE), self.redis.engine, self.trace, self.loop.time)
-        self.endpoints = [self._start_endpoint(number, name) for number, name in enumerate(names)]
-        self.moods = dict.fromkeys(names, plan.mood)
+        self.endpoints = [self._start_endpoint(name) for name in _every_name(plan)]
+        self.moods = {one.name: plan.mood for one in self.endpoints}
         self.poison = Random(f"poison {plan.seed}")
         self.replicas = [Replica(number) for number in range(plan.services)]
         self.requests = 0
@@ -120,6 +130,7 @@ class World:
         for fault in self.plan.faults:
             self.at(fault.at, begin, self, fault)
         self.at(self.plan.duration, self._end_faults)
+        self.at(LOOK, self._turns_in_no_circle, 0, 0)
         try:
             self.loop.run_forever()
         except LawBrokenError as error:
@@ -147,8 +158,12 @@ class World:
             self.after(0.5, self.push, push)
             return
         self.trace.names.setdefault(push.body, push.name)
-        name = b"RPUSH" if self.plan.oldest == "head" else b"LPUSH"
-        reply = self.redis.local(name, SOURCE.encode(), push.body)
+        if push.kind == DEFERRED:
+            now = b"%d" % self.redis.engine.now()
+            reply = self.redis.local(b"ZADD", f"{INTEGRATOR}:retry:cdr".encode(), now, push.member)
+        else:
+            name = b"RPUSH" if self.plan.oldest == "head" else b"LPUSH"
+            reply = self.redis.local(name, SOURCE.encode(), push.body)
         if isinstance(reply, int):
             self._to_push -= 1
         else:
@@ -174,12 +189,31 @@ class World:
             told = ", ".join(f"{counter.total()} in {place}" for place, counter in waiting.items())
             raise LawBrokenError("stuck", f"{self.plan.patience:.0f} s after the last fault there are still {told}")
         else:
+            self._no_good_one_waits(waiting)
+            self._renew_services()
             if looks % int(TRICKLE / LOOK) == int(TRICKLE / LOOK) - 1:
+                self.reroute()
                 for _ in range(2 * len(self.replicas)):
                     self._trickled += 1
                     self._to_push += 1
                     self.push(Push(0.0, 1_000_000 + self._trickled))
             self.after(LOOK, self._look, looks + 1)
+
+    def _turns_in_no_circle(self, served: int, hectic: int) -> None:
+        rests = self.ledger.moved_at < self.loop.time() - LOOK
+        hectic = hectic + 1 if rests and self.redis.served - served > HECTIC * LOOK else 0
+        if hectic >= HECTIC_SECONDS:
+            raise LawBrokenError("busy", f"{self.redis.served - served} commands in the last second, and no CDR moved")
+        self.after(LOOK, self._turns_in_no_circle, self.redis.served, hectic)
+
+    def _no_good_one_waits(self, waiting: dict[str, Counter[bytes]]) -> None:
+        plan = self.plan
+        if plan.good_within and self.loop.time() > plan.duration + plan.good_within:
+            good = {push.body for push in plan.pushes if push.kind != POISON}
+            for place, counter in waiting.items():
+                if late := good & counter.keys():
+                    told = ", ".join(self.trace.name(payload) for payload in sorted(late))
+                    raise LawBrokenError("stuck", f"{plan.good_within:.0f} s after the last fault {told} in {place}")
 
     def _stop_all(self) -> None:
         self.stopping = True
@@ -208,7 +242,9 @@ class World:
     def _may_reject_good(self, endpoint: str) -> bool:
         """Tell whether an endpoint rejected good CDRs while, or before and after, it accepted others."""
         name = [one.name for one in self.endpoints].index(endpoint)
-        moods = [fault.detail for fault in self.plan.faults if fault.kind == "mood" and fault.target == name]
+        faults = self.plan.faults
+        moves = any(fault.kind == "endpoints" for fault in faults)  # one endpoint's letters are given to another
+        moods = [fault.detail for fault in faults if fault.kind == "mood" and (moves or fault.target == name)]
         return "half-wrong" in moods or moods.count("wrong") > 1
 
     def _on_error(self, message: str, error: BaseException | None) -> None:
@@ -220,6 +256,8 @@ class World:
     def result(self) -> Result:
         error = self.ledger.broken or self.error
         law = error.law if isinstance(error, LawBrokenError) else "crashed"
+        self.mattered.update(kind for kind, is_met in self.to_be_met if is_met())
+        self.to_be_met.clear()
         self.trace.note(self.loop.time(), f"{self.loop.steps} steps; {self.requests} requests")
         return Result(
             self.plan,
@@ -257,7 +295,8 @@ class World:
         replica.incarnations += 1
         name = "ABCDEFGH"[replica.number] + "'" * (replica.incarnations - 1)
         process = replica.process = Process(name, f"10.0.1.{replica.number + 1}")
-        settings = self.settings
+        settings = replica.settings = self.settings
+        replica.is_told_to_stop = False
         self.ledger.members[process] = Member(
             "service",
             tuple(one.name for one in settings.endpoints),
@@ -272,18 +311,48 @@ class World:
         status = await Service(settings).run()
         replica.statuses.append(status)
         self.note(f"{process.name} has ended with {status}")
-        if status and not self.ledger.excuse:
-            self.ledger.excuse = f"{process.name} was cut off"
+        if status:
+            self.ledger.excuse()  # an attempt was cut off
         self.loop.kill(process)
         if replica.process is process:
             replica.process = None
-            if self.peaceful and not self.stopping:
+            if not self.stopping and (self.peaceful or replica.settings is not self.settings):
                 self.start(replica)
 
     def kill(self, replica: Replica, *, vanishes: bool) -> None:
         if replica.process is not None:
             self.loop.kill(replica.process, vanishes=vanishes)
             replica.process = None
+
+    # Endpoints that come and go.
+
+    @property
+    def names(self) -> list[str]:
+        """Those that are configured now."""
+        return [one.name for one in self.settings.endpoints]
+
+    def configure(self, endpoints: int) -> None:
+        """Let every service that starts from now on have so many endpoints, and start all of them again."""
+        if endpoints != len(self.settings.endpoints):
+            self.settings = load_settings(_variables(self.plan, endpoints), dotenv=None)
+            self._renew_services()
+
+    def _renew_services(self) -> None:
+        for replica in self.replicas:
+            if replica.process is None or replica.settings is self.settings or replica.is_told_to_stop:
+                continue
+            if signal.SIGTERM in replica.process.signal_handlers:
+                replica.is_told_to_stop = True
+                replica.process.signal(signal.SIGTERM)
+
+    def left_over(self) -> list[str]:
+        """Return the endpoints that are no longer configured, and still have CDRs."""
+        return [name for name in self.ledger.lanes() if name not in self.names]
+
+    def reroute(self) -> None:
+        """Move what such an endpoint has to one that is configured."""
+        for name in self.left_over()[:1]:
+            self.operate("reroute", f"{name} {self.names[0]}")
 
     def operate(self, name: str, argument: str) -> None:
         process = Process(f"operator {name}", "10.0.3.1")
@@ -311,8 +380,8 @@ class World:
         self.ledger.forget(len(lost))
         self.note(f"Redis is up again, without its last {len(lost)} writes")
 
-    def _start_endpoint(self, number: int, name: str) -> Endpoint:
-        process = Process(name, f"10.0.2.{number + 1}")
+    def _start_endpoint(self, name: str) -> Endpoint:
+        process = Process(name, HOSTS[name])
         chance = Random(f"endpoint {name} {self.plan.seed}")
         return Endpoint(
             name,
@@ -329,6 +398,7 @@ class World:
         if request.body.startswith(b"poison"):
             return "400"
         mood = "good" if self.peaceful else self.moods[name]
+        self.judged[f"{name} {mood}"] += 1
         endpoint = next(one for one in self.endpoints if one.name == name)
         weights = MOODS[mood]
         (answer,) = endpoint.chance.choices(list(weights), list(weights.values()))
@@ -355,7 +425,17 @@ def _payloads(waiting: dict[str, Counter[bytes]]) -> Iterator[bytes]:
         yield from counter
 
 
-def _variables(plan: Plan) -> dict[str, str]:
+def _every_name(plan: Plan) -> list[str]:
+    """Return the names of all endpoints that are ever configured, those of the begin first."""
+    numbers = [plan.endpoints, *(int(fault.detail) for fault in plan.faults if fault.kind == "endpoints")]
+    return list(dict.fromkeys(name for number in numbers for name in _names(number)))
+
+
+def _names(number: int) -> list[str]:
+    return [ONLY] if number == 1 else [f"e{n}" for n in range(number)]
+
+
+def _variables(plan: Plan, endpoints: int) -> dict[str, str]:
     variables = {
         "CDR_REDIS_URL": f"redis://{REDIS_HOST}:6379/0",
         "CDR_INTEGRATOR": INTEGRATOR,
@@ -365,10 +445,9 @@ def _variables(plan: Plan) -> dict[str, str]:
         "CDR_LOG_FORMAT": "json",
         **{f"CDR_{name}": value for name, value in plan.settings.items()},
     }
-    if plan.endpoints == 1:
-        return variables | {"CDR_WEBHOOK_URL": f"http://10.0.2.1:{HTTP}/"}
-    urls = {f"CDR_ENDPOINTS__e{n}__URL": f"http://10.0.2.{n + 1}:{HTTP}/" for n in range(plan.endpoints)}
-    return variables | urls
+    if endpoints == 1:
+        return variables | {"CDR_WEBHOOK_URL": f"http://{HOSTS[ONLY]}:{HTTP}/"}
+    return variables | {f"CDR_ENDPOINTS__{name}__URL": f"http://{HOSTS[name]}:{HTTP}/" for name in _names(endpoints)}
 
 
 @contextlib.contextmanager

@@ -52,10 +52,16 @@ local function give_cdr(cdr)
   )
 end
 
+-- Strikes and rejections count at the endpoint that they come from: elsewhere they could make a dead letter at once.
+local function without_strikes(member)
+  return (string.gsub(member, '^(cdr1 %S+ %d+) %d+ (%d+) %d+ %d+ (%S+) %d+ ([01]\n)', '%1 0 %2 0 0 %3 0 %4'))
+end
+
 local function give_deferred(set, member, score)
+  local fresh = without_strikes(member)
   return give(
-    function(i) return redis.pcall('ZADD', KEYS[i + 1], 'NX', score, member) end,
-    function(i) redis.pcall('ZREM', KEYS[i + 1], member) end,
+    function(i) return redis.pcall('ZADD', KEYS[i + 1], 'NX', score, fresh) end,
+    function(i) redis.pcall('ZREM', KEYS[i + 1], fresh) end,
     function() return redis.pcall('ZREM', set, member) end
   )
 end

@@ -18,7 +18,10 @@ end
 local function member_of(element, number)
   local line_end = string.sub(element, 1, 5) == 'cdr1 ' and string.find(element, '\n', 1, true)
   if kind == 'zset' and line_end then
-    return (string.gsub(string.sub(element, 1, line_end - 1), ' [01]$', ' 1')) .. string.sub(element, line_end)
+    -- Strikes and rejections count at the endpoint that they come from: here they could make a dead letter at once.
+    local header = string.sub(element, 1, line_end - 1)
+    local fresh = string.gsub(header, '^(cdr1 %S+ %d+) %d+ (%d+) %d+ %d+ (%S+) %d+ [01]$', '%1 0 %2 0 0 %3 0 1')
+    return fresh .. string.sub(element, line_end)
   end
   return 'cdr1 ' .. ARGV[4] .. '-' .. number .. ' 0 0 0 0 0 - 0 1\n' .. element
 end

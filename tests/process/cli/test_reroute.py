@@ -77,16 +77,17 @@ async def test_all_that_waits_is_moved_into_the_retry_set(run: Run, client: Redi
 
 
 @pytest.mark.usefixtures("several")
-async def test_what_was_deferred_keeps_its_history(run: Run, client: Redis, integrator: str) -> None:
-    """Also what was handed out to a process that is gone; what has no header that can be read has none."""
-    history = History(attempts=7, strikes=2, first_failed_at=1, last_failed_at=3, last_result="http_5xx")
+async def test_what_was_deferred_keeps_its_attempts(run: Run, client: Redis, integrator: str) -> None:
+    """Strikes and rejections stay with the former endpoint; what has no header that can be read has no history."""
+    history = History(7, 2, first_failed_at=1, first_strike_at=2, last_failed_at=3, last_result="http_5xx")
+    history = replace(history, first_rejected_at=4)
     await client.zadd(f"{integrator}:crm:retry:cdr", {member_of("a-1", history, b"deferred\n\xff"): 10**15})
     await client.zadd(f"{integrator}:crm:retrying:cdr", {member_of("a-2", history, b"handed out"): 10**15})
     await client.zadd(f"{integrator}:crm:retry:cdr", {b"put there by hand": 5})
     assert await run("crm", "bi") == (0, "3 CDRs and 0 dead letters moved from crm to bi\n")
     members: list[Any] = await client.zrange(f"{integrator}:bi:retry:cdr", 0, -1)
     found = [read_member(member) for member in members]
-    moved = replace(history, replayed=True)
+    moved = History(attempts=7, first_failed_at=1, last_result="http_5xx", replayed=True)
     assert {body: kept for kept, body in found} == {
         b"deferred\n\xff": moved,
         b"handed out": moved,

@@ -4,7 +4,7 @@ It is our own, because fakeredis makes a new Lua state for every script (170 µs
 rights, nor a full memory, nor how to forget its last writes. `test_differential.py` compares it with real servers.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -73,6 +73,14 @@ class Engine:
     denied: set[bytes] = field(default_factory=set)
     locked: set[bytes] = field(default_factory=set)
     """Keys that may be read and not written."""
+    locked_inside: set[bytes] = field(default_factory=set)
+    """The same, but scripts may be given them: only what a script does with them is refused."""
+    mistyped: set[bytes] = field(default_factory=set)
+    """Keys to which somebody else has written."""
+    flushed: set[bytes] = field(default_factory=set)
+    """Scripts that were known once."""
+    met: Counter[str] = field(default_factory=Counter)
+    """How often a command met what was done to the server, by the kind of fault."""
     full: bool = False
     read_only: bool = False
     in_script: bool = False
@@ -98,6 +106,7 @@ class Engine:
         value = self.data.get(key)
         if value is None or isinstance(value, kind):
             return value
+        self.met["type"] += key in self.mistyped
         raise RedisError(WRONG_TYPE)
 
     def any(self, key: bytes) -> Value | None:
@@ -107,6 +116,7 @@ class Engine:
 
     def type_name(self, key: bytes) -> bytes:
         value = self.any(key)
+        self.met["type"] += key in self.mistyped
         return b"none" if value is None else TYPE_NAMES[type(value)]
 
     def every_key(self) -> list[bytes]:
@@ -205,16 +215,26 @@ class Engine:
                 "ERR Wrong number of args calling Redis command from script" if self.in_script else f"ERR {said}"
             )
         if name in self.denied:
-            raise RedisError(self.no_permission(name.decode()))
-        if self.locked and not self.locked.isdisjoint(_written(entry, args)):
-            raise RedisError(self._no_key())
+            raise self._refusal("right", self.no_permission(name.decode()))
+        if (self.locked or self.locked_inside) and self._is_locked(entry, args):
+            raise self._refusal("lock", self._no_key())
         if entry.writes and self.read_only:
-            raise RedisError(READ_ONLY)
+            raise self._refusal("failover", READ_ONLY)
         if entry.grows and self.full and not self.wrote_in_script:
-            raise RedisError(OUT_OF_MEMORY)
+            raise self._refusal("full", OUT_OF_MEMORY)
         if self.in_script and entry.writes:
             self.wrote_in_script = True
         return entry
+
+    def _is_locked(self, entry: Entry, args: list[bytes]) -> bool:
+        written = _written(entry, args)
+        if not self.locked.isdisjoint(written):
+            return True
+        return entry.writes and not self.locked_inside.isdisjoint(written)
+
+    def _refusal(self, fault: str, text: str) -> RedisError:
+        self.met[fault] += 1
+        return RedisError(text)
 
     def _unknown(self, args: list[bytes]) -> str:
         if self.in_script:

@@ -172,6 +172,7 @@ class RedisServer:
         self.served += 1
         name = args[0].lower()
         if name in self.engine.denied and name != b"blmove":
+            self.engine.met["right"] += 1
             client.reply(RedisError(self.engine.no_permission(name.decode())))
             return
         if self.loading and name not in (b"info", b"client", b"auth", b"select", b"hello"):

@@ -237,6 +237,7 @@ def _run(engine: Engine, digest: bytes, args: list[bytes]) -> Reply:
     if number < 0 or number > len(args) - 3:
         raise RedisError("ERR Number of keys can't be greater than number of args")
     if digest not in engine.scripts:
+        engine.met["script flush"] += digest in engine.flushed
         raise RedisError("NOSCRIPT No matching script. Please use EVAL.")
     assert engine.run_script is not None
     return engine.run_script(engine, digest, args[3 : 3 + number], args[3 + number :])

@@ -1,5 +1,6 @@
 """Every variable: what it accepts, what it says of bad input, and that the reference holds."""
 
+import re
 from base64 import b64decode
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from app.config.settings import Settings
 from app.config.values import redacted
 from app.errors import ConfigurationError
 from app.store.keys import Topology
-from tests.support.repository import EXAMPLE, documented
+from tests.support.repository import EXAMPLE, ROOT, documented
 
 URL = {"CDR_WEBHOOK_URL": "http://127.0.0.1:9000/cdr"}
+PUBLIC = [".env.example", "README.md", "docker-compose.yml", "deploy/README.md", "deploy/RUNBOOK.md"]
 IN_CLUSTER = {"CDR_REDIS_URL": "redis+cluster://a,b"}
 
 
@@ -352,6 +354,23 @@ def test_signing_keys_are_those_of_standard_webhooks() -> None:
     padded = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMQ=="
     keys = load(CDR_WEBHOOK_SECRET=f"whsec_{padded} {padded} {padded.rstrip('=')}").endpoints[0].signing_keys
     assert keys == (b64decode(padded),) * 3
+
+
+@pytest.mark.parametrize("file", PUBLIC)
+def test_no_secret_that_everybody_can_read_is_accepted(file: str) -> None:
+    """Neither alone nor beside a good one, nor for a named endpoint; the message shows nothing of them."""
+    examples = re.findall("whsec_[A-Za-z0-9+/=]{8,}", (ROOT / file).read_text())
+    assert examples or file != ".env.example"
+    good = "whsec_" + "a" * 44
+    named = {"CDR_ENDPOINTS__CRM__URL": "https://crm.example/cdr", "CDR_ENDPOINTS__CRM__SECRET": ""}
+    for example in examples:
+        for given in (
+            URL | {"CDR_WEBHOOK_SECRET": example},
+            URL | {"CDR_WEBHOOK_SECRET": f"{good} {example.removeprefix('whsec_').rstrip('=')}"},
+            named | {"CDR_ENDPOINTS__CRM__SECRET": example},
+        ):
+            with pytest.raises(ConfigurationError, match=r"_SECRET: got \*\*\*; is the example of the documentation"):
+                load_settings(given, dotenv=None)
 
 
 def test_an_endpoint_needs_no_more_than_a_url() -> None:

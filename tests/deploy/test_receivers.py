@@ -1,0 +1,107 @@
+"""The receivers of deploy/receivers/: they verify, store each CDR once, and answer 2xx only for what is stored."""
+
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from redis.asyncio import Redis
+
+from app.cdr import webhook_id
+from app.demo.embedded import EmbeddedRedis
+from tests.conftest import StartChild
+from tests.support.forwarder import numbered
+from tests.support.harness import environment, eventually, gone
+from tests.support.site import LANGUAGES, SECRET, Site, answer, signed
+
+CDR: Final = '{"type": "cdr", "payload": {"call_ref": "c2d-1", "contact_ref": "Zoë"}}'
+OTHER: Final = "whsec_" + base64.b64encode(b"a key of somebody else..").decode()
+TOO_LARGE: Final = 4 * 1024 * 1024 + 1
+ODD: Final = (b"", b"\xff\xfe not UTF-8", b"two\nlines\xe2\x80\xa8", b"x" * 2**20)
+
+
+@pytest.fixture(params=LANGUAGES)
+async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+    """Each of them in turn, with a second secret that is about to replace the first one."""
+    new = base64.b64encode(b"the next key of this site").decode().rstrip("=")
+    receiver = Site(request.param, tmp_path, f"whsec_{new} {SECRET}")
+    await receiver.start()
+    yield receiver
+    await receiver.kill()
+
+
+async def stores(site: Site, number: int) -> None:
+    """Wait until so many are stored."""
+    await eventually(lambda: len(site.stored()) >= number)
+
+
+async def test_it_believes_nobody_without_a_good_signature(site: Site) -> None:
+    """Of its own key, over this id, this time and these bytes, and not older than five minutes."""
+    good = signed("cdr_1", CDR)
+    bad = {
+        "unsigned": {name: value for name, value in good.items() if name != "webhook-signature"},
+        "without an id": {name: value for name, value in good.items() if name != "webhook-id"},
+        "by another key": signed("cdr_1", CDR, OTHER),
+        "over other bytes": signed("cdr_1", CDR + " "),
+        "of another CDR": good | {"webhook-id": "cdr_2"},
+        "of another version": good | {"webhook-signature": good["webhook-signature"].replace("v1,", "v1a,")},
+        "too old": signed("cdr_1", CDR, age=400),
+        "too new": signed("cdr_1", CDR, age=-400),
+        "at no time": good | {"webhook-timestamp": "now"},
+    }
+    answers = {case: await answer(site, headers, CDR) for case, headers in bad.items()}
+    assert answers == dict.fromkeys(bad, 401)
+    assert site.stored() == []
+
+
+async def test_it_stores_a_cdr_once(site: Site) -> None:
+    """However often it comes; one good signature among others will do, as while a secret is changed."""
+    several = signed("cdr_1", CDR, OTHER)["webhook-signature"] + " v1,Zm9v "
+    for _ in range(3):
+        headers = signed("cdr_1", CDR)
+        headers["webhook-signature"] = several + headers["webhook-signature"]
+        assert await answer(site, headers, CDR) == 204
+    assert site.stored() == [("cdr_1", CDR.encode())]
+
+
+async def test_it_refuses_what_is_no_cdr(site: Site) -> None:
+    """Too large a body with 413, which makes a dead letter of it; and what is no POST."""
+    body = "x" * TOO_LARGE
+    assert await answer(site, signed("cdr_1", body), body) == 413
+    assert await answer(site, signed("cdr_1", body[1:]), body[1:]) == 204
+    assert [webhook_id for webhook_id, _ in site.stored()] == ["cdr_1"]
+
+
+async def test_it_answers_2xx_only_for_what_is_on_disk(site: Site) -> None:
+    """With a full disk it is 5xx, and the forwarder keeps the CDR; with room again it is stored, as are others."""
+    assert await answer(site, signed("cdr_1", CDR), CDR) == 204
+    site.fill_disk(full=True)
+    assert await answer(site, signed("cdr_2", CDR), CDR) == 503
+    site.fill_disk(full=False)
+    assert [await answer(site, signed(name, CDR), CDR) for name in ("cdr_2", "cdr_3")] == [204, 204]
+    assert site.stored() == [(name, CDR.encode()) for name in ("cdr_1", "cdr_2", "cdr_3")]
+
+
+async def test_each_cdr_is_stored_once_whoever_is_killed(
+    site: Site, redis_server: EmbeddedRedis, client: Redis, integrator: str, source: str, start_child: StartChild
+) -> None:
+    """First the forwarder dies again and again in the midst of deliveries, then the receiver; each was pushed twice."""
+    bodies = [*numbered(integrator, 200), *ODD]
+    for body in (*bodies, *bodies):
+        await client.rpush(source, body)
+    variables = environment(
+        *(redis_server.url, site.url, integrator), webhook_secret=SECRET, webhook_rate_limit="300", lease="0.7"
+    )
+    forwarder = await start_child(variables, "run")
+    for deaths in range(1, 5):
+        await stores(site, 40 * deaths)
+        if deaths <= 2:  # a forwarder that dies with retried CDRs in hand would keep them for half a minute
+            await forwarder.kill()
+            forwarder = await start_child(variables, "run")
+        else:
+            await site.kill()
+            await site.start()
+    lists = [f"{integrator}:processing:cdr{number}" for number in ("", *(f":{slot}" for slot in range(2, 9)))]
+    await eventually(lambda: gone(client, source, *lists, f"{integrator}:retry:cdr", f"{integrator}:retrying:cdr"))
+    assert sorted(site.stored()) == sorted((webhook_id(body), body) for body in bodies)
