@@ -22,9 +22,12 @@ from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.ops.letters_api import Letters
 from app.ops.observation import Observation
 from app.ops.operations import OperatorWork
+from app.ops.overview import Overview
+from app.ops.probe import Probes
 from app.ops.reporter import Reporter
 from app.ops.sampler import Sample, Sampler
 from app.ops.server import Ops
+from app.ops.view import View
 from app.store.client import Link
 from app.store.clock import RedisClock
 from app.store.keys import Slot, Topology
@@ -81,7 +84,9 @@ class Parts:
             heartbeats,
             self.stopping,
         )
-        return Ops(self.settings, observation, Letters(self.link, self.settings, self.work))
+        view = View(observation, Overview(self.link, self.settings, self.reporter.report))
+        probes = Probes(lambda: self.lanes, self.topology.endpoints, self.timings.probe_wait)
+        return Ops(self.settings, view, Letters(self.link, self.settings, self.work), probes)
 
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:
         timings, sample = self.timings, self.sampler.samples[settings.name]

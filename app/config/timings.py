@@ -80,6 +80,14 @@ class Timings:
     stuck: float = 30.0
     """A loop that gives no heartbeat for so long is stuck. A claimer gives one every second, whatever it waits for."""
 
+    overview: float = 2.0
+    """Between two looks at what all processes report, while somebody asks for it."""
+    overview_wait: float = 1.0
+    """How long an answer waits for such a look; then it tells what was seen before."""
+
+    probe_wait: float = 25.0
+    """How long an answer waits for the end of a probe that was asked for."""
+
     # The operator server, which strangers may reach
     connections: int = 64
     head_bytes: int = 16 * 1024

@@ -27,23 +27,28 @@ def age_of(text: str) -> timedelta:
 class Selection:
     """Selects letters for which all given fields are true. `reason` may be `damaged`, for what is no letter.
 
-    Empty `ids` select no letter; None selects any.
+    `ids`: those of CDRs, which twins share, or of single letters. Empty ones select no letter; None selects any.
+    `text`: somewhere in the CDR or in its id, whether in capitals or not.
     """
 
     ids: frozenset[str] | None = None
     reason: str | None = None
     older_than: timedelta | None = None
     limit: int | None = None
+    status: int | None = None
+    text: str = ""
     asked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def is_everything(self) -> bool:
-        return self.ids is None and not (self.reason or self.older_than or self.limit)
+        return self.ids is None and not (self.reason or self.older_than or self.limit or self.status or self.text)
 
     def holds(self, letter: Letter) -> bool:
         return (
-            (self.ids is None or letter.id in self.ids)
+            (self.ids is None or not self.ids.isdisjoint((letter.id, letter.letter)))
             and self.reason in (None, letter.reason)
+            and self.status in (None, letter.status)
+            and (not self.text or self._is_in(letter))
             and (self.older_than is None or self._is_old(letter, self.older_than))
         )
 
@@ -66,6 +71,13 @@ class Selection:
                     return
                 number += 1
                 yield name, letter
+
+    def _is_in(self, letter: Letter) -> bool:
+        wanted = self.text.lower().encode(errors="replace")
+        return (
+            wanted in letter.id.encode(errors="replace")
+            or wanted in (letter.raw if letter.damaged else letter.cdr).lower()
+        )
 
     def _is_old(self, letter: Letter, age: timedelta) -> bool:
         # A letter without a date does not count as old: drop it by --reason damaged, or by its id.

@@ -83,6 +83,11 @@ class Breaker:
         """An operator asks for it."""
         self.probe_at = 0.0
 
+    @property
+    def awaits_probe(self) -> bool:
+        """Whether a probe that was asked for has not ended yet."""
+        return not self.is_closed and not self.probe_at
+
     def _wait(self, pause: float) -> None:
         self._pause = pause
         self.probe_at = time.monotonic() + pause

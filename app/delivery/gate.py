@@ -82,7 +82,8 @@ class Gate:
             self._tell()
 
     def probe_now(self) -> None:
-        """An operator asks for it: whoever waits for the next probe looks again."""
+        """An operator asks for it: a hold is over, and whoever waits for the next probe looks again."""
+        self.held_until = 0.0
         self.breaker.probe_now()
         self._tell()
 

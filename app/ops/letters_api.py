@@ -1,10 +1,11 @@
 """List, show, replay and drop dead letters over HTTP, a part at a time."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.config.settings import Settings
@@ -12,19 +13,31 @@ from app.dead_letters import lanes as dead_lanes
 from app.dead_letters.selection import Selection, age_of
 from app.dead_letters.store import DeadStore, Letter
 from app.errors import CommandError
+from app.ops.letters_search import Replay, outcome, search, sha1
 from app.ops.operations import OperatorWork
 from app.store.client import Link
-from app.store.keys import Topology
+from app.store.keys import LaneKeys, Topology
 from app.store.operations import Action, Operation
 
-MOST_SHOWN: Final = 200
+MOST_KINDS: Final = 10
+"""Told before a change; the reason of a damaged letter may be anything."""
 PAGE: Final = "page"
 """Who it was: somebody with the token, whose host may be any."""
 
 RATE: Final = 200.0
 """Per second, so that a replay does not delay new CDRs."""
 
-FIELDS: Final = {"endpoint": str, "ids": list, "reason": str, "older_than": str, "all": bool, "dry_run": bool}
+FIELDS: Final = {
+    "endpoint": str,
+    "ids": list,
+    "reason": str,
+    "status": int,
+    "text": str,
+    "older_than": str,
+    "all": bool,
+    "dry_run": bool,
+}
+FILTERS: Final = {"endpoint": str, "id": str, "reason": str, "status": int, "text": str, "after": str}
 
 
 @dataclass(frozen=True)
@@ -38,18 +51,15 @@ class Asked:
     @classmethod
     def read(cls, body: Any) -> "Asked":
         """Read a JSON object. Raises CommandError."""
-        if not isinstance(body, dict):
-            raise CommandError("the body must be a JSON object")
-        for name, value in body.items():
-            if name not in FIELDS or not isinstance(value, FIELDS[name]):
-                raise CommandError(f"{name!r:.40} is not one of {', '.join(FIELDS)}, or not of its type")
+        _check(body, FIELDS)
         if not all(isinstance(one, str) for one in body.get("ids", [])):
             raise CommandError("ids must be strings")
         ids = frozenset(body["ids"]) if "ids" in body else None
         age = _age(body["older_than"]) if "older_than" in body else None
-        selection = Selection(ids, body.get("reason"), age)
+        status, text = body.get("status"), body.get("text", "")
+        selection = Selection(ids, body.get("reason"), age, status=status, text=text)
         if selection.is_everything and not (body.get("all") or body.get("endpoint")):
-            raise CommandError("say which: ids, endpoint, reason, older_than, or all")
+            raise CommandError("say which: ids, endpoint, reason, status, text, older_than, or all")
         return cls(body.get("endpoint"), selection, bool(body.get("dry_run")))
 
 
@@ -62,16 +72,22 @@ class Letters:
         self.work = work
         self._reading = asyncio.Lock()
 
-    async def oldest(self, endpoint: str | None) -> dict[str, Any]:
-        """Return the oldest ones, without their CDRs, and how many there are."""
-        stores = await self._stores(endpoint)
-        shown: list[dict[str, Any]] = []
+    async def search(self, wanted: Any) -> dict[str, Any]:
+        """Return the newest ones that match, without their CDRs, how many there are, and where to go on."""
+        _check(wanted, FILTERS)
+        stores = await self._stores(wanted.get("endpoint"))
+        ids = frozenset({wanted["id"]}) if "id" in wanted else None
+        status, text = wanted.get("status"), wanted.get("text", "")
+        selection = Selection(ids, wanted.get("reason"), status=status, text=text)
         async with self._alone(self._link.timings.scan_queue):
-            async for name, letter in Selection().among(stores):
-                shown.append(dead_lanes.summary(name, letter))
-                if len(shown) == MOST_SHOWN:
-                    break
-            return {"number": sum([await store.number() for store in stores.values()]), "letters": shown}
+            found = await search(self._link, self._keys(stores), selection, wanted.get("after", ""))
+            return {"number": sum([await store.number() for store in stores.values()]), **found}
+
+    async def outcome(self, body: Any) -> dict[str, Any]:
+        """Say what has become of CDRs that were replayed."""
+        replay = Replay.read(body)
+        async with self._alone(self._link.timings.scan_queue):
+            return await outcome(self._link, Topology(self._settings).lanes, replay)
 
     async def show(self, letter_id: str) -> list[dict[str, Any]]:
         """Return each letter of that id, with its CDR."""
@@ -87,32 +103,36 @@ class Letters:
         return found
 
     async def replay(self, asked: Asked) -> dict[str, Any]:
-        """Put CDRs into the retry set, due now."""
+        """Put CDRs into the retry set, due now. The answer names them, so that `outcome` can follow them."""
+        since, replayed = datetime.now(UTC), defaultdict[str, list[str]](list)
 
-        async def one(store: DeadStore, letter: Letter) -> bool:
+        async def one(name: str, store: DeadStore, letter: Letter) -> bool:
             if letter.damaged:
                 return False
             await asyncio.sleep(1 / RATE)
-            return await store.replay(letter)
+            if is_done := await store.replay(letter):
+                replayed[name].append(sha1(letter))
+            return is_done
 
-        return await self._change(asked, one, "replay")
+        answer = await self._change(asked, one, "replay")
+        return answer | ({} if asked.dry_run else {"since": since.isoformat(), "replayed": replayed})
 
     async def drop(self, asked: Asked) -> dict[str, Any]:
         """Remove them for good."""
-        return await self._change(asked, lambda store, letter: store.drop(letter), "drop")
+        return await self._change(asked, lambda _, store, letter: store.drop(letter), "drop")
 
     async def _change(
-        self, asked: Asked, change: Callable[[DeadStore, Letter], Awaitable[bool]], action: Action
+        self, asked: Asked, change: Callable[[str, DeadStore, Letter], Awaitable[bool]], action: Action
     ) -> dict[str, Any]:
         stores = await self._stores(asked.endpoint)
         async with self._alone(), self._told(action) as changed:
             if asked.dry_run:
-                return {"matching": sum([1 async for _ in asked.selection.among(stores)])}
+                return await _counted(asked.selection, stores)
             async for name, letter in asked.selection.among(stores):
                 # So that no request takes long, and what is done when somebody closes the page stays done.
                 if changed.total() == self._link.timings.letters_at_once:
                     return {"done": changed.total(), "more": True}
-                if await change(stores[name], letter):
+                if await change(name, stores[name], letter):
                     changed[name] += 1
         return {"done": changed.total(), "more": False}
 
@@ -139,11 +159,32 @@ class Letters:
         finally:
             self._reading.release()
 
+    def _keys(self, names: Iterable[str]) -> dict[str, LaneKeys]:
+        return {name: Topology(self._settings).lane(name) for name in names}
+
     async def _stores(self, endpoint: str | None) -> dict[str, DeadStore]:
         keys = Topology(self._settings).lanes
         if endpoint is not None and endpoint not in keys:
             raise CommandError(f"there is no such endpoint; there are {', '.join(keys)}")
         return dead_lanes.stores(self._link, keys, endpoint)
+
+
+async def _counted(selection: Selection, stores: dict[str, DeadStore]) -> dict[str, Any]:
+    """Say how many letters match, and of what."""
+    kinds = Counter([(name, letter.reason, letter.status) async for name, letter in selection.among(stores)])
+    of = [
+        {"endpoint": endpoint, "reason": reason, "status": status, "number": number}
+        for (endpoint, reason, status), number in kinds.most_common(MOST_KINDS)
+    ]
+    return {"matching": kinds.total(), "of": of}
+
+
+def _check(body: Any, fields: dict[str, type]) -> None:
+    if not isinstance(body, dict):
+        raise CommandError("the body must be a JSON object")
+    for name, value in body.items():
+        if name not in fields or not isinstance(value, fields[name]):
+            raise CommandError(f"{name!r:.40} is not one of {', '.join(fields)}, or not of its type")
 
 
 def _age(text: str) -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,6 @@ from app.lane.lane_loops import LaneLoops
 from app.ops.report import EndpointReport
 from app.ops.reporter import Identity, endpoint_report
 from app.ops.sampler import Sample, Sampler
-from app.ops.words import Condition, Waiting, condition
 from app.store.client import Link
 from app.store.lease import Lease
 from app.store.neighbours import Neighbours
@@ -25,10 +24,8 @@ class LaneView:
     """Describes one lane as it is now."""
 
     loops: LaneLoops
-    url: str
     sample: Sample
     report: EndpointReport
-    now: datetime
 
     @property
     def endpoint(self) -> str:
@@ -48,31 +45,6 @@ class LaneView:
     def is_open(self) -> bool:
         return not self.loops.lane.gate.breaker.is_closed
 
-    @property
-    def condition(self) -> Condition:
-        lengths = self.sample.lengths
-        waiting = Waiting(lengths.pending, lengths.waiting, lengths.deferred, lengths.dead)
-        return condition([self.report], waiting, self.now)
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON."""
-        found, last = self.condition, self.metrics.last_delivery_at
-        return {
-            "endpoint": self.endpoint,
-            "source": self.sample.keys.source,
-            "url": self.url,
-            "state": found.state,
-            "words": found.words,
-            "concurrency": self.loops.endpoint.settings.concurrency,
-            "oldest_in_flight_seconds": round(self.oldest_in_flight, 1),
-            **asdict(self.sample.lengths),
-            "pending_head_age_seconds": round(self.sample.head_age, 1),
-            **self.report.parts,
-            "last_delivery_at": last and datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds"),
-            "hour": [asdict(minute) for minute in self.sample.hour],
-        }
-
 
 @dataclass
 class Observation:
@@ -91,13 +63,8 @@ class Observation:
     @property
     def lanes(self) -> list[LaneView]:
         now = datetime.now(UTC)
-        urls = {one.name: one.shown_url for one in self.settings.endpoints}
         samples = self.sampler.samples
-        return [
-            LaneView(loops, urls[name], samples[name], endpoint_report(loops, now), now)
-            for loops in self.running()
-            if (name := loops.endpoint.name)
-        ]
+        return [LaneView(loops, samples[loops.endpoint.name], endpoint_report(loops, now)) for loops in self.running()]
 
     @property
     def samples(self) -> list[Sample]:
@@ -129,28 +96,12 @@ class Observation:
         return reasons
 
     @property
-    def parts(self) -> dict[str, Any]:
-        """Return it as plain values, for JSON; no CDR content, and no secret."""
-        slot = self.lease.slot
+    def to_distribute(self) -> int | None:
+        """Return how many CDRs wait for distribution; None where there is none."""
         everywhere = self.sampler.samples.get(EVERYBODY)
-        return {
-            "version": self.identity.version,
-            "integrator": self.settings.integrator,
-            "host": self.identity.host,
-            "started_at": self.identity.started_at.isoformat(timespec="seconds"),
-            "redis": {
-                "url": self.settings.shown_redis_url,
-                "up": self.redis_up,
-                "memory_used_ratio": self.sampler.memory_used_ratio,
-            },
-            "foreign_consumers": self.neighbours.foreign_consumers,
-            "slot": slot.number if slot else None,
-            "unready": self.unready,
-            "source": {
-                "key": self.settings.source_key,
-                "distributed": everywhere is not None,
-                **(asdict(everywhere.lengths) if everywhere else {}),
-            },
-            "lanes": [lane.parts for lane in self.lanes],
-            "events": list(log.recent),
-        }
+        return everywhere.lengths.pending if everywhere else None
+
+    @property
+    def events(self) -> Sequence[dict[str, Any]]:
+        """Return the last events of this process, the oldest first."""
+        return list(log.recent)

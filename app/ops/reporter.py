@@ -41,7 +41,7 @@ class Reporter:
     async def run(self, slot: Slot) -> None:
         """Go on until cancelled."""
         while True:
-            report = self._report().to_json()
+            report = self.report().to_json()
             await optional(
                 lambda: self._script(
                     keys=[slot.report, slot.owner],
@@ -51,7 +51,8 @@ class Reporter:
             )
             await asyncio.sleep(self._lease.seconds / RENEWALS_PER_LEASE)
 
-    def _report(self) -> Report:
+    def report(self) -> Report:
+        """Return what this process says of itself now."""
         identity, now = self._identity, datetime.now(UTC)
         return Report(
             id=self._lease.owner.id,

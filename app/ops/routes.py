@@ -3,6 +3,9 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta, timezone, tzinfo
 from importlib.resources import files
 from typing import Any, Final
 
@@ -15,12 +18,22 @@ from starlette.routing import Route
 from app.errors import CommandError, ForwarderError
 from app.ops import exposition
 from app.ops.letters_api import Asked, Letters
-from app.ops.observation import Observation
+from app.ops.probe import Probes
 from app.ops.token import OperatorToken
+from app.ops.view import View
+from app.telemetry import operator_events
 
+SCRIPTS: Final = ("page.js", "ask.js", "chart.js", "lanes.js", "letters.js", "make.js")
 PAGE: Final = {"/": ("index.html", "text/html"), "/page.css": ("page.css", "text/css")} | {
-    "/page.js": ("page.js", "text/javascript")
+    f"/{name}": (name, "text/javascript") for name in SCRIPTS
 }
+MOST_HOURS: Final = 24
+MOST_OFFSET: Final = 14 * 60
+"""Minutes between any clock and UTC."""
+OPERATOR_HOST: Final = "x-operator-host"
+"""The header in which a command says where it was typed."""
+PAGE_ITSELF: Final = "page"
+MOST_NAME: Final = 64
 JSON: Final = "application/json"
 UTF_8: Final = {"", "charset=utf-8", 'charset="utf-8"'}
 
@@ -30,12 +43,13 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Routes:
     """Answers from memory where possible: a scrape does not ask Redis."""
 
-    def __init__(self, observation: Observation, letters: Letters, token: OperatorToken) -> None:
-        self._observation = observation
+    def __init__(self, view: View, letters: Letters, probes: Probes, token: OperatorToken) -> None:
+        self._view, self._probes = view, probes
+        self._observation = view.observed
         self._letters = letters
         self._token = token
         self.application = Starlette(
-            routes=[*map(_asset, PAGE), *self._health(), *self._dead_letters()],
+            routes=[*map(_asset, PAGE), *self._health(), *self._overview(), *self._dead_letters()],
             exception_handlers={CommandError: _bad, ForwarderError: _unavailable, TimeoutError: _unavailable},
         )
         self.application.router.redirect_slashes = False
@@ -45,13 +59,22 @@ class Routes:
             Route("/livez", self._livez),
             Route("/readyz", self._readyz),
             Route("/metrics", self._metrics),
-            Route("/api/status", self._status),
+        ]
+
+    def _overview(self) -> list[Route]:
+        patience = self._observation.link.timings.answer_wait
+        return [
+            Route("/api/status", _within(patience, self._status)),
+            Route("/api/minutes", _within(patience, self._minutes)),
+            Route("/api/endpoints/{name}/probe", _within(patience, self._probe), methods=["POST"]),
         ]
 
     def _dead_letters(self) -> list[Route]:
         patience = self._observation.link.timings.answer_wait
         return [
             Route("/api/dead-letters", _within(patience, self._list)),
+            Route("/api/dead-letters/search", _within(patience, self._search), methods=["POST"]),
+            Route("/api/dead-letters/outcome", _within(patience, self._outcome), methods=["POST"]),
             Route("/api/dead-letters/replay", _within(patience, self._replay), methods=["POST"]),
             Route("/api/dead-letters/drop", _within(patience, self._drop), methods=["POST"]),
             Route("/api/dead-letters/{id:path}", _within(patience, self._show)),  # an id may have slashes
@@ -69,24 +92,53 @@ class Routes:
         body = exposition.exposed(self._observation, self._letters.work)
         return Response(body, headers={"content-type": exposition.CONTENT_TYPE})
 
-    async def _status(self, _: Request) -> Response:
-        return _json(self._observation.parts | {"actions": self._token.is_set})
+    async def _status(self, request: Request) -> Response:
+        trusted = await self._is_trusted(request)
+        status = await self._view.status(_zone(request), trusted=trusted)
+        return _json(status | {"actions": self._token.is_set, "trusted": trusted})
+
+    async def _minutes(self, request: Request) -> Response:
+        return _json(await self._view.minutes(_whole(request, "hours", 1, MOST_HOURS)))
+
+    async def _probe(self, request: Request) -> Response:
+        await self._token.check(request)
+        probed = await self._probes.probe(request.path_params["name"])
+        by = request.headers.get(OPERATOR_HOST, PAGE_ITSELF)[:MOST_NAME]
+        operator_events.endpoint_probed(probed.endpoint, probed.outcome, by)
+        return _json(asdict(probed))
 
     async def _list(self, request: Request) -> Response:
-        return _json(await self._letters.oldest(request.query_params.get("endpoint")))
+        await self._token.check(request)
+        wanted: dict[str, Any] = dict(request.query_params)
+        if "status" in wanted:
+            wanted["status"] = _whole(request, "status", 0, 999)
+        return _json(await self._letters.search(wanted))
+
+    async def _search(self, request: Request) -> Response:
+        return _json(await self._letters.search(await self._body(request)))
+
+    async def _outcome(self, request: Request) -> Response:
+        return _json(await self._letters.outcome(await self._body(request)))
 
     async def _show(self, request: Request) -> Response:
         await self._token.check(request)
         return _json(await self._letters.show(request.path_params["id"]))
 
     async def _replay(self, request: Request) -> Response:
-        return _json(await self._letters.replay(await self._asked(request)))
+        return _json(await self._letters.replay(Asked.read(await self._body(request))))
 
     async def _drop(self, request: Request) -> Response:
-        return _json(await self._letters.drop(await self._asked(request)))
+        return _json(await self._letters.drop(Asked.read(await self._body(request))))
 
-    async def _asked(self, request: Request) -> Asked:
-        """Return the request of a caller who may ask. A foreign web page can send neither the token nor JSON."""
+    async def _is_trusted(self, request: Request) -> bool:
+        """Tell whether the caller has the token; whoever shows none is a neighbour."""
+        if "authorization" in request.headers:
+            await self._token.check(request)
+            return True
+        return False
+
+    async def _body(self, request: Request) -> Any:
+        """Return what a caller has sent who may ask. A foreign web page can send neither the token nor JSON."""
         await self._token.check(request)
         kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
         if kind.strip() != JSON or parameters.strip() not in UTF_8:
@@ -94,7 +146,7 @@ class Routes:
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise HTTPException(415, "the body must have no content-encoding\n")
         try:
-            return Asked.read(await request.json())
+            return await request.json()
         except (ValueError, RecursionError):
             raise HTTPException(400, "the body is not JSON\n") from None
 
@@ -107,6 +159,18 @@ def _asset(path: str) -> Route:
         return Response(text, media_type=content_type)
 
     return Route(path, answer)
+
+
+def _zone(request: Request) -> tzinfo:
+    """Return that of the reader, whose clock is so many minutes ahead of UTC."""
+    return timezone(timedelta(minutes=_whole(request, "utc_offset", 0, MOST_OFFSET, least=-MOST_OFFSET)))
+
+
+def _whole(request: Request, name: str, default: int, most: int, *, least: int = 0) -> int:
+    with suppress(ValueError):
+        if least <= (value := int(request.query_params.get(name, default))) <= most:
+            return value
+    raise CommandError(f"{name}: must be a whole number from {least} to {most}")
 
 
 def _json(value: Any) -> Response:

@@ -1,4 +1,4 @@
-"""Look at the keys of each lane every few seconds, and remember the last hour."""
+"""Look at the keys of each lane every few seconds, and tell Redis what happened in each minute."""
 
 import asyncio
 import math
@@ -14,10 +14,10 @@ from app.store.client import Link
 from app.store.clock import RedisClock
 from app.store.ends import ENDS
 from app.store.keys import LaneKeys
-from app.store.minutes import A_DAY, HOUR, Minute, Minutes
+from app.store.minutes import A_DAY, Minute, Minutes
 from app.store.optional import optional
 from app.store.preflight import info
-from app.telemetry.metrics import LaneMetrics, quantile
+from app.telemetry.metrics import LaneMetrics
 
 MINUTE_MS: Final = 60_000
 
@@ -45,36 +45,24 @@ class Lengths:
         return self.pending + self.processing + self.deferred
 
 
-@dataclass(frozen=True, slots=True)
-class Deliveries:
-    """Counts what was delivered in a minute that ended at `at` (Unix seconds). Quantiles: seconds, claim to ack."""
-
-    at: float
-    delivered: int
-    p50: float | None
-    p99: float | None
-
-
 @dataclass(eq=False)
 class Sample:
-    """Holds the lengths of one lane's lists as they were last seen, and the last hour."""
+    """Holds the lengths of one lane's lists as they were last seen, and what Redis is to be told of its minutes."""
 
     keys: LaneKeys
     oldest: Literal["head", "tail"]
     metrics: LaneMetrics
     lengths: Lengths = Lengths()
-    hour: deque[Deliveries] = field(default_factory=lambda: deque(maxlen=HOUR))
     unsent: deque[Minute] = field(default_factory=lambda: deque(maxlen=A_DAY))
-    """Minutes that Redis has not taken yet, the oldest first."""
-    ended: int = 0
-    """How many minutes have ended: the sequence number of the last one."""
+    """Minutes, and parts of them, that Redis has not taken yet, the oldest first."""
+    written: int = 0
+    """How many were written down: the sequence number of the last one."""
 
     def __post_init__(self) -> None:
         self._head = ""
         self._head_since = time.monotonic()
         self._minute = 0
-        self._delivered = self._failed = 0
-        self._counts = list(self.metrics.delivery_durations.counts)
+        self._counted = (0, 0, 0)
 
     @property
     def head_age(self) -> float:
@@ -89,20 +77,27 @@ class Sample:
     def begin(self, minute: int) -> None:
         """Take note of which minute it is; what was counted before belongs to the one before."""
         if self._minute not in (0, minute):
-            self.end_minute()
+            self.write()
         self._minute = minute
 
-    def end_minute(self) -> None:
+    def write_part(self) -> None:
+        """Write down what was counted in a minute that still runs, so that nobody sees it a minute late.
+
+        Not while Redis takes nothing: parts would push minutes of the day out.
+        """
+        if not self.unsent and self._counts() != self._counted:
+            self.write()
+
+    def write(self) -> None:
         """Write down what was counted since the last time."""
-        metrics = self.metrics
-        delivered, failed = metrics.delivered - self._delivered, metrics.failed - self._failed
-        counts = list(metrics.delivery_durations.counts)
-        fresh = [now - before for now, before in zip(counts, self._counts, strict=True)]
-        self.hour.append(Deliveries(time.time(), delivered, quantile(fresh, 0.5), quantile(fresh, 0.99)))
-        backlog = self.lengths.pending + self.lengths.deferred
-        self.unsent.append(Minute(self._minute, delivered, failed, backlog))
-        self.ended += 1
-        self._delivered, self._failed, self._counts = metrics.delivered, metrics.failed, counts
+        delivered, failed, backlog = self._counts()
+        before_delivered, before_failed, _ = self._counted
+        self.unsent.append(Minute(self._minute, delivered - before_delivered, failed - before_failed, backlog))
+        self.written += 1
+        self._counted = delivered, failed, backlog
+
+    def _counts(self) -> tuple[int, int, int]:
+        return self.metrics.delivered, self.metrics.failed, self.lengths.pending + self.lengths.deferred
 
 
 class Sampler:
@@ -141,11 +136,12 @@ class Sampler:
             self._clock.note(sent, time.monotonic(), now)
             sample.note(Lengths(*lengths), head.decode())
         sample.begin(self._clock.now() // MINUTE_MS)
+        sample.write_part()
 
     async def _send(self, sample: Sample, slot: int) -> None:
-        """Add the minutes that have ended to what Redis has; those that it does not take wait."""
+        """Add minutes to what Redis has; those that it does not take wait."""
         minutes = list(sample.unsent)
-        first = sample.ended - len(minutes) + 1
+        first = sample.written - len(minutes) + 1
         if minutes and await self._minutes.add(sample.keys, sample.keys.slot(slot), first, minutes):
             # Only now: a minute whose reply was lost is sent again, and added once.
             for _ in minutes:
@@ -161,7 +157,7 @@ class Sampler:
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 for sample in self.samples.values():
-                    sample.end_minute()
+                    sample.write()
                     await self._send(sample, slot)
 
 

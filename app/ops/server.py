@@ -13,9 +13,10 @@ from app.ops.connection import Connection
 from app.ops.host_check import HostCheck
 from app.ops.letters_api import Letters
 from app.ops.listener import Listener
-from app.ops.observation import Observation
+from app.ops.probe import Probes
 from app.ops.routes import Routes
 from app.ops.token import OperatorToken
+from app.ops.view import View
 from app.telemetry import process_events
 
 FAREWELL: Final = 1.0
@@ -25,12 +26,13 @@ FAREWELL: Final = 1.0
 class Ops:
     """Runs uvicorn's protocol without its server, which would take over signals, log and exit of the process."""
 
-    def __init__(self, settings: Settings, observation: Observation, letters: Letters) -> None:
-        timings = observation.link.timings
+    def __init__(self, settings: Settings, view: View, letters: Letters, probes: Probes) -> None:
+        timings = view.observed.link.timings
         self._complaints = Complaints(timings.complaint_pause)
         token = settings.ops_token.get_secret_value() if settings.ops_token else ""
-        routes = Routes(observation, letters, OperatorToken(token, timings, self._complaints))
+        routes = Routes(view, letters, probes, OperatorToken(token, timings, self._complaints))
         self.application = routes.application
+        self._overview = view.overview
         self._state = ServerState()
         config = Config(
             HostCheck(routes.application, settings.ops_host, self._complaints),
@@ -61,6 +63,7 @@ class Ops:
             await asyncio.wait({self._listening})
         finally:
             await self._close()
+            await self._overview.aclose()
         if not self._listening.cancelled():
             self._listening.result()
 

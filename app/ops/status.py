@@ -1,14 +1,18 @@
 """Hold what `status` shows of a running system."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.ops.report import EndpointReport, Report
-from app.ops.words import Condition
+from app.ops.words import Condition, Waiting
+from app.store.minutes import Minute
 
 DISTRIBUTED: Final = "(all)"
 """In place of an endpoint: what is on its way to every lane."""
+
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -21,27 +25,32 @@ class Deferred:
 
 
 @dataclass(frozen=True)
-class Hour:
-    """Counts what all processes together delivered in the last hour, and how many attempts failed."""
-
-    delivered: int
-    failed: int
-
-
-@dataclass(frozen=True)
 class LaneStatus:
     """Describes one lane. `processing`: how many, by slot. `pending`: None where CDRs are only distributed."""
 
     endpoint: str
     source: str
     condition: Condition | None
-    reported: EndpointReport
-    """By the process that made the last attempt."""
+    reports: Sequence[EndpointReport]
+    """One of each process that has it."""
+    counted: Waiting
     pending: int | None
     processing: dict[int, int]
     dead: int
     deferred: Deferred
-    hour: Hour
+    minutes: Sequence[Minute]
+    """Of the last hour, the newest first."""
+
+    @property
+    def delivered(self) -> int:
+        """Return what all processes together delivered in the last hour."""
+        return sum(minute.delivered for minute in self.minutes)
+
+    @property
+    def reported(self) -> EndpointReport:
+        """Return the report of the process that made the last attempt."""
+        tried = [report for report in self.reports if report.last_attempt_at]
+        return max(tried, key=lambda report: report.last_attempt_at or NEVER, default=EndpointReport())
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -58,8 +67,8 @@ class LaneStatus:
             "retrying": deferred.handed_out,
             "next_due": deferred.next_due and deferred.next_due.isoformat(timespec="seconds"),
             "dead": self.dead,
-            "delivered_last_hour": self.hour.delivered,
-            "failed_last_hour": self.hour.failed,
+            "delivered_last_hour": self.delivered,
+            "failed_last_hour": sum(minute.failed for minute in self.minutes),
         }
 
 

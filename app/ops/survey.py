@@ -1,32 +1,37 @@
 """Read the state of a running system from Redis."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from app.config.settings import Settings
-from app.ops.report import MOST_BYTES, MOST_TEXT, EndpointReport, Report
-from app.ops.status import DISTRIBUTED, Deferred, Hour, LaneStatus, Process, Status
+from app.ops.report import MOST_BYTES, MOST_TEXT, Report
+from app.ops.status import DISTRIBUTED, Deferred, LaneStatus, Process, Status
 from app.ops.words import Waiting, condition
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot, Topology
 from app.store.leftovers import leftovers, length
-from app.store.minutes import HOUR, read_history
+from app.store.minutes import HOUR, Minute, read_history
 from app.store.owner import Owner
 from app.store.patience import ask
 
 MOST_ENDPOINTS: Final = 100
 """Shown of one owner: what is in Redis may be anybody's."""
 
-NEVER: Final = datetime.min.replace(tzinfo=UTC)
+Ask = Callable[[Link, str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Sends a named command, as `ask` does."""
 
 
 class Survey:
-    """Reads one part at a time, and nothing whose size grows with a backlog."""
+    """Reads one part at a time, and nothing whose size grows with a backlog.
 
-    def __init__(self, link: Link, settings: Settings) -> None:
+    `own`: the report of the process that asks, if it is a forwarder; newer than what Redis has of it.
+    """
+
+    def __init__(self, link: Link, settings: Settings, ask: Ask = ask, own: Callable[[], Report] = Report) -> None:
         self._link = link
         self._settings = settings
+        self._ask, self._own = ask, own
         self._topology = Topology(settings)
         self._slots, self._reports = link.script("survey"), link.script("reports")
         self._sample, self._history = link.script("sample"), link.script("history")
@@ -34,8 +39,8 @@ class Survey:
     async def status(self) -> Status:
         """Ask Redis. Raises our errors where it is away."""
         topology = self._topology
-        owners = [await self._process(*found) for found in await self._owned()]
-        lanes = [await self._lane(name, keys, owners) for name, keys in topology.lanes.items()]
+        owners = await self.owners()
+        lanes = await self.lanes(owners)
         if topology.fans_out:
             lanes.insert(0, await self._lane(DISTRIBUTED, topology.short, owners))
         return Status(
@@ -46,6 +51,14 @@ class Survey:
             owners=owners,
             left_over=dict(await leftovers(self._link, topology)),
         )
+
+    async def owners(self) -> list[Process]:
+        """Return the live processes. Raises our errors."""
+        return [await self._process(*found) for found in await self._owned()]
+
+    async def lanes(self, owners: Sequence[Process]) -> list[LaneStatus]:
+        """Return the lane of each endpoint. Raises our errors."""
+        return [await self._lane(name, keys, owners) for name, keys in self._topology.lanes.items()]
 
     async def _lane(self, name: str, keys: LaneKeys, owners: Sequence[Process]) -> LaneStatus:
         slots = keys.slots()
@@ -59,52 +72,48 @@ class Survey:
             endpoint=name,
             source=keys.source,
             condition=None if is_shared else condition(reports, waiting, datetime.now(UTC)),
-            reported=_latest(reports),
+            reports=reports,
+            counted=waiting,
             pending=None if is_shared else pending,
             processing=processing,
             dead=dead,
             deferred=deferred,
-            hour=await self._hour(keys),
+            minutes=await self._minutes(keys),
         )
 
     async def _lengths(self, keys: LaneKeys) -> tuple[int, int, Deferred]:
         """Return how many are pending, how many are dead, and what is deferred."""
         names = [keys.pending, keys.slot(1).processing, keys.dead, keys.retry, keys.retrying]
-        reply = await ask(self._link, "sample", lambda: self._sample(keys=names, args=[0]))
+        reply = await self._ask(self._link, "sample", lambda: self._sample(keys=names, args=[0]))
         pending, _, dead, retry, retrying, *_, due = reply
         return pending, dead, Deferred(retry + retrying, retrying, _time(due))
 
     async def _survey(self, slots: Sequence[Slot]) -> list[tuple[bytes, int]]:
         keys = [key for slot in slots for key in (slot.owner, slot.processing)]
         args = [int(self._settings.lease * 1000)]
-        reply = await ask(self._link, "survey", lambda: self._slots(keys=keys, args=args))
+        reply = await self._ask(self._link, "survey", lambda: self._slots(keys=keys, args=args))
         return list(zip(reply[::2], reply[1::2], strict=True))
 
     async def _owned(self) -> list[tuple[Slot, bytes, Report]]:
         slots = self._topology.short.slots()
         surveyed = await self._survey(slots)
         keys = [slot.report for slot in slots]
-        reply = await ask(self._link, "reports", lambda: self._reports(keys=keys, args=[MOST_BYTES]))
+        reply = await self._ask(self._link, "reports", lambda: self._reports(keys=keys, args=[MOST_BYTES]))
         found = zip(slots, surveyed, map(Report.read, reply), strict=True)
         return [(slot, owner, report) for slot, (owner, _), report in found if owner]
 
     async def _process(self, slot: Slot, value: bytes, report: Report) -> Process:
-        left = await ask(self._link, "pttl", lambda: self._link.commands.pttl(slot.owner))
+        left = await self._ask(self._link, "pttl", lambda: self._link.commands.pttl(slot.owner))
         owner = Owner.read(value)
         host, process, source = (text[:MOST_TEXT] or "?" for text in (owner.host, owner.id, owner.source))
         names = [name[:MOST_TEXT] for name in owner.names[:MOST_ENDPOINTS]]
-        own = report if report.id == owner.id else Report()  # or it is of whoever had the slot before
-        return Process(slot.number, host, process, max(0, left) / 1000, source, names, own)
+        known = [one for one in (self._own(), report) if one.id == owner.id]
+        its = known[0] if known else Report()  # or it is of whoever had the slot before
+        return Process(slot.number, host, process, max(0, left) / 1000, source, names, its)
 
-    async def _hour(self, keys: LaneKeys) -> Hour:
-        reply = await ask(self._link, "history", lambda: self._history(keys=[keys.minutes], args=[HOUR]))
-        minutes = read_history(reply)
-        return Hour(sum(one.delivered for one in minutes), sum(one.failed for one in minutes))
-
-
-def _latest(reports: Sequence[EndpointReport]) -> EndpointReport:
-    tried = [report for report in reports if report.last_attempt_at]
-    return max(tried, key=lambda report: report.last_attempt_at or NEVER, default=EndpointReport())
+    async def _minutes(self, keys: LaneKeys) -> list[Minute]:
+        reply = await self._ask(self._link, "history", lambda: self._history(keys=[keys.minutes], args=[HOUR]))
+        return read_history(reply)
 
 
 def _time(milliseconds: bytes) -> datetime | None:

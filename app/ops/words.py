@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Literal
 
 from app.ops.report import EndpointReport
@@ -14,6 +14,13 @@ TROUBLE: Final[tuple[State, ...]] = ("down", "failing", "held")
 
 A_DAY: Final = timedelta(days=1)
 EARLIEST: Final = datetime.max.replace(tzinfo=UTC)
+
+HINTS: Final = dict.fromkeys(("401", "403"), "wrong secret or credentials?") | {
+    **dict.fromkeys(("404", "405"), "wrong URL?"),
+    "tls": "wrong or expired certificate?",
+    "dns": "wrong host name?",
+}
+"""What to look at first, by what it fails with."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +41,30 @@ class Waiting:
     dead: int = 0
 
 
-def condition(reports: Sequence[EndpointReport], waiting: Waiting, now: datetime) -> Condition:
-    """Judge an endpoint by what each process reports of it, and by what waits for it. The worst is told first."""
+def condition(reports: Sequence[EndpointReport], waiting: Waiting, now: datetime, zone: tzinfo = UTC) -> Condition:
+    """Judge an endpoint by what each process reports of it, and by what waits for it. The worst is told first.
+
+    `zone`: that of the times in the sentence.
+    """
     states = [_state(report, waiting, now) for report in reports]
     for state in TROUBLE:
         if state in states:
             worst = [report for report, its in zip(reports, states, strict=True) if its == state]
             which = "" if len(worst) == len(reports) else f"for {len(worst)} of {len(reports)} processes "
-            return Condition(state, _with_dead(which + _trouble(state, worst, waiting, now), waiting))
+            return Condition(state, _with_dead(which + _trouble(state, worst, waiting, now.astimezone(zone)), waiting))
     state, words = _calm(states, sum(report.in_flight for report in reports), waiting)
     return Condition(state, _with_dead(words, waiting))
 
 
 def clock(moment: datetime | None, now: datetime) -> str:
-    """Write a time of day, and the date where that is not today's."""
+    """Write a time of day in the zone of `now`, and the date where that is another one; the zone only where it is UTC.
+
+    A reader in another zone has chosen it, and knows it.
+    """
     if moment is None:
         return "?"
-    form = "%H:%M UTC" if abs(now - moment) < A_DAY else "%Y-%m-%d %H:%M UTC"
-    return moment.astimezone(UTC).strftime(form)
+    form = "%H:%M" if abs(now - moment) < A_DAY else "%Y-%m-%d %H:%M"
+    return moment.astimezone(now.tzinfo).strftime(form if now.utcoffset() else f"{form} UTC")
 
 
 def _state(report: EndpointReport, waiting: Waiting, now: datetime) -> State:
@@ -68,7 +81,9 @@ def _state(report: EndpointReport, waiting: Waiting, now: datetime) -> State:
 
 def _trouble(state: State, worst: Sequence[EndpointReport], waiting: Waiting, now: datetime) -> str:
     first = min(worst, key=lambda report: report.failing_since or EARLIEST)
-    since = f"since {clock(first.failing_since, now)} ({first.failing_with or '?'})"
+    reason = first.failing_with or "?"
+    hint = f": {HINTS[reason]}" if reason in HINTS else ""
+    since = f"since {clock(first.failing_since, now)} ({reason}{hint})"
     if state == "down":
         is_gone = "gone (it answers 410; check its URL)" if first.gone else "down"
         return f"{is_gone} {since}, {_cdrs(waiting.all)} in Redis, next probe {_next_probe(worst, now)}"
@@ -94,7 +109,7 @@ def _calm(states: Sequence[State], in_flight: int, waiting: Waiting) -> tuple[St
 def _next_probe(worst: Sequence[EndpointReport], now: datetime) -> str:
     probes = [report.next_probe_at for report in worst if report.next_probe_at]
     seconds = (min(probes) - now).total_seconds() if probes else 0
-    return f"in {seconds:.0f} s" if seconds > 0 else "under way"
+    return f"in {seconds:.0f} s" if seconds >= 0.5 else "under way"  # noqa: PLR2004 - else it would read 0
 
 
 def _cdrs(number: int) -> str:

@@ -2,19 +2,33 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
-from app.store.meaning import FOREIGN_ERRORS
+from app.errors import ForwarderError
+from app.store.client import Link
+from app.store.meaning import FOREIGN_ERRORS, meaning
 
 
 async def optional(send: Callable[[], Awaitable[Any]]) -> Any:
     """Send it once. Returns None, and tells nobody, if Redis is away or refuses it."""
+    with suppress(ForwarderError):
+        return await _once(send)
+    return None
+
+
+async def ask_once(_link: Link, _command: str, send: Callable[[], Awaitable[Any]]) -> Any:
+    """Send it once. Raises our errors, and tells nobody else: neither the log, nor whoever asks for readiness."""
+    return await _once(send)
+
+
+async def _once(send: Callable[[], Awaitable[Any]]) -> Any:
     task = asyncio.current_task()
     cancels = task.cancelling() if task else 0
     try:
-        reply = await send()
-    except FOREIGN_ERRORS:
-        reply = None
-    if task and task.cancelling() > cancels:  # before Python 3.12 redis-py may swallow a cancellation
-        raise asyncio.CancelledError
-    return reply
+        return await send()
+    except FOREIGN_ERRORS as error:
+        raise meaning(error) from error
+    finally:
+        if task and task.cancelling() > cancels:  # before Python 3.12 redis-py may swallow a cancellation
+            raise asyncio.CancelledError

@@ -31,16 +31,6 @@ class Durations:
         self.seconds += seconds
 
 
-def quantile(counts: list[int], part: float) -> float | None:
-    """Return the upper bound in seconds of the bucket that holds it; None: there was nothing."""
-    wanted, met = part * sum(counts), 0
-    for count, bound in zip(counts, (*BOUNDS, BOUNDS[-1]), strict=True):
-        met += count
-        if count and met >= wanted:
-            return bound
-    return None
-
-
 @dataclass(eq=False)
 class LaneMetrics:
     """Counts for one endpoint since the process began. Plain numbers cost next to nothing."""

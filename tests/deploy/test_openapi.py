@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from app.config.timings import Timings
 from app.demo.embedded import free_port
-from app.ops.letters_api import FIELDS
+from app.ops.letters_api import FIELDS, FILTERS
 from app.ops.routes import PAGE
 from app.parts import Parts
 from app.service import Service
@@ -21,6 +21,10 @@ from tests.support.repository import ROOT
 
 DOCUMENT: Final[dict[str, Any]] = yaml.safe_load((ROOT / "deploy" / "openapi.yaml").read_text())
 TOKEN: Final = "token-of-sixteen-characters"
+BODIES: Final[dict[str, Any]] = {
+    "/api/dead-letters/search": {"id": "cdr_1"},
+    "/api/dead-letters/outcome": {"replayed": {}, "since": "2026-01-01T00:00:00+00:00"},
+}
 WRONG: Final = {"authorization": "Bearer no"}
 ASSETS: Final = set(PAGE) - {"/"}
 
@@ -89,7 +93,9 @@ def test_each_answer_has_a_schema_that_is_one() -> None:
 
 def test_the_selection_has_the_fields_that_are_read() -> None:
     """Of replay and drop."""
-    assert DOCUMENT["components"]["schemas"]["Selection"]["properties"].keys() == FIELDS.keys()
+    schemas = DOCUMENT["components"]["schemas"]
+    assert schemas["Selection"]["properties"].keys() == FIELDS.keys()
+    assert schemas["Search"]["properties"].keys() == FILTERS.keys()
 
 
 def authorized(operation: dict[str, Any], token: str = TOKEN) -> dict[str, str]:
@@ -104,8 +110,8 @@ async def test_it_answers_as_documented(
 ) -> None:
     """Its status, content type and body; asked well, and without or with a wrong token where one is needed."""
     await client.rpush(dead, json.dumps({"id": "cdr_1", "cdr": "one", "reason": "rejected"}))
-    address = path.replace("{id}", "cdr_1")
-    body = {"all": True} if "requestBody" in operation else None
+    address = path.replace("{id}", "cdr_1").replace("{name}", "webhook")
+    body = BODIES.get(path, {"all": True}) if "requestBody" in operation else None
     answer = await http.request(method, address, headers=authorized(operation), json=body)
     documented = operation["responses"][str(answer.status_code)]
     assert answer.is_success

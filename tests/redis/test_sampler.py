@@ -39,7 +39,7 @@ async def test_minutes_wait_while_redis_is_away(
     sampling = asyncio.create_task(Sampler(link, {"webhook": sample}).run(1))
     await eventually(lambda: link.outage.lasts)
     sample.unsent.extend([Minute(minute - 3, 7, 1, 5), Minute(minute - 2, 8, 0, 0)])
-    sample.ended = 2
+    sample.written = 2
     await asyncio.to_thread(own_redis.start)
 
     async def is_added() -> bool:

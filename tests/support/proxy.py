@@ -23,7 +23,7 @@ ONCE = ("replay", "drop")
 UNOWNED = ("reroute", "forget")
 PLAIN = (
     *("sample", "page", "take", "renew", "release", "survey", "rehearse", "letters", "inject"),
-    *("report", "reports", "history", "minutes"),
+    *("report", "reports", "history", "minutes", "newest_letters", "replayed"),
 )
 
 Way = Literal["command", "reply", "connection"]

@@ -141,7 +141,7 @@ def test_only_the_last_line_catches_everything() -> None:
         for node in ast.walk(tree(module))
         if isinstance(node, ast.ExceptHandler) and catches_everything(node)
     ]
-    assert found == ["cli.main"]
+    assert found == ["cli.run"]
 
 
 @pytest.mark.parametrize("module", MODULES)

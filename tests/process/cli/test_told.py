@@ -112,6 +112,16 @@ async def test_what_is_done_on_the_page_is_told(letters: list[str], told: Told, 
     assert [(event["number"], event["by"]) for event in told("dead_letters.replayed")] == [(2, "page")]
 
 
+async def test_a_probe_is_told(run: Run, told: Told, http: httpx.AsyncClient) -> None:
+    """By the command, with its host; and on the page."""
+    await run("probe", "webhook")
+    await http.post("/api/endpoints/webhook/probe", headers={"authorization": f"Bearer {TOKEN}"})
+    assert [(event["endpoint"], event["outcome"], event["by"]) for event in told("endpoint.probed")] == [
+        ("webhook", "not down", gethostname()),
+        ("webhook", "not down", "page"),
+    ]
+
+
 async def test_what_nobody_can_read_is_left_out(service: Service, told: Told, client: Redis, integrator: str) -> None:
     """Anybody may write into Redis."""
     key = f"{integrator}:operations:cdr"

@@ -174,7 +174,7 @@ async def test_a_head_that_trickles_is_closed(call: Call) -> None:
 async def test_an_answer_has_a_deadline(call: Call, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here Redis never comes to an end; the caller is told."""
     monkeypatch.setattr("app.dead_letters.store.DeadStore.number", lambda _: asyncio.Event().wait())
-    heard = await (await call()).says(request("/api/dead-letters"))
+    heard = await (await call()).says(request("/api/dead-letters", authorization=f"Bearer {TOKEN}"))
     assert status_of(heard) == 503
     assert heard.endswith(b"Redis does not answer in time\n")
 
@@ -194,9 +194,9 @@ async def test_one_reads_the_dead_letters_at_a_time(
 
     monkeypatch.setattr("app.dead_letters.store.DeadStore.number", scan)
     first = await call()
-    first.writer.write(request("/api/dead-letters"))
+    first.writer.write(request("/api/dead-letters", authorization=f"Bearer {TOKEN}"))
     await eventually(lambda: begun)
-    heard = await (await call()).says(request("/api/dead-letters"))
+    heard = await (await call()).says(request("/api/dead-letters", authorization=f"Bearer {TOKEN}"))
     assert status_of(heard) == 503
     assert b"another caller is reading dead letters" in heard
     assert (len(begun), len(ended)) == (1, 0)
@@ -310,14 +310,16 @@ async def test_no_ids_are_of_no_letter(call: Call, client: Redis, dead: str, act
     """A script whose list came out empty drops nothing."""
     await client.rpush(dead, json.dumps({"id": "cdr_1", "cdr": "one", "reason": "rejected"}))
     sent = dropping(b'{"ids": []%b}' % more).replace(b"/drop", b"/" + action.encode())
-    assert (await (await call()).says(sent)).endswith(b'{"done": 0, "more": false}')
+    assert b'{"done": 0, "more": false' in await (await call()).says(sent)
     assert await letters_left(client, dead, 1)
 
 
 async def test_half_a_character_in_a_letter_is_an_answer(call: Call, client: Redis, dead: str) -> None:
     """JSON can hold half of a surrogate pair, which no UTF-8 has."""
     await client.rpush(dead, rb'{"id": "\ud800", "cdr": "one", "reason": "\udfff"}')
-    _, _, listed = (await (await call()).says(request("/api/dead-letters"))).partition(b"\r\n\r\n")
+    _, _, listed = (await (await call()).says(request("/api/dead-letters", authorization=f"Bearer {TOKEN}"))).partition(
+        b"\r\n\r\n"
+    )
     assert json.loads(listed)["letters"][0]["id"] == "\ud800"
     shown = await (await call()).says(request("/api/dead-letters/%ED%A0%80", authorization=f"Bearer {TOKEN}"))
     assert status_of(shown) == 400
@@ -339,7 +341,7 @@ async def test_half_a_character_in_a_letter_is_an_answer(call: Call, client: Red
         (dropping(rb'{"\ud800": 1}'), 400),
         (dropping(rb'{"endpoint": "\ud800"}'), 400),
         (dropping(rb'{"older_than": "\ud800"}'), 400),
-        (request("/api/dead-letters?endpoint=%ED%A0%80&endpoint=%00"), 400),
+        (request("/api/dead-letters?endpoint=%ED%A0%80&endpoint=%00", authorization=f"Bearer {TOKEN}"), 400),
         (request("/api/dead-letters/a%2Fb", authorization=f"Bearer {TOKEN}"), 400),
         (request("/livez", connection="upgrade", upgrade="websocket"), 200),
         (request("//livez"), 404),

@@ -1,6 +1,6 @@
 """The sentence about an endpoint is true, and the worst is said first."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -73,6 +73,28 @@ BUSY = EndpointReport(breaker="closed", in_flight=3)
 def test_its_state_is_put_into_words(reports: list[EndpointReport], waiting: Waiting, state: str, words: str) -> None:
     found = condition(reports, waiting, NOW)
     assert (found.state, found.words) == (state, words)
+
+
+@pytest.mark.parametrize(
+    ("failing_with", "said"),
+    [
+        ("401", "(401: wrong secret or credentials?)"),
+        ("404", "(404: wrong URL?)"),
+        ("tls", "(tls: wrong or expired certificate?)"),
+        ("503", "(503)"),
+    ],
+)
+def test_what_a_person_must_repair_has_a_hint(failing_with: str, said: str) -> None:
+    """A status alone says nothing to whoever is woken by it."""
+    report = EndpointReport(breaker="open", failing_since=EARLIER, failing_with=failing_with)
+    assert f"down since 12:12 UTC {said}" in condition([report], Waiting(), NOW).words
+
+
+def test_times_are_in_the_zone_of_the_reader() -> None:
+    """Who knows it; only UTC is named, since nobody lives there."""
+    east = timezone(timedelta(hours=2))
+    assert condition([DOWN], Waiting(), NOW, east).words.startswith("down since 14:12 (503)")
+    assert clock(NOW - timedelta(days=2), NOW.astimezone(east)) == "2026-02-27 14:30"
 
 
 def test_a_report_that_says_nothing_is_no_trouble() -> None:

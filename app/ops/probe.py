@@ -1,0 +1,59 @@
+"""Try an endpoint that is down at once, because an operator asks for it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from app.errors import CommandError
+from app.lane.lane_loops import LaneLoops
+
+STEP: Final = 0.05
+"""Seconds between two looks whether the probe has ended."""
+
+Outcome = Literal["back", "still down", "not down", "nothing to try", "under way", "no lease"]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Says what came of it. `result`: a status, or a kind of failure; empty where nothing was attempted."""
+
+    endpoint: str
+    outcome: Outcome
+    words: str
+    result: str = ""
+
+
+class Probes:
+    """Probes for the operator server. A probe that is asked for again while it runs is the same one."""
+
+    def __init__(self, running: Callable[[], Sequence[LaneLoops]], names: Sequence[str], patience: float) -> None:
+        self._running, self._names, self._patience = running, names, patience
+
+    async def probe(self, name: str) -> Probed:
+        """Make the breaker half-open now, and wait for what comes of it. Raises CommandError."""
+        if name not in self._names:
+            raise CommandError(f"there is no such endpoint; there are {', '.join(self._names)}")
+        for loops in self._running():
+            if loops.endpoint.name == name and loops.lane.lease.holds():
+                return await self._try(loops)
+        return Probed(name, "no lease", f"this process has no lease, so it can try nothing at {name}")
+
+    async def _try(self, loops: LaneLoops) -> Probed:
+        name, gate, metrics = loops.endpoint.name, loops.lane.gate, loops.lane.metrics
+        if gate.breaker.is_closed:
+            return Probed(name, "not down", f"{name} is not down in this process: nothing to try")
+        before = metrics.attempts.total()
+        gate.probe_now()
+        try:
+            async with asyncio.timeout(self._patience):
+                while gate.breaker.awaits_probe:  # noqa: ASYNC110 - the breaker knows nothing of loops
+                    await asyncio.sleep(STEP)
+        except TimeoutError:
+            return Probed(name, "under way", f"the probe of {name} is still under way")
+        result = str(metrics.last_status or metrics.last_result)
+        if gate.breaker.is_closed:
+            return Probed(name, "back", f"{name} has answered {result}: it is back", result)
+        if metrics.attempts.total() == before:
+            return Probed(name, "nothing to try", f"no CDR waits for {name}: the next one that comes is tried")
+        return Probed(name, "still down", f"{name} is still down: the last result is {result}", result)
