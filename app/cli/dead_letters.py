@@ -1,25 +1,20 @@
 """List, show, replay and drop the selected dead letters."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from rich.table import Table
-
-from app.cli.terminal import add, progress, say, say_json, show, table
+from app.cli.letter_rows import ROWS, empty_rows, row
+from app.cli.terminal import progress, say, say_json, show
 from app.config.settings import Settings
-from app.dead_letters.lanes import content, not_configured, stores, summary
+from app.dead_letters.lanes import content, not_configured, summary
 from app.dead_letters.selection import Selection
 from app.dead_letters.store import DeadStore
 from app.errors import CommandError
 from app.store.client import Link
-from app.store.keys import Topology
-
-COLUMNS: Final = ("id", "endpoint", "reason", "status", "attempts", "first_failed_at", "dead_at", "bytes")
-ROWS: Final = 1000
-"""In one table: its columns are as wide as their content, so all of it must be known first."""
+from app.store.keys import LaneKeys, Topology
 
 
 @dataclass
@@ -33,6 +28,28 @@ class Tally:
         return f"{self.done} {verb}" + "".join(f"; {number} {what}" for what, number in more.items() if number)
 
 
+@dataclass(frozen=True)
+class Where:
+    """Says whose letters are meant: None means all."""
+
+    endpoint: str | None = None
+    source: str | None = None
+
+    def chosen(self, keys: dict[str, LaneKeys]) -> dict[str, LaneKeys]:
+        """Return those of the endpoint and of the source. Raises CommandError if there are none."""
+        sources = {lane.source for lane in keys.values()}
+        if self.source and self.source not in sources:
+            raise CommandError(f"--source: there is no {self.source}; there are {', '.join(sources)}")
+        return {
+            name: lane
+            for name, lane in keys.items()
+            if self.endpoint in (None, name) and self.source in (None, lane.source)
+        }
+
+
+EVERYWHERE: Final = Where()
+
+
 @dataclass
 class DeadLetters:
     """Holds the stores of the selected lanes, by the names of their endpoints."""
@@ -40,21 +57,23 @@ class DeadLetters:
     stores: dict[str, DeadStore]
 
     @classmethod
-    async def of(cls, link: Link, settings: Settings, endpoint: str | None) -> "DeadLetters":
+    async def of(cls, link: Link, settings: Settings, where: Where = EVERYWHERE) -> "DeadLetters":
         """Return those of one endpoint, or of all, including endpoints that are no longer configured."""
         topology = Topology(settings)
-        keys = topology.lanes
+        keys, endpoint = topology.lanes, where.endpoint
         if endpoint not in keys:
             keys |= await not_configured(link, topology)
         if endpoint and endpoint not in keys:
             raise CommandError(f"--endpoint: there is no {endpoint}; there are {', '.join(keys)}")
-        return cls(stores(link, keys, endpoint))
+        return cls({name: DeadStore(link, lane) for name, lane in where.chosen(keys).items()})
 
     @classmethod
-    async def to_replay(cls, link: Link, settings: Settings, endpoint: str | None, to: str | None) -> "DeadLetters":
+    async def to_replay(
+        cls, link: Link, settings: Settings, where: Where = EVERYWHERE, to: str | None = None
+    ) -> "DeadLetters":
         """Return those whose CDRs can be delivered. `to`: the endpoint that gets the CDRs of another one."""
         topology = Topology(settings)
-        keys, target = topology.lanes, None
+        keys, target, endpoint = topology.lanes, None, where.endpoint
         if to:
             if to not in keys or not endpoint:
                 raise CommandError(f"--to: needs --endpoint, and one of {', '.join(keys)}")
@@ -62,23 +81,21 @@ class DeadLetters:
             keys |= await not_configured(link, topology)
         if endpoint and endpoint not in keys:
             raise CommandError(f"--endpoint: {endpoint} is not configured; with --to, another one takes its CDRs")
-        chosen = [endpoint] if endpoint else list(keys)
-        return cls({name: DeadStore(link, keys[name], target) for name in chosen})
+        return cls({name: DeadStore(link, lane, target) for name, lane in where.chosen(keys).items()})
 
     async def list(self, selection: Selection, *, as_json: bool) -> None:
-        rows, number = empty_table(), 0
+        rows, number = empty_rows(), 0
         async for name, letter in selection.among(self.stores):
             number += 1
             if as_json:
                 say_json(summary(name, letter))
-            else:
-                shown = summary(name, letter)
-                add(rows, *(shown[column] for column in COLUMNS))
-                if rows.row_count == ROWS:
-                    show(rows)
-                    rows = empty_table()
+                continue
+            if len(rows) == ROWS:
+                show(rows)
+                rows = empty_rows()
+            rows.add(*row(name, letter, selection.asked_at))
         if not as_json:
-            if rows.row_count:
+            if rows:
                 show(rows)
             say(f"{number} dead letters")
 
@@ -125,10 +142,6 @@ class DeadLetters:
         return sum([await store.number() for store in self.stores.values()])
 
 
-def empty_table() -> Table:
-    return table(*(column.replace("_", " ") for column in COLUMNS), numbers=("status", "attempts", "bytes"))
-
-
 @contextmanager
 def told(tally: Tally, verb: str) -> Iterator[None]:
     """Print how many were done, also if an error or Ctrl-C ends it half-way."""
@@ -138,3 +151,34 @@ def told(tally: Tally, verb: str) -> Iterator[None]:
         ended = ""
     finally:
         say(tally.text(verb) + ended)
+
+
+async def list_letters(link: Link, settings: Settings, *, selection: Selection, where: Where, as_json: bool) -> None:
+    await (await DeadLetters.of(link, settings, where)).list(selection, as_json=as_json)
+
+
+async def show_letter(link: Link, settings: Settings, *, letter_id: str) -> None:
+    await (await DeadLetters.of(link, settings)).show(letter_id)
+
+
+async def rehearse_replay(
+    link: Link, settings: Settings, *, selection: Selection, where: Where, to: str | None
+) -> None:
+    """Only print which would be replayed."""
+    await (await DeadLetters.to_replay(link, settings, where, to)).list(selection, as_json=False)
+
+
+async def replay_letters(  # noqa: PLR0913 - each is an option
+    link: Link, settings: Settings, *, selection: Selection, where: Where, to: str | None, rate: float
+) -> None:
+    await (await DeadLetters.to_replay(link, settings, where, to)).replay(selection, rate)
+
+
+async def drop_letters(
+    link: Link, settings: Settings, *, selection: Selection, where: Where, ask: Callable[[int], None] | None
+) -> None:
+    """Remove them if `ask`, which is told how many there are, does not raise; None: without asking."""
+    found = await DeadLetters.of(link, settings, where)
+    if ask:
+        ask(await found.count(selection))
+    await found.drop(selection)

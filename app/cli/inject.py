@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final
 from uuid import uuid4
 
+from app.cli.file import open_bytes
 from app.cli.operation import explained
 from app.cli.terminal import progress, say
 from app.config.settings import Settings
@@ -45,19 +44,12 @@ class Page:
 @contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
     """Open a file that can be read twice. The content of a pipe is copied to a temporary file first."""
-    with TemporaryFile() as copy, _opened(name) as file:
+    with TemporaryFile() as copy, open_bytes(name) as file:
         if file.seekable() and name != "-":
             yield file
         else:
             copyfileobj(file, copy)
             yield copy
-
-
-def _opened(name: str) -> BinaryIO:
-    try:
-        return sys.stdin.buffer if name == "-" else Path(name).open("rb")
-    except OSError as error:
-        raise CommandError(f"{name}: cannot be read: {error.strerror}") from error
 
 
 def lines_of(file: BinaryIO) -> Iterator[Line]:
@@ -156,6 +148,11 @@ def half_way(page: Page, before: int, *, certain: bool) -> str:
         f"{before} CDRs were pushed, all before line {first}; lines {page.span} may have been, since no reply came. "
         f"Go on with --from-line {first}: these may then arrive twice, under the same webhook-id"
     )
+
+
+async def inject_file(link: Link, settings: Settings, *, name: str, from_line: int) -> None:
+    with opened(name) as file:
+        await inject(link, settings, file, from_line)
 
 
 async def inject(link: Link, settings: Settings, file: BinaryIO, from_line: int) -> None:

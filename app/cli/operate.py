@@ -1,12 +1,11 @@
 """Define the commands for a running system."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from app.cli.command import FAILED, operate, refusing, settings_or_exit
-from app.config.settings import Settings
-from app.store.client import Link
 
 
 def status(
@@ -25,14 +24,8 @@ def status(
 
     from app.cli import status_view as room
 
-    async def work(link: Link, settings: Settings) -> None:
-        await (
-            room.watch(link, settings, every, as_json=as_json)
-            if watch
-            else room.status(link, settings, as_json=as_json)
-        )
-
-    return operate(work)
+    show = partial(room.watch, every=every) if watch else room.status
+    return operate(partial(show, as_json=as_json))
 
 
 def check(
@@ -43,10 +36,7 @@ def check(
     """Check settings, Redis, other clients and endpoints for problems. Exit with 1 if there is one."""
     from app.cli.check import check as room
 
-    async def work(link: Link, settings: Settings) -> None:
-        await room.check(link, settings, send=send, as_json=as_json)
-
-    operate(work)
+    operate(partial(room.check, send=send, as_json=as_json))
 
 
 def inject(
@@ -57,11 +47,7 @@ def inject(
     """Push CDRs that were pulled by hand from Enigma, byte for byte, as the newest."""
     from app.cli import inject as room
 
-    async def work(link: Link, settings: Settings) -> None:
-        with room.opened(file) as opened:
-            await room.inject(link, settings, opened, from_line)
-
-    operate(work)
+    operate(partial(room.inject_file, name=file, from_line=from_line))
 
 
 def reroute(
@@ -73,10 +59,7 @@ def reroute(
     """Move what waits for an endpoint that is no longer configured to another endpoint."""
     from app.cli import reroute as room
 
-    async def work(link: Link, settings: Settings) -> None:
-        await (room.rehearse_reroute if dry_run else room.reroute)(link, settings, old, endpoint)
-
-    operate(work)
+    operate(partial(room.rehearse_reroute if dry_run else room.reroute, old=old, new=endpoint))
 
 
 def probe(

@@ -8,12 +8,13 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from app.cli.terminal import add, console, joined, plain, say_json, show, table
+from app.cli.terminal import Rows, console, joined, say_json, show
 from app.config.settings import Settings
 from app.ops.status import LaneStatus, Process, Status
 from app.ops.survey import Survey
 from app.ops.words import clock
 from app.store.client import Link
+from app.telemetry.printable import plain
 
 LANES: Final = ("endpoint", "pending", "processing", "by slot", "retry", "retrying", "next due", "dead", "last hour")
 NUMBERS: Final = ("pending", "processing", "retry", "retrying", "dead", "last hour", "slot", "lease left")
@@ -46,8 +47,8 @@ def rendered(found: Status) -> list[RenderableType]:
     parts: list[RenderableType] = [
         Text(plain(f"{found.source:,} CDRs in {found.source_key}, for {found.integrator}")),
         *(line for lane in found.lanes if (line := sentence(lane, now))),
-        lanes_table(found.lanes, now),
-        owners_table(found.owners, now)
+        lanes_rows(found.lanes, now),
+        owners_rows(found.owners, now)
         if found.owners
         else Text("No live forwarder: nothing takes from the source.", "bold red"),
     ]
@@ -66,13 +67,12 @@ def sentence(lane: LaneStatus, now: datetime) -> Text | None:
     return Text(plain(f"{lane.endpoint}: {lane.condition.words}.{answered}"), STYLES.get(lane.condition.state, ""))
 
 
-def lanes_table(lanes: list[LaneStatus], now: datetime) -> RenderableType:
-    made = table(*LANES, numbers=NUMBERS)
+def lanes_rows(lanes: list[LaneStatus], now: datetime) -> Rows:
+    made = Rows(*LANES, numbers=NUMBERS)
     for lane in lanes:
         slots = joined(f"{slot}: {length}" for slot, length in lane.processing.items()) if lane.processing else ""
         deferred = lane.deferred
-        add(
-            made,
+        made.add(
             *(lane.endpoint, lane.pending, sum(lane.processing.values()), slots),
             *(deferred.number - deferred.handed_out, deferred.handed_out),
             deferred.next_due and clock(deferred.next_due, now),
@@ -81,10 +81,10 @@ def lanes_table(lanes: list[LaneStatus], now: datetime) -> RenderableType:
     return made
 
 
-def owners_table(owners: list[Process], now: datetime) -> RenderableType:
-    made = table("slot", "host", "process", "version", "reported", "lease left", "endpoints", numbers=NUMBERS)
+def owners_rows(owners: list[Process], now: datetime) -> Rows:
+    made = Rows("process", "slot", "host", "version", "reported", "lease left", "endpoints", numbers=NUMBERS)
     for owner in owners:
         reported = owner.report.at and clock(owner.report.at, now)
         lease, endpoints = f"{owner.lease:.1f} s", joined(owner.endpoints)
-        add(made, owner.slot, owner.host, owner.process, owner.report.version, reported, lease, endpoints)
+        made.add(owner.process, owner.slot, owner.host, owner.report.version, reported, lease, endpoints)
     return made

@@ -4,15 +4,20 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+from app.telemetry.printable import plain
+
+WIDEST: Final = 10_000
+STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def console() -> Console:
@@ -31,21 +36,39 @@ def say_json(value: Any, *, indent: int | None = None) -> None:
     print("".join(safe), flush=True)  # noqa: T201 - what a command answers
 
 
-def plain(text: object) -> str:
-    """Return it without terminal control characters: anybody may have written what is in Redis."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
+class Rows:
+    """Holds rows under headings. Where a table has no room, each is a few lines, with its first cell on one of them.
 
+    The first cell can then be copied whole. The columns of `numbers` are aligned to the right.
+    """
 
-def table(*headings: str, title: str = "", numbers: Sequence[str] = ()) -> Table:
-    """Return an empty table; the columns of `numbers` are aligned to the right."""
-    made = Table(title=title or None, box=box.SIMPLE, title_justify="left", title_style="bold", pad_edge=False)
-    for heading in headings:
-        made.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
-    return made
+    def __init__(self, *headings: str, numbers: Sequence[str] = ()) -> None:
+        self._headings, self._numbers = headings, numbers
+        self._rows: list[list[str]] = []
 
+    def add(self, *cells: object) -> None:
+        self._rows.append(["-" if cell in (None, "") else plain(cell) for cell in cells])
 
-def add(to: Table, *cells: object) -> None:
-    to.add_row(*(Text("-" if cell in (None, "") else plain(cell)) for cell in cells))
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
+        made = self._table()
+        if Measurement.get(out, options.update(max_width=WIDEST), made).maximum <= options.max_width:
+            yield made
+            return
+        for first, *others in self._rows:
+            named = (f"{name} {cell}" for name, cell in zip(self._headings[1:], others, strict=True) if cell != "-")
+            yield Text(first, no_wrap=True, overflow="ignore")
+            yield Padding(Text(", ".join(named)), (0, 0, 0, 2))
+
+    def _table(self) -> Table:
+        made = Table(box=box.SIMPLE, pad_edge=False)
+        for heading in self._headings:
+            made.add_column(heading, justify="right" if heading in self._numbers else "left", overflow="fold")
+        for row in self._rows:
+            made.add_row(*map(Text, row))
+        return made
 
 
 def show(*renderables: RenderableType) -> None:

@@ -84,6 +84,11 @@ def log_format_of(environ: Mapping[str, str] | None = None, dotenv: Path | None 
     return default_log_format()
 
 
+def given_variables() -> dict[str, str]:
+    """Return our variables of the environment and of the .env file, unread."""
+    return _given(None, Path(".env"), [])
+
+
 def _given(environ: Mapping[str, str] | None, dotenv: Path | None, problems: list[str]) -> dict[str, str]:
     below = _dotenv(dotenv, problems) if dotenv else {}
     return _ours(below) | _ours(os.environ if environ is None else environ)

@@ -7,6 +7,7 @@ from typing import Literal
 from uuid import uuid4
 
 from app.cdr import Cdr, History
+from app.telemetry.printable import escaped
 
 Reason = Literal["rejected", "gave_up"]
 
@@ -37,10 +38,3 @@ def dead_letter(  # noqa: PLR0913 - each is a field
     except UnicodeDecodeError:
         letter["cdr_base64"] = base64.b64encode(cdr.body).decode()
     return json.dumps(letter, ensure_ascii=False).encode()
-
-
-def escaped(text: bytes) -> str:
-    """Return foreign text so that a terminal can show it: control characters become escapes."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text.decode(errors="replace")
-    )

@@ -1,7 +1,5 @@
 """Write the headers of a request: those of every attempt at an endpoint, and those of one attempt."""
 
-import hashlib
-import hmac
 import time
 from base64 import b64encode
 from importlib.metadata import version
@@ -10,6 +8,7 @@ from typing import Final
 import httpx
 
 from app.config.endpoint import EndpointSettings
+from app.delivery.signature import signature
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -36,12 +35,6 @@ def values_of_attempt(webhook_id: str, body: bytes, attempt: int, keys: tuple[by
     name, timestamp = webhook_id.encode(), b"%d" % time.time()
     values = (b"%d" % len(body), name, timestamp, b"%d" % attempt)
     return (*values, signature(keys, name, timestamp, body)) if keys else values
-
-
-def signature(keys: tuple[bytes, ...], webhook_id: bytes, timestamp: bytes, body: bytes) -> bytes:
-    """Sign as Standard Webhooks does (v1, HMAC-SHA256): one signature for each active secret."""
-    signed = b".".join((webhook_id, timestamp, body))
-    return b" ".join(b"v1," + b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in keys)
 
 
 def _authorization(settings: EndpointSettings, url: httpx.URL) -> str | None:

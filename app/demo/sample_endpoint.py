@@ -1,10 +1,6 @@
 """Receive CDRs over HTTP and answer as told: for the demo, for tests, and for trying things out."""
 
-import argparse
 import asyncio
-import json
-import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,8 +19,6 @@ from app.demo.connection import Connection
 BACKLOG: Final = 1024
 IDLE: Final = 3600
 """Seconds until an idle connection is closed: longer than any caller keeps one, so that none meets its end."""
-
-SHOWN_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class SampleEndpoint:
     @property
     def url(self) -> str:
         host, port = self._server.sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}/cdr"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/cdr"
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Self:
         self._server = await asyncio.get_running_loop().create_server(
@@ -124,44 +118,3 @@ class SampleEndpoint:
         if self._on_arrival:
             self._on_arrival(arrival)
         return arrival.status
-
-
-def describe(arrival: Arrival) -> str:
-    """Return one line. It shows the CDR, because this is its receiver: the forwarder itself never does."""
-    try:
-        content = json.dumps(json.loads(arrival.body))
-    except ValueError:
-        content = repr(arrival.body)
-    head = f"{arrival.webhook_id or '(no webhook-id)'} attempt {arrival.attempt}, {len(arrival.body)} bytes"
-    return f"{head}: {content[:SHOWN_CHARACTERS]}"
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-async def serve(host: str, port: int) -> None:
-    """Receive CDRs until SIGTERM or SIGINT."""
-    stopped = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
-    endpoint = await SampleEndpoint(lambda arrival: say(describe(arrival))).start(host, port)
-    say(f"Receiving CDRs at {endpoint.url}")
-    await stopped.wait()
-    await endpoint.stop()
-    say(f"Received {endpoint.taken.total()} CDRs, {len(endpoint.taken)} different ones")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m app.demo.sample_endpoint", description="Receive CDRs and print them."
-    )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=9000)
-    asked = parser.parse_args()
-    asyncio.run(serve(asked.host, asked.port))
-
-
-if __name__ == "__main__":
-    main()

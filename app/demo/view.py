@@ -19,6 +19,9 @@ from app.demo.lists import Lengths
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 EVENTS = 9
+OTHER_LINES = 17
+"""What a picture has besides its events, and one line for the cursor."""
+
 HISTORY = 56
 LOUD = {"warning": "yellow", "error": "red", "critical": "red"}
 LINE_EVERY = 1.0
@@ -136,9 +139,12 @@ class LiveView:
 
     def _picture(self, scene: Scene) -> RenderableType:
         elapsed = time.monotonic() - self._began
-        events = [*self._events, *[Text()] * (EVENTS - len(self._events))]
+        width, height = self._live.console.size
+        room = min(EVENTS, max(1, height - OTHER_LINES))
+        latest = [*self._events][-room:]
+        events = [*latest, *[Text()] * (room - len(latest))]
         for event in events:
-            event.truncate(self._live.console.width - 4, overflow="ellipsis")
+            event.truncate(max(1, width - 4), overflow="ellipsis")
         numbers = (_flow(scene), _trouble(scene), self._curves())
         parts = (Text(self._phase, "bold cyan"), *numbers, Text(), *events)
         return Panel(Group(*parts), title="cdr-forwarder demo", subtitle=f"{elapsed:.0f} s", box=box.ROUNDED)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from app.cli.command import BAD_CONFIGURATION
-from app.cli.main import CRASHED
+from app.cli.run import CRASHED
 from app.config.environment import variable_names
 from app.demo.embedded import EmbeddedRedis
 from app.service import CUT_OFF, STOPPED_AS_ASKED

@@ -97,12 +97,12 @@ async def test_a_redis_that_cannot_be_used_is_an_event(
         assert child.log.read_text() == "Redis 5 is too old\n"
 
 
-@pytest.mark.parametrize("place", ["app.service.Service.run = bug", "app.cli.main.load_settings = bug"])
+@pytest.mark.parametrize("place", ["app.service.Service.run = bug", "app.cli.run.load_settings = bug"])
 async def test_a_crash_is_an_event(
     start_child: StartChild, variables: dict[str, str], tmp_path: Path, place: str
 ) -> None:
     """Exit status 1 and one line with the traceback, also before there are settings."""
-    code = f"import app.cli.main\nimport app.service\ndef bug(*_):\n    raise RuntimeError('out of cheese')\n{place}\n"
+    code = f"import app.cli.run\nimport app.service\ndef bug(*_):\n    raise RuntimeError('out of cheese')\n{place}\n"
     child = await start_child(variables | with_a_bug(tmp_path, code), "run")
     assert await child.ended() == 1
     [event] = only_events(child)

@@ -18,11 +18,11 @@ FAST: Final = 200.0
 
 
 async def replay(link: Link, settings: Settings, _: str) -> None:
-    await (await DeadLetters.to_replay(link, settings, None, None)).replay(Selection(), FAST)
+    await (await DeadLetters.to_replay(link, settings)).replay(Selection(), FAST)
 
 
 async def drop(link: Link, settings: Settings, _: str) -> None:
-    await (await DeadLetters.of(link, settings, None)).drop(Selection(limit=1))
+    await (await DeadLetters.of(link, settings)).drop(Selection(limit=1))
 
 
 async def inject_lines(link: Link, settings: Settings, lines: str) -> None:

@@ -195,7 +195,7 @@ def carry_out(case: Case) -> int:
 def serve() -> None:
     """Fork twice a case: one process runs it, the other waits for it and prints how it ended."""
     global current  # noqa: PLW0603 - one a process
-    import app.cli.main  # noqa: F401, PLC0415
+    import app.cli.run  # noqa: F401, PLC0415
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:

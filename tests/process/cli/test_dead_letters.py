@@ -6,7 +6,7 @@ import re
 import signal
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from redis.asyncio import Redis
@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from app.cdr import Cdr, History, webhook_id
 from app.dead_letters.letter import Reason, dead_letter
 from app.dead_letters.selection import age_of
+from app.dead_letters.store import DAMAGED
 from app.store.retry_set import read_member
 from tests.conftest import StartChild
 from tests.support.harness import eventually
@@ -150,6 +151,7 @@ async def test_an_unknown_id_is_exit_status_1(run: Any) -> None:
         (["--older-than", "36h", "--reason", "gave_up"], "b"),
         (["--limit", "2"], "ab"),
         (["--endpoint", "webhook", "--limit", "1"], "a"),
+        (["--source", "cdr", "--limit", "3"], "abc"),
     ],
 )
 async def test_letters_are_selected(
@@ -185,7 +187,7 @@ async def test_what_is_no_age_is_refused(text: str) -> None:
         age_of(text)
 
 
-@pytest.mark.parametrize("arguments", [["--older-than", "soon"], [], ["--limit", "0"]])
+@pytest.mark.parametrize("arguments", [["--older-than", "soon"], [], ["--limit", "0"], ["--reason", "reject"]])
 async def test_a_drop_that_is_not_clear_removes_nothing(
     arguments: list[str], run: Any, client: Redis, dead: str
 ) -> None:
@@ -199,6 +201,23 @@ async def test_a_drop_that_is_not_clear_removes_nothing(
 async def test_an_endpoint_that_there_is_not_is_named(run: Any) -> None:
     status, said = await run("list", "--endpoint", "crm")
     assert (status, said) == (1, "--endpoint: there is no crm; there are webhook\n")
+
+
+async def test_a_source_that_there_is_not_is_named(run: Any, client: Redis, dead: str) -> None:
+    """A typo selects nothing, and says so."""
+    await client.rpush(dead, letter(b"a"))
+    for words in ["list"], ["replay"], ["drop", "--yes"]:
+        status, said = await run(*words, "--source", "cdrs")
+        assert (status, said) == (1, "--source: there is no cdrs; there are cdr\n")
+    assert await client.llen(dead) == 1
+
+
+@pytest.mark.parametrize("command", ["list", "replay", "drop"])
+async def test_a_reason_that_there_is_not_is_refused(command: str, run: Any) -> None:
+    """With those that there are: it is no empty list."""
+    status, said = await run(command, "--reason", "reject")
+    assert status == 2
+    assert all(reason in said for reason in ("reject", *get_args(Reason), DAMAGED))
 
 
 # --- replay and drop

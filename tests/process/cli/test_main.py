@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from tests.support.harness import eventually
 
 COMMANDS: Final = (
     *("run", "demo", "healthcheck", "version"),
-    *("check", "status", "dead-letters", "reroute", "inject"),
+    *("check", "status", "dead-letters", "reroute", "inject", "receive", "id", "generate-secret"),
 )
 WHEN: Final = re.compile(r'"timestamp": "[^"]*"')
 SCRIPT: Final = str(Path(sys.executable).with_name("cdr-forwarder"))
@@ -91,3 +92,50 @@ async def test_the_console_script_is_the_same_as_python_m_app(start_child: Start
     status = await module.ended()
     words = WHEN.sub("", module.log.read_text()).replace("python -m app", "cdr-forwarder").split()
     assert (status, words) == (script.returncode, WHEN.sub("", said.decode()).split())
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Return the modules and packages that the command line imports, besides those of Python."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "app", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={},
+    )
+    modules = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {".".join(module.split(".")[: 2 if module.startswith("app.") else 1]) for module in modules}
+
+
+def test_what_needs_no_forwarder_imports_none() -> None:
+    """So that it answers at once, and completion keeps pace with who types: none of it takes half a second."""
+    for arguments in ["version"], ["--version"], ["generate-secret"], ["dead-letters", "list", "--help"]:
+        heavy = {"asyncio", "redis", "httpx", "structlog", "uvicorn", "app.service", "app.config"}
+        assert not heavy & imported_by(*arguments), arguments
+
+
+def completed(*words: str) -> list[str]:
+    """Return what bash would offer after these words."""
+    env = {
+        "_CDR_FORWARDER_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["cdr-forwarder", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = subprocess.run([SCRIPT], capture_output=True, text=True, check=True, env=env)
+    return done.stdout.split()
+
+
+def test_a_shell_completes_what_is_typed() -> None:
+    """Commands, options, and the values that there are; the script for it is one option away."""
+    assert completed("dead") == ["dead-letters"]
+    assert completed("dead-letters", "dr") == ["drop"]
+    assert completed("dead-letters", "list", "--rea") == ["--reason"]
+    assert completed("dead-letters", "list", "--reason", "") == ["rejected", "gave_up", "damaged"]
+    shown = subprocess.run(
+        [SCRIPT, "--show-completion", "bash"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )
+    assert "complete -o default -F _cdr_forwarder_completion cdr-forwarder" in shown.stdout

@@ -250,6 +250,23 @@ def test_the_picture_shows_every_number_on_a_terminal(width: int) -> None:
     assert all(number in shown for number in ("100", "88", "1.2 ms", "3.4 s", "[red]", "answers 503"))
 
 
+@pytest.mark.parametrize("width", [80, 40, 12])
+def test_the_picture_fits_a_terminal_of_usual_height(width: int) -> None:
+    """Nothing is cut off at 80 by 24, whatever has happened; where it is narrower, it is still drawn."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=24)
+    with LiveView(console) as view:
+        for number in range(30):
+            view.phase(f"Phase {number}")
+        view.show(SCENE)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue().rpartition("╭")[2]
+    assert "Ph" in shown
+    if width == 80:
+        assert len(shown.splitlines()) <= 24
+        assert "..." not in shown
+        assert all(text in shown for text in ("Phase 29", "1.2 ms", "delivered", "╰"))
+
+
 def test_plain_lines_do_not_wrap() -> None:
     console = Console(file=io.StringIO(), width=40)
     with PlainView(console) as view:

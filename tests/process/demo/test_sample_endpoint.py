@@ -1,18 +1,14 @@
 """The sample endpoint takes what a forwarder sends, and survives what it should not."""
 
 import asyncio
-import re
-import signal
-import sys
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from app.demo.connection import LARGEST_BODY
-from app.demo.sample_endpoint import Arrival, SampleEndpoint, describe
+from app.demo.sample_endpoint import Arrival, SampleEndpoint
 from tests.support.harness import eventually
-from tests.support.repository import ROOT
 
 GOOD = b"POST /cdr HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
 LAST = GOOD.replace(b"host: x", b"host: x\r\nconnection: close")
@@ -110,41 +106,3 @@ async def _failing_post(client: httpx.AsyncClient, url: str) -> Exception | None
     except httpx.TransportError as error:
         return error
     return None
-
-
-@pytest.mark.parametrize(
-    ("body", "shown"),
-    [
-        (b'{\n "type": "cdr"}', '{"type": "cdr"}'),
-        (b"\xff\n", r"b'\xff\n'"),
-        (b'"' + b"x" * 5000 + b'"', "x" * 1999),
-    ],
-    ids=["json", "bytes", "long"],
-)
-def test_a_cdr_is_one_line(body: bytes, shown: str) -> None:
-    line = describe(Arrival("cdr_1", 3, body, 204, 0.0))
-    assert line.startswith(f"cdr_1 attempt 3, {len(body)} bytes: ")
-    assert line.endswith(shown)
-    assert "\n" not in line
-
-
-async def test_it_is_a_program() -> None:
-    """It prints what it receives, and ends with 0 when it is told to."""
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.demo.sample_endpoint", "--port", "0"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-    )
-    assert program.stdout
-    url = re.search(rb"http://\S+", await program.stdout.readline())
-    assert url
-    async with httpx.AsyncClient() as client:
-        await client.post(url[0].decode(), content=b'{"type": "cdr"}', headers={"webhook-id": "cdr_1"})
-    program.send_signal(signal.SIGTERM)
-    out, err = await program.communicate()
-    assert out.decode().splitlines() == [
-        'cdr_1 attempt 0, 15 bytes: {"type": "cdr"}',
-        "Received 1 CDRs, 1 different ones",
-    ]
-    assert (err, program.returncode) == (b"", 0)
