@@ -10,13 +10,12 @@ from typing import Final
 import kubernetes_validate
 import pytest
 import yaml
-from cloudcoil.models.prometheus_operator.v1 import PrometheusRule
 
 from app.config.environment import variable_names
 from app.config.settings import Settings
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
-from tests.deploy.test_kubernetes import built, container, given_to, only, pod, unknown_to
+from tests.deploy.test_kubernetes import built, container, given_to, only, operators, pod, unknown_to
 from tests.deploy.test_prometheus import ALERTS
 from tests.deploy.test_systemd import said
 from tests.docs.test_runbook import accepted
@@ -147,7 +146,7 @@ def test_the_operator_gets_the_same_alerts() -> None:
     made = subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
     rule = yaml.safe_load(made.stdout)
     assert rule["spec"] == yaml.safe_load(ALERTS.read_text())
-    assert not list(unknown_to(PrometheusRule, rule))
+    assert not list(unknown_to(operators()["PrometheusRule"], rule))
 
 
 def test_the_unit_finds_what_was_installed() -> None:

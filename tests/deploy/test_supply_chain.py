@@ -2,12 +2,14 @@
 
 import re
 import sys
+from importlib.metadata import files
 from typing import Any, Final
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
-from tests.support.repository import ROOT
+from tests.support.repository import PROJECT, ROOT
 from tests.support.tools import output_of
 
 FILE: Final = ROOT / ".github" / "workflows" / "ci.yml"
@@ -45,6 +47,16 @@ def test_it_runs_what_everybody_can_run() -> None:
 def test_what_the_policy_points_to_is_there(path: str) -> None:
     """As seen from where it stands."""
     assert (ROOT / ".github" / path).exists()
+
+
+@pytest.mark.parametrize("line", PROJECT["project"]["optional-dependencies"]["demo"])
+def test_the_demo_puts_no_server_on_path(line: str) -> None:
+    """It would stand before the Redis of whoever activates the environment."""
+    wanted = Requirement(line)
+    if wanted.marker and not wanted.marker.evaluate():
+        pytest.skip("there is none for this machine")
+    installed = files(wanted.name) or []
+    assert not [file for file in installed if file.parent.name == "bin" and ".." in file.parts and "redis" in file.name]
 
 
 def test_the_bill_of_materials_is_where_the_policy_says() -> None:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from functools import cache
+from statistics import median
 from typing import Final
 
 import pytest
@@ -13,6 +14,7 @@ MODULES: Final = sorted(
     ".".join(path.relative_to(APP).with_suffix("").parts) for path in APP.rglob("*.py") if path.stem != "__init__"
 )
 LONGEST_FUNCTION: Final = 30
+USUAL_FUNCTION: Final = 8
 LONGEST_FILE: Final = 200
 
 FOLDERS: Final[dict[str, set[str]]] = {
@@ -114,6 +116,12 @@ def test_no_function_is_long(module: str) -> None:
     functions = [node for node in ast.walk(tree(module)) if isinstance(node, Function)]
     lengths = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
     assert {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION} == {}
+
+
+def test_half_of_all_functions_are_short() -> None:
+    """The median, in lines: most of them do one thing."""
+    functions = [node for module in MODULES for node in ast.walk(tree(module)) if isinstance(node, Function)]
+    assert median((node.end_lineno or 0) - node.lineno + 1 for node in functions) <= USUAL_FUNCTION
 
 
 def test_no_file_is_long() -> None:
