@@ -68,10 +68,13 @@ async function search(after = "") {
   }
 }
 
+// Only where nothing is changed by it: a number of twenty digits, or a name that comes twice, would be.
 function pretty(content) {
   const text = content.cdr ?? content.element ?? content.cdr_base64 ?? content.element_base64 ?? "";
+  const compact = text.replace(/"(?:\\.|[^"\\])*"|\s+/g, (part) => (part[0] === '"' ? part : ""));
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    const parsed = JSON.parse(text);
+    return JSON.stringify(parsed) === compact ? JSON.stringify(parsed, null, 2) : text;
   } catch {
     return text; // no JSON: as it is
   }

@@ -319,6 +319,15 @@ async def test_a_dead_letter_is_searched_and_shown(
     assert await page.is_shown("#replay-one")
 
 
+async def test_a_cdr_that_a_browser_would_change_is_shown_as_it_is(page: Page, client: Redis, service: Service) -> None:
+    """A number of twenty digits: what is on the page may be typed into an invoice."""
+    await client.rpush(service.parts.topology.short.dead, raw_letter(b'{"ref": 12345678901234567890}'))
+    await page.enter()
+    await eventually(partial(page.says, "rejected 400", "#letters"))
+    await page.type_into("#letters tbody button", Keys.ENTER)
+    await eventually(partial(page.says, '{"ref": 12345678901234567890}', "#cdr"))
+
+
 async def test_many_dead_letters_are_paged(page: Page, client: Redis, service: Service) -> None:
     """The newest first."""
     letters = [raw_letter(b"cdr %d" % number) for number in range(45)]
