@@ -21,6 +21,7 @@ from app.lane.incoming import Incoming
 from app.lane.lane_loops import Endpoint, LaneLoops, Shared
 from app.ops.letters_api import Letters
 from app.ops.observation import Observation
+from app.ops.operations import OperatorWork
 from app.ops.overview import Overview
 from app.ops.probe import Probes
 from app.ops.reporter import Reporter
@@ -32,6 +33,7 @@ from app.store.clock import RedisClock
 from app.store.keys import Slot, Topology
 from app.store.lease import Lease
 from app.store.neighbours import Neighbours
+from app.store.operations import Operations
 from app.store.owner import new_process_id
 from app.store.retry_set import Tokens
 from app.telemetry.metrics import EVERYBODY, LaneMetrics
@@ -52,6 +54,7 @@ class Parts:
         # Before the endpoints: their outages tell how many CDRs the sampler has seen waiting.
         self.sampler = Sampler(self.link, self._samples())
         self.endpoints = [self._endpoint(one) for one in settings.endpoints]
+        self.work = OperatorWork(Operations(self.link, self.topology), timings)
         self.neighbours = Neighbours(self.link, self.lease)
         self.reporter = Reporter(self.link, self.lease, lambda: self.lanes)
         self.lanes: list[LaneLoops] = []
@@ -83,7 +86,7 @@ class Parts:
         )
         view = View(observation, Overview(self.link, self.settings, self.reporter.report))
         probes = Probes(lambda: self.lanes, self.topology.endpoints, self.timings.probe_wait)
-        return Ops(self.settings, view, Letters(self.link, self.settings), probes)
+        return Ops(self.settings, view, Letters(self.link, self.settings, self.work), probes)
 
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:
         timings, sample = self.timings, self.sampler.samples[settings.name]

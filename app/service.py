@@ -93,6 +93,7 @@ class Service:
                     tasks.create_task(parts.neighbours.run()),
                     tasks.create_task(parts.sampler.run(slot.number)),
                     tasks.create_task(parts.reporter.run(slot)),
+                    tasks.create_task(parts.work.run()),
                     tasks.create_task(drop_expired(parts.link, self._settings)),
                 ]
                 async with asyncio.TaskGroup() as lanes:

@@ -1,9 +1,10 @@
 """List, show, replay and drop the selected dead letters."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 from app.cli.letter_rows import ROWS, empty_rows, row
@@ -15,13 +16,19 @@ from app.dead_letters.store import DeadStore
 from app.errors import CommandError
 from app.store.client import Link
 from app.store.keys import LaneKeys, Topology
+from app.store.operations import Action, Operation, Operations
 
 
 @dataclass
 class Tally:
-    done: int = 0
+    done_of: Counter[str] = field(default_factory=Counter)
+    """By endpoint."""
     gone: int = 0
     damaged: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.done_of.total()
 
     def text(self, verb: str) -> str:
         more = {"gone meanwhile": self.gone, "damaged, which can only be dropped": self.damaged}
@@ -55,6 +62,8 @@ class DeadLetters:
     """Holds the stores of the selected lanes, by the names of their endpoints."""
 
     stores: dict[str, DeadStore]
+    operations: Operations
+    to: str = ""
 
     @classmethod
     async def of(cls, link: Link, settings: Settings, where: Where = EVERYWHERE) -> "DeadLetters":
@@ -65,7 +74,8 @@ class DeadLetters:
             keys |= await not_configured(link, topology)
         if endpoint and endpoint not in keys:
             raise CommandError(f"--endpoint: there is no {endpoint}; there are {', '.join(keys)}")
-        return cls({name: DeadStore(link, lane) for name, lane in where.chosen(keys).items()})
+        chosen = {name: DeadStore(link, lane) for name, lane in where.chosen(keys).items()}
+        return cls(chosen, Operations(link, topology))
 
     @classmethod
     async def to_replay(
@@ -81,7 +91,8 @@ class DeadLetters:
             keys |= await not_configured(link, topology)
         if endpoint and endpoint not in keys:
             raise CommandError(f"--endpoint: {endpoint} is not configured; with --to, another one takes its CDRs")
-        return cls({name: DeadStore(link, lane, target) for name, lane in where.chosen(keys).items()})
+        chosen = {name: DeadStore(link, lane, target) for name, lane in where.chosen(keys).items()}
+        return cls(chosen, Operations(link, topology), to or "")
 
     async def list(self, selection: Selection, *, as_json: bool) -> None:
         rows, number = empty_rows(), 0
@@ -115,42 +126,45 @@ class DeadLetters:
         """Put them into the retry set, at most `rate` per second, so that new CDRs are not delayed."""
         clock = asyncio.get_running_loop().time
         began, tally = clock(), Tally()
-        with progress("replayed", await self._number()) as advance, told(tally, "replayed"):
-            async for name, letter in selection.among(self.stores):
-                if letter.damaged:
-                    tally.damaged += 1
-                    continue
-                # Paced from the beginning, and not from the last one: a slow Redis does not lower the rate.
-                await asyncio.sleep(began + (tally.done + tally.gone) / rate - clock())
-                if await self.stores[name].replay(letter):
-                    tally.done += 1
-                else:
-                    tally.gone += 1
-                advance(1)
+        with progress("replayed", await self._number()) as advance:
+            async with self._told("replay", tally, "replayed"):
+                async for name, letter in selection.among(self.stores):
+                    if letter.damaged:
+                        tally.damaged += 1
+                        continue
+                    # Paced from the beginning, and not from the last one: a slow Redis does not lower the rate.
+                    await asyncio.sleep(began + (tally.done + tally.gone) / rate - clock())
+                    if await self.stores[name].replay(letter):
+                        tally.done_of[name] += 1
+                    else:
+                        tally.gone += 1
+                    advance(1)
 
     async def drop(self, selection: Selection) -> None:
         tally = Tally()
-        with progress("dropped", await self._number()) as advance, told(tally, "dropped"):
-            async for name, letter in selection.among(self.stores):
-                if await self.stores[name].drop(letter):
-                    tally.done += 1
-                else:
-                    tally.gone += 1
-                advance(1)
+        with progress("dropped", await self._number()) as advance:
+            async with self._told("drop", tally, "dropped"):
+                async for name, letter in selection.among(self.stores):
+                    if await self.stores[name].drop(letter):
+                        tally.done_of[name] += 1
+                    else:
+                        tally.gone += 1
+                    advance(1)
+
+    @asynccontextmanager
+    async def _told(self, action: Action, tally: Tally, verb: str) -> AsyncIterator[None]:
+        """Print how many were done, and leave word of it, also if an error or Ctrl-C ends it half-way."""
+        ended = "; then it was cut short"
+        try:
+            yield
+            ended = ""
+        finally:
+            say(tally.text(verb) + ended)
+            done = (Operation(action, number, name, self.to) for name, number in tally.done_of.items())
+            await self.operations.leave(*done)
 
     async def _number(self) -> int:
         return sum([await store.number() for store in self.stores.values()])
-
-
-@contextmanager
-def told(tally: Tally, verb: str) -> Iterator[None]:
-    """Print how many were done, also if an error or Ctrl-C ends it half-way."""
-    ended = "; then it was cut short"
-    try:
-        yield
-        ended = ""
-    finally:
-        say(tally.text(verb) + ended)
 
 
 async def list_letters(link: Link, settings: Settings, *, selection: Selection, where: Where, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, Trans
 from app.store.client import Link
 from app.store.ends import ENDS
 from app.store.keys import Topology
+from app.store.operations import Operation, Operations
 from app.store.patience import ask
 
 MOST_LINES: Final = 500
@@ -117,11 +118,14 @@ class Injection:
         # All lines before the first push: a file with a bad line is corrected once, and not half-way through.
         there, pushed = checked(file), 0
         due = (line for line in lines_of(file) if line[0] >= from_line)
-        with progress("pushed", there) as advance:
-            for number, page in enumerate(pages(due), start=1):
-                await self._push(number, page, pushed)
-                pushed += len(page.lines)
-                advance(len(page.lines))
+        try:
+            with progress("pushed", there) as advance:
+                for number, page in enumerate(pages(due), start=1):
+                    await self._push(number, page, pushed)
+                    pushed += len(page.lines)
+                    advance(len(page.lines))
+        finally:
+            await Operations(self.link, Topology(self.settings)).leave(Operation("inject", pushed))
         say(f"{pushed} CDRs pushed to {self.settings.source_key}")
 
     async def _push(self, number: int, page: Page, before: int) -> None:

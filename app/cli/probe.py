@@ -2,6 +2,7 @@
 
 import json
 from http.client import HTTPException
+from socket import gethostname
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from app.cli.terminal import say
 from app.config.settings import Settings
 from app.config.values import redacted
 from app.errors import CommandError
+from app.ops.routes import OPERATOR_HOST
 
 DEADLINE: Final = 35.0
 """Seconds. The server answers when the attempt has ended, or after half a minute."""
@@ -51,7 +53,8 @@ def _asked(url: str, endpoint: str, token: str) -> dict[str, Any]:
     if not is_http(url):
         raise CommandError("--url: must be that of an operator server, as in http://host:8080")
     shown, path = redacted(url), f"{url}/api/endpoints/{quote(endpoint, safe='')}/probe"
-    request = Request(path, method="POST", headers={"authorization": f"Bearer {token}"})  # noqa: S310 - only HTTP
+    headers = {"authorization": f"Bearer {token}", OPERATOR_HOST: gethostname()}
+    request = Request(path, method="POST", headers=headers)  # noqa: S310 - only HTTP
     try:
         # Proxies from the environment are not used: this is a host of ours.
         with build_opener(ProxyHandler({})).open(request, timeout=DEADLINE) as answer:

@@ -10,6 +10,7 @@ from app.errors import CommandError
 from app.store.client import Link
 from app.store.keys import LaneKeys, Topology
 from app.store.leftovers import length
+from app.store.operations import Operation, Operations
 from app.store.owner import Owner
 from app.store.patience import ask
 from app.store.scripts import RunScript
@@ -28,6 +29,8 @@ class Reroute:
             raise CommandError(f"{old} is configured: it gets its CDRs itself; take it out of the configuration first")
         self._link = link
         self._old, self._new = old, new
+        self._operations = Operations(link, topology)
+        self._moved = 0
         self._from: LaneKeys = topology.named(old)
         self._to = topology.lane(new)
         self._slots = self._from.slots()
@@ -47,9 +50,12 @@ class Reroute:
     async def run(self) -> None:
         """Move all of it, page by page. Raises CommandError if a live process still has the endpoint."""
         cdrs, letters = await self.cdrs(), await self.letters()
-        with progress("moved", sum(cdrs.values()) + sum(letters.values())) as advance:
-            moved = [await self._drain(key, self._to.retry, "cdrs", advance) for key in cdrs]
-            buried = [await self._drain(key, self._to.dead, "letters", advance) for key in letters]
+        try:
+            with progress("moved", sum(cdrs.values()) + sum(letters.values())) as advance:
+                moved = [await self._drain(key, self._to.retry, "cdrs", advance) for key in cdrs]
+                buried = [await self._drain(key, self._to.dead, "letters", advance) for key in letters]
+        finally:
+            await self._operations.leave(Operation("reroute", self._moved, self._old, self._new))
         # The lists are empty now. Their hashes of operations would otherwise stay for ever.
         await self._unowned("forget", self._forget, [slot.ops for slot in self._slots])
         say(f"{sum(moved)} CDRs and {sum(buried)} dead letters moved from {self._old} to {self._new}")
@@ -58,6 +64,7 @@ class Reroute:
         moved = 0
         while page := await self._page(source, target, kind):
             moved += page
+            self._moved += page
             advance(page)
         return moved
 

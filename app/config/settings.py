@@ -22,7 +22,7 @@ EndpointName = Annotated[str, AfterValidator(endpoint_name)]
 
 OUR_KEYS: Final = (
     r"(\{{[^}}]*\}}:)?{integrator}:(scratch|([a-z0-9_-]+:)?"
-    r"(pending|processing|retry|retrying|dead|minutes|failing):[a-z0-9_-]+)(:.*)?"
+    r"(pending|processing|retry|retrying|dead|minutes|operations):[a-z0-9_-]+)(:.*)?"
 )
 """Every key that we write. An integrator may be called enigma, so not every key of this prefix is ours."""
 

@@ -70,7 +70,8 @@ class Connection(HttpToolsProtocol):
             return
         super().data_received(data)
         self._unfinished = self._unfinished + len(data) if self._stage == "head" else 0
-        if self._unfinished > self._timings.head_bytes and not self.transport.is_closing():
+        # Refused by the parser already: a second refusal would be a write behind the end, and a traceback.
+        if self._unfinished > self._timings.head_bytes and not (self._is_deaf or self.transport.is_closing()):
             self._refused = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             self.send_400_response("")
 

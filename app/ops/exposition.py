@@ -10,8 +10,8 @@ from prometheus_client.registry import Collector
 
 from app.dead_letters.letter import Reason
 from app.delivery.verdict import Result
-from app.ops.letters_api import Letters
 from app.ops.observation import LaneView, Observation
+from app.ops.operations import OperatorWork
 from app.ops.sampler import Lengths, Sample
 from app.telemetry import stderr
 from app.telemetry.metrics import BOUNDS, Durations, LaneMetrics, Origin
@@ -29,24 +29,24 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
 Number = int | float
 
 
-def exposed(observation: Observation, letters: Letters) -> bytes:
+def exposed(observation: Observation, work: OperatorWork) -> bytes:
     """Return the metrics in the text format of Prometheus. Every label has a closed set of values."""
     registry = CollectorRegistry()
-    registry.register(Exposition(observation, letters))
+    registry.register(Exposition(observation, work))
     ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
 class Exposition(Collector):
-    def __init__(self, observation: Observation, letters: Letters) -> None:
-        self._observation, self._letters = observation, letters
+    def __init__(self, observation: Observation, work: OperatorWork) -> None:
+        self._observation, self._work = observation, work
 
     def collect(self) -> Iterable[Metric]:
         observed, lanes = self._observation, self._observation.lanes
         yield from _counters([lane.sample for lane in lanes])
         yield from _lanes(lanes)
         yield from _lists(observed.samples)
-        yield from _letters([lane.sample for lane in lanes], self._letters)
+        yield from _operators(observed.samples, self._work)
         yield _gauge("ready", "1 while it can deliver.", {(): int(not observed.unready)})
         yield _gauge("redis_up", "1 while Redis answers, and lets us in.", {(): int(observed.redis_up)})
         ratio = observed.sampler.memory_used_ratio
@@ -98,13 +98,17 @@ def _lists(samples: Sequence[Sample]) -> Iterator[Metric]:
     yield _by("origin", "recovered", "Lost CDRs found in processing lists.", samples, lambda one: one.recovered)
 
 
-def _letters(samples: Sequence[Sample], letters: Letters) -> Iterator[Metric]:
-    """Yield what was asked of the operator server of this process."""
-    for name, numbers in {"replayed": letters.replayed, "dropped": letters.dropped}.items():
-        text = f"Dead letters {name} by way of the operator server."
-        family = CounterMetricFamily(f"{PREFIX}_dead_letters_{name}", text, labels=LANE)
+def _operators(samples: Sequence[Sample], work: OperatorWork) -> Iterator[Metric]:
+    """Yield what operators did: on the page of this process, or by commands of which it was the one to learn."""
+    counts: dict[tuple[str, str], Mapping[str, int]] = {
+        ("dead_letters_replayed", "Dead letters replayed by operators."): work.replayed,
+        ("dead_letters_dropped", "Dead letters dropped by operators."): work.dropped,
+        ("injected", "CDRs pushed by the command inject."): {samples[0].metrics.endpoint: work.injected},
+    }
+    for (name, text), numbers in counts.items():
+        family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=LANE)
         for sample in samples:
-            family.add_metric(_lane(sample), numbers[sample.metrics.endpoint])
+            family.add_metric(_lane(sample), numbers.get(sample.metrics.endpoint, 0))
         yield family
 
 

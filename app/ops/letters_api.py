@@ -14,11 +14,16 @@ from app.dead_letters.selection import Selection, age_of
 from app.dead_letters.store import DeadStore, Letter
 from app.errors import CommandError
 from app.ops.letters_search import Replay, outcome, search, sha1
+from app.ops.operations import OperatorWork
 from app.store.client import Link
 from app.store.keys import LaneKeys, Topology
+from app.store.operations import Action, Operation
 
 MOST_KINDS: Final = 10
 """Told before a change; the reason of a damaged letter may be anything."""
+PAGE: Final = "page"
+"""Who it was: somebody with the token, whose host may be any."""
+
 RATE: Final = 200.0
 """Per second, so that a replay does not delay new CDRs."""
 
@@ -61,13 +66,11 @@ class Asked:
 class Letters:
     """Works on the dead letters of every lane, for the operator server."""
 
-    def __init__(self, link: Link, settings: Settings) -> None:
+    def __init__(self, link: Link, settings: Settings, work: OperatorWork) -> None:
         self._link = link
         self._settings = settings
+        self.work = work
         self._reading = asyncio.Lock()
-        self.replayed: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
-        """How many were, of each endpoint."""
 
     async def search(self, wanted: Any) -> dict[str, Any]:
         """Return the newest ones that match, without their CDRs, how many there are, and where to go on."""
@@ -111,29 +114,37 @@ class Letters:
                 replayed[name].append(sha1(letter))
             return is_done
 
-        answer = await self._change(asked, one, self.replayed)
+        answer = await self._change(asked, one, "replay")
         return answer | ({} if asked.dry_run else {"since": since.isoformat(), "replayed": replayed})
 
     async def drop(self, asked: Asked) -> dict[str, Any]:
         """Remove them for good."""
-        return await self._change(asked, lambda _, store, letter: store.drop(letter), self.dropped)
+        return await self._change(asked, lambda _, store, letter: store.drop(letter), "drop")
 
     async def _change(
-        self, asked: Asked, change: Callable[[str, DeadStore, Letter], Awaitable[bool]], changed: Counter[str]
+        self, asked: Asked, change: Callable[[str, DeadStore, Letter], Awaitable[bool]], action: Action
     ) -> dict[str, Any]:
         stores = await self._stores(asked.endpoint)
-        done = 0
-        async with self._alone():
+        async with self._alone(), self._told(action) as changed:
             if asked.dry_run:
                 return await _counted(asked.selection, stores)
             async for name, letter in asked.selection.among(stores):
                 # So that no request takes long, and what is done when somebody closes the page stays done.
-                if done == self._link.timings.letters_at_once:
-                    return {"done": done, "more": True}
+                if changed.total() == self._link.timings.letters_at_once:
+                    return {"done": changed.total(), "more": True}
                 if await change(name, stores[name], letter):
-                    done += 1
                     changed[name] += 1
-        return {"done": done, "more": False}
+        return {"done": changed.total(), "more": False}
+
+    @asynccontextmanager
+    async def _told(self, action: Action) -> AsyncIterator[Counter[str]]:
+        """Tell how many were changed of each endpoint, also if the caller hangs up half-way."""
+        changed: Counter[str] = Counter()
+        try:
+            yield changed
+        finally:
+            for endpoint, number in changed.items():
+                self.work.note(Operation(action, number, endpoint, by=PAGE))
 
     @asynccontextmanager
     async def _alone(self, patience: float | None = None) -> AsyncIterator[None]:

@@ -21,6 +21,7 @@ from app.ops.letters_api import Asked, Letters
 from app.ops.probe import Probes
 from app.ops.token import OperatorToken
 from app.ops.view import View
+from app.telemetry import operator_events
 
 SCRIPTS: Final = ("page.js", "ask.js", "chart.js", "lanes.js", "letters.js", "make.js")
 PAGE: Final = {"/": ("index.html", "text/html"), "/page.css": ("page.css", "text/css")} | {
@@ -29,6 +30,10 @@ PAGE: Final = {"/": ("index.html", "text/html"), "/page.css": ("page.css", "text
 MOST_HOURS: Final = 24
 MOST_OFFSET: Final = 14 * 60
 """Minutes between any clock and UTC."""
+OPERATOR_HOST: Final = "x-operator-host"
+"""The header in which a command says where it was typed."""
+PAGE_ITSELF: Final = "page"
+MOST_NAME: Final = 64
 JSON: Final = "application/json"
 UTF_8: Final = {"", "charset=utf-8", 'charset="utf-8"'}
 
@@ -84,7 +89,7 @@ class Routes:
         return PlainTextResponse("\n".join([*reasons, ""]) if reasons else "ready\n", 503 if reasons else 200)
 
     async def _metrics(self, _: Request) -> Response:
-        body = exposition.exposed(self._observation, self._letters)
+        body = exposition.exposed(self._observation, self._letters.work)
         return Response(body, headers={"content-type": exposition.CONTENT_TYPE})
 
     async def _status(self, request: Request) -> Response:
@@ -98,6 +103,8 @@ class Routes:
     async def _probe(self, request: Request) -> Response:
         await self._token.check(request)
         probed = await self._probes.probe(request.path_params["name"])
+        by = request.headers.get(OPERATOR_HOST, PAGE_ITSELF)[:MOST_NAME]
+        operator_events.endpoint_probed(probed.endpoint, probed.outcome, by)
         return _json(asdict(probed))
 
     async def _list(self, request: Request) -> Response:

@@ -31,6 +31,7 @@ class Ops:
         self._complaints = Complaints(timings.complaint_pause)
         token = settings.ops_token.get_secret_value() if settings.ops_token else ""
         routes = Routes(view, letters, probes, OperatorToken(token, timings, self._complaints))
+        self.application = routes.application
         self._overview = view.overview
         self._state = ServerState()
         config = Config(

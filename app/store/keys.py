@@ -44,6 +44,11 @@ class LaneKeys:
         return self._key("minutes")
 
     @property
+    def operations(self) -> str:
+        """List with a TTL: what operators' commands have done, for a running process to tell and count."""
+        return self._key("operations")
+
+    @property
     def waiting(self) -> tuple[str, str, str]:
         """Return the keys outside the processing lists that hold CDRs to deliver."""
         return self.pending, self.retry, self.retrying

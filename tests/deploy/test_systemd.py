@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from app.cli.command import BAD_CONFIGURATION
 from app.cli.main import app
+from app.config.endpoint import EndpointSettings
 from app.config.settings import Settings
 from app.service import CUT_OFF
 from tests.support.repository import ROOT
@@ -69,6 +70,13 @@ def test_it_starts_a_command_that_there_is() -> None:
 def test_it_is_given_more_time_than_its_grace() -> None:
     """Otherwise what is still being delivered would be killed, and sent again."""
     assert int(said("TimeoutStopSec")) > Settings.model_fields["shutdown_grace"].default
+
+
+def test_its_limits_keep_deliveries_going_and_secrets_inside() -> None:
+    """Descriptors for every attempt at once, and no memory on the disk."""
+    most = next(rule.le for rule in EndpointSettings.model_fields["concurrency"].metadata if hasattr(rule, "le"))
+    assert int(said("LimitNOFILE")) >= 4 * most
+    assert said("LimitCORE") == "0"
 
 
 def test_it_knows_what_an_exit_status_means() -> None:

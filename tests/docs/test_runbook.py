@@ -20,12 +20,14 @@ ALERTS: Final = (
     "CdrForwarderOldestCdrTooOld",
     "CdrForwarderDeadLettersGrowing",
     "CdrForwarderNoDelivery",
+    "CdrForwarderRetriesWaiting",
     "CdrForwarderRedisAway",
     "CdrForwarderNotReady",
     "CdrForwarderAbsent",
     "CdrForwarderLeaseTrouble",
     "CdrForwarderRedisFull",
     "CdrForwarderSourceShared",
+    "CdrForwarderLogLinesDropped",
 )
 ALERT_PART, RECIPE_PART = RUNBOOK.split("\n# Alerts\n")[1].split("\n# Recipes\n")
 SECTIONS: Final = {
@@ -90,6 +92,13 @@ def test_each_link_leads_somewhere() -> None:
     headings = re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)
     anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK)) <= anchors
+
+
+def test_kubectl_is_told_the_namespace() -> None:
+    """Without it, it looks in a namespace where the forwarder is not."""
+    typed = re.findall(r"^kubectl .*$", RUNBOOK, re.MULTILINE)
+    assert len(typed) >= 2
+    assert [line for line in typed if "--namespace cdr" not in line] == []
 
 
 def test_no_line_is_long() -> None:

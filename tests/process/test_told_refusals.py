@@ -210,7 +210,7 @@ async def test_three_thousand_dead_letters_are_no_three_thousand_lines(
     bad = {member_of(f"old-{number}", OLD, b"bad %d" % number): 0 for number in range(3000)}
     async with running(settings_from(variables | {"CDR_LOG_LEVEL": "info"})):
         await client.rpush(source, *[b"good %d" % number for number in range(300)])
-        await eventually(receiver.bodies.total)
+        await eventually(lambda: receiver.arrivals)
         await client.zadd(f"{integrator}:retry:cdr", bad)
         await eventually(lambda: _all_dead(client, source, dead))
     told = _named(said, "cdrs.dead_lettered")

@@ -152,6 +152,20 @@ async def test_every_metric_of_the_contract_is_there(service: Service, ask: Ask)
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= of_process
 
 
+async def test_what_concerns_a_lane_says_which(service: Service, ask: Ask) -> None:
+    """By endpoint and source; the rest is of the process, and has neither."""
+    _, text = await ask("/metrics")
+    of_process = {*("ready", "redis_up", "redis_memory_used_ratio", "foreign_consumers", "log_lines_dropped")}
+    for family in text_string_to_metric_families(text):
+        name = family.name.removeprefix("cdr_forwarder_")
+        labels = [sample.labels.keys() for sample in family.samples]
+        if name in of_process or name.startswith("process_"):
+            assert all(keys == set() for keys in labels), name
+        elif name != "build_info":
+            assert labels, name
+            assert all({"endpoint", "source"} <= keys for keys in labels), name
+
+
 async def test_what_happened_is_counted(
     dead: list[bytes], client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
 ) -> None:
