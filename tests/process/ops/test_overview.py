@@ -76,15 +76,20 @@ async def test_all_processes_are_in_one_view(
     assert [process["answers"] for process in found["processes"]].count(True) == 1
 
 
-async def test_what_only_another_process_knows_is_told(
-    service: Service, client: Redis, source: str, http: httpx.AsyncClient
-) -> None:
-    """An endpoint that is down for one of two is not called well."""
+async def another_process(service: Service, client: Redis, source: str) -> None:
+    """Let the second slot belong to a process for which the endpoint is down."""
     slot = service.parts.topology.short.slot(2)
     owner = {"id": "another", "host": "elsewhere", "source": source, "lease_ms": 60_000}
     report = {"id": "another", "endpoints": {"webhook": {"breaker": "open", "failing_with": "401"}}}
     await client.set(slot.owner, json.dumps(owner), px=60_000)
     await client.set(slot.report, json.dumps(report), px=60_000)
+
+
+async def test_what_only_another_process_knows_is_told(
+    service: Service, client: Redis, source: str, http: httpx.AsyncClient
+) -> None:
+    """An endpoint that is down for one of two is not called well."""
+    await another_process(service, client, source)
     found = await status_when(http, lambda found: found["level"] == "bad")
     assert found["short"] == "webhook is down"
     assert found["lanes"][0]["words"].startswith(
@@ -187,8 +192,10 @@ async def goes_down(client: Redis, receiver: Receiver, service: Service, source:
     """Let the breaker open, and the next probe be an hour away."""
     receiver.status = status
     await client.rpush(source, *[b"cdr %d" % number for number in range(50)])
-    breaker = service.parts.lanes[0].lane.gate.breaker
+    lane = service.parts.lanes[0].lane
+    breaker = lane.gate.breaker
     await eventually(lambda: breaker.state.value == "open" and breaker.is_gone == (status == 410))
+    await eventually(lambda: breaker.state.value == "open" and not lane.in_flight.number)
     breaker.probe_at = time.monotonic() + 3600
 
 
@@ -205,6 +212,17 @@ async def test_an_endpoint_that_is_down_is_tried_at_once(
     found = await post(http, "/api/endpoints/webhook/probe", None)
     assert (found["outcome"], found["words"]) == ("back", "webhook has answered 204: it is back")
     await eventually(lambda: receiver.bodies.total() == 50)
+
+
+async def test_a_probe_says_that_others_have_yet_to_find_out(
+    service: Service, client: Redis, receiver: Receiver, source: str, http: httpx.AsyncClient
+) -> None:
+    """Each process has a breaker of its own; after 410 the next probe there may be an hour away."""
+    await another_process(service, client, source)
+    await goes_down(client, receiver, service, source)
+    receiver.status = 204
+    found = await post(http, "/api/endpoints/webhook/probe", None)
+    assert "it is back; 1 other process has yet to find out" in found["words"]
 
 
 async def test_a_probe_that_is_asked_for_twice_is_one(
@@ -229,7 +247,6 @@ async def test_a_probe_that_is_not_needed_or_not_possible_says_so(
     assert (await post(http, "/api/endpoints/webhook/probe", None))["outcome"] == "not down"
     assert "there is no such endpoint; there are webhook" in await post(http, "/api/endpoints/crm/probe", None, 400)
     await goes_down(client, receiver, service, source)
-    await eventually(lambda: not service.parts.lanes[0].lane.in_flight.number)
     await client.delete(source, service.parts.topology.short.retry, service.parts.topology.short.retrying)
     assert (await post(http, "/api/endpoints/webhook/probe", None))["outcome"] == "nothing to try"
 
