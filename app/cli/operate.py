@@ -20,7 +20,7 @@ def status(
         from app.cli.process_status import process_status
 
         with refusing():
-            return process_status(url)
+            return process_status(url, as_json=as_json, every=every if watch else None)
 
     from app.cli import status_view as room
 

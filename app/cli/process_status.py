@@ -1,22 +1,50 @@
 """Ask one process for its status."""
 
 import json
+import time
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-from app.cli.terminal import say_json
+from rich.text import Text
+
+from app.cli.terminal import say_json, show
 from app.config.values import redacted
 from app.errors import CommandError
+from app.telemetry.printable import plain
 
 DEADLINE: Final = 5.0
+NUMBERS: Final = ("waiting", "delivered_today", "dead")
 
 
-def process_status(url: str) -> None:
-    """Print /api/status of the operator server at `url`. Raises CommandError where there is none."""
-    say_json(asked(f"{url.rstrip('/')}/api/status"), indent=2)
+def process_status(url: str, *, as_json: bool, every: float | None) -> None:
+    """Print what the operator server at `url` says, and again `every` so many seconds, or once.
+
+    Raises CommandError where there is none.
+    """
+    while True:
+        found = asked(f"{url.rstrip('/')}/api/status")
+        if as_json:
+            say_json(found, indent=None if every else 2)
+        else:
+            show(*_lines(found, url))
+        if every is None:
+            return
+        time.sleep(every)
+
+
+def _lines(found: Any, url: str) -> list[Text]:
+    """Say it as the page does: what is wrong first, then each endpoint."""
+    try:
+        lines = [found["short"] + ".", *(trouble["words"] for trouble in found["troubles"])]
+        for lane in found["lanes"]:
+            numbers = ", ".join(f"{name.replace('_', ' ')} {lane[name]}" for name in NUMBERS)
+            lines.append(f"{lane['endpoint']}: {lane['words']}. {numbers}.")
+    except (KeyError, TypeError) as error:
+        raise CommandError(f"{redacted(url)} answers what is not a status; is it an operator server?") from error
+    return [Text(plain(line)) for line in lines]
 
 
 def asked(url: str) -> Any:

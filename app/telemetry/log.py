@@ -8,6 +8,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from app.telemetry import events, stderr
+from app.telemetry.printable import plain
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -25,7 +26,8 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
         "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
         # Not the pretty traceback: it shows local variables, and those hold CDRs.
         "console": [
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            _make_plain,
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
         ],
     }
     structlog.configure(
@@ -48,6 +50,11 @@ class _Library(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         events.library_reported(record)
+
+
+def _make_plain(_: object, _method: str, event: EventDict) -> EventDict:
+    """Take out what steers a terminal: others wrote some of it. JSON escapes it by itself."""
+    return {name: plain(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _remember(_: object, method: str, event: EventDict) -> EventDict:

@@ -273,21 +273,33 @@ async def answering(answer: bytes) -> asyncio.Server:
     return await asyncio.start_server(serve, "127.0.0.1", 0)
 
 
+STATUS = {
+    "short": "billing is down",
+    "troubles": [{"level": "bad", "short": "is down", "words": "billing is down since 02:10 UTC"}],
+    "lanes": [{"endpoint": "billing", "words": "down \x1b[2J", "waiting": 7, "delivered_today": 3, "dead": 0}],
+}
+GIVEN = b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(STATUS).encode()
+
+
 @pytest.mark.parametrize(
-    ("answer", "status", "expected"),
+    ("answer", "options", "status", "expected"),
     [
-        (b'HTTP/1.0 200 OK\r\n\r\n{"slot": 1}', 0, '"slot": 1'),
-        (b"HTTP/1.0 200 OK\r\n\r\n<html>", 1, "answers what is not JSON"),
-        (b"HTTP/1.0 503 No\r\n\r\n", 1, "answers 503"),
-        (b"nonsense\r\n\r\n", 1, "does not answer"),
+        (GIVEN, (), 0, "billing: down \N{REPLACEMENT CHARACTER}[2J. waiting 7, delivered today 3, dead 0."),
+        (GIVEN, ("--json",), 0, '"delivered_today": 3'),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"slot": 1}', (), 1, "answers what is not a status"),
+        (b"HTTP/1.0 200 OK\r\n\r\n<html>", (), 1, "answers what is not JSON"),
+        (b"HTTP/1.0 503 No\r\n\r\n", (), 1, "answers 503"),
+        (b"nonsense\r\n\r\n", (), 1, "does not answer"),
     ],
-    ids=["status", "another server", "an error", "no server"],
+    ids=["status", "as JSON", "another status", "another server", "an error", "no server"],
 )
-async def test_one_process_can_be_asked(answer: bytes, status: int, expected: str, run: Run) -> None:
+async def test_one_process_can_be_asked(
+    answer: bytes, options: tuple[str, ...], status: int, expected: str, run: Run
+) -> None:
     """By the URL of its operator server; Redis is not asked then."""
     async with await answering(answer) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        found, said = await run("--url", url, CDR_REDIS_URL="redis://127.0.0.1:1/0")
+        found, said = await run("--url", url, *options, CDR_REDIS_URL="redis://127.0.0.1:1/0")
     assert found == status
     assert expected in said
 

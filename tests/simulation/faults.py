@@ -170,7 +170,7 @@ def _promoted(world: World, lose: int) -> None:
 
 def _clock(world: World, fault: Fault) -> None:
     _matters(world, fault, when=_is_busy(world))
-    world.ledger.excuse()
+    world.ledger.excuse(even_alone=True)
     world.ledger.clock_is_true = False
     world.redis.offset += float(fault.detail)
 

@@ -85,7 +85,7 @@ class Ledger:
         """Nobody has set Redis' clock."""
         self.open: dict[tuple[str, bytes], list[Request]] = {}
         self._excused: set[bytes] = set()
-        self._forgotten: set[bytes] = set()
+        self._excused_alone: set[bytes] = set()
         self.units = 0
         self.broken: LawBrokenError | None = None
         self._clock = clock
@@ -106,15 +106,16 @@ class Ledger:
         """Return the pool that an endpoint's deliveries count for."""
         return self.pool(SHARED if endpoint == ONLY else endpoint)
 
-    def excuse(self, *, forgotten: bool = False) -> None:
+    def excuse(self, *, even_alone: bool = False) -> None:
         """Let what has arrived so far be delivered twice; what comes later has no excuse.
 
-        `forgotten`: Redis has lost writes, so that even one process may post it twice at once.
+        `even_alone`: one process may post it twice at once. Redis has lost writes, or somebody has moved its clock, so
+        that what is in hand is handed out again; deferred by another process, it is another member for the first.
         """
         for pool in self.pools.values():
             self._excused.update(pool.arrived)
-            if forgotten:
-                self._forgotten.update(pool.arrived)
+            if even_alone:
+                self._excused_alone.update(pool.arrived)
 
     # Redis.
 
@@ -251,7 +252,7 @@ class Ledger:
             for counter, payload, number in self._entries.pop():
                 counter[payload] -= number
         if units:
-            self.excuse(forgotten=True)
+            self.excuse(even_alone=True)
             self._lease_ends.clear()
 
     # Endpoints.
@@ -282,7 +283,7 @@ class Ledger:
         ):
             self._break("twice", f"{name} is posted to {endpoint} {len(opened)} times at once")
         own = sum(other.process is request.process for other in opened)
-        if own > max(1, pool.arrived[request.body]) and request.body not in self._forgotten:
+        if own > max(1, pool.arrived[request.body]) and request.body not in self._excused_alone:
             who = request.process.name if request.process else "?"
             self._break("twice", f"{who} alone posts {name} to {endpoint} {own} times at once")
 

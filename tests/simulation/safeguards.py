@@ -132,8 +132,7 @@ ABLATIONS: Final = (
         "known: on the way",
         "waiting for claims that are on their way before strays are told",
         (Edit("app/lane/sweeper.py", "await self._incoming.ended()", "pass"),),
-        theme="replies",
-        seeds=RARE,
+        held_by="tests/redis/test_loops.py::test_sweep_during_a_claim_whose_answer_is_on_its_way",
     ),
     Ablation(
         "sweep after a lost reply",
@@ -145,8 +144,7 @@ ABLATIONS: Final = (
                 "        events.claim_reply_lost(self._lane.endpoint)",
             ),
         ),
-        theme="mild",
-        seeds=RARE,
+        held_by="tests/process/test_lost_replies.py::test_a_claim_whose_reply_is_lost_is_looked_for_at_once",
     ),
     Ablation(
         "refused stays in flight",
