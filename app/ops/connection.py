@@ -128,9 +128,11 @@ class Connection(HttpToolsProtocol):
         self._complaints.refused(self._refused.phrase)
         if self._answering:
             self._answering.cancel()
-        if self._stage == "body" and self.cycle.response_started:
-            self.transport.close()
-            return
+        if self._stage == "body":
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+            self.cycle.disconnected = True  # whoever was to answer it may not have begun; this is the answer
         self.transport.write(refusal(self._refused))
         # Closing with unread bytes would be a reset, which may overtake the answer.
         self.transport.write_eof()
