@@ -9,6 +9,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.asgi import RefusedError
 from app.config.timings import Timings
 from app.ops.complaints import Complaints
 from app.ops.headers import dated, refusal
@@ -21,10 +22,6 @@ LINGER: Final = 1.0
 
 Stage = Literal["head", "body", "answer"]
 """What we wait for: the end of a head (or the connection is idle), of a body, or of our answer."""
-
-
-class RefusedError(Exception):
-    """Raised inside the parser, to stop it: uvicorn then calls `send_400_response`."""
 
 
 class Connection(HttpToolsProtocol):

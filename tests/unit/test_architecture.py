@@ -19,13 +19,14 @@ LONGEST_FILE: Final = 200
 
 FOLDERS: Final[dict[str, set[str]]] = {
     "config": set(),
+    "asgi": set(),
     "telemetry": {"config"},
     "store": {"config", "telemetry"},
     "delivery": {"config", "telemetry"},
     "dead_letters": {"config", "telemetry", "store"},
     "lane": {"config", "telemetry", "store", "delivery", "dead_letters"},
-    "demo": {"config", "telemetry", "store", "delivery", "dead_letters", "lane"},
-    "ops": {"config", "telemetry", "store", "delivery", "dead_letters", "lane"},
+    "demo": {"asgi", "config", "telemetry", "store", "delivery", "dead_letters", "lane"},
+    "ops": {"asgi", "config", "telemetry", "store", "delivery", "dead_letters", "lane"},
     "cli": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "demo", "ops", "service"},
     "parts": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "ops"},
     "service": {"config", "telemetry", "store", "dead_letters", "parts"},
@@ -38,7 +39,7 @@ ANYBODYS: Final = {"cdr", "errors"}
 KNOWS: Final = {
     "httpx": {"delivery"},
     "starlette": {"ops", "demo"},
-    "uvicorn": {"ops", "demo"},
+    "uvicorn": {"asgi", "ops", "demo"},
     "httptools": {"delivery"},
     "httpcore": {"delivery"},
     "prometheus_client": {"ops"},
