@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.config.settings import Settings
-from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.errors import CommandError, LoginRefusedError, OperatorRedisError, OutOfMemoryError, TransientRedisError
 from app.store.client import COMMAND, Link
+from app.store.refusals import ADVICE
 
 
 @asynccontextmanager
@@ -21,15 +22,18 @@ async def linked(settings: Settings) -> AsyncIterator[Link]:
 
 
 def explained(error: Exception, settings: Settings) -> str:
-    return "; ".join(wrong_and_advice(error, settings))
+    wrong, advice = wrong_and_advice(error, settings)
+    return f"{wrong.rstrip('.')}; {advice}"
 
 
 def wrong_and_advice(error: Exception, settings: Settings) -> tuple[str, str]:
     """Return what is wrong with Redis, and what a person is to do."""
     redis = f"CDR_REDIS_URL: {settings.shown_redis_url}"
     match error:
+        case LoginRefusedError():
+            return f"{redis} refuses our login: {error}", ADVICE["login"]
         case OperatorRedisError():
-            return f"{redis} refuses: {error}", "fix it in Redis: the password, the ACL rights, or the type of the key"
+            return f"{redis} refuses: {error}", "fix it in Redis: the ACL rights, or the type of the key"
         case OutOfMemoryError():
             return f"{redis} is full (maxmemory)", "give it more memory, or let it drain first"
         case TransientRedisError(away=True):

@@ -54,6 +54,7 @@ def rendered(found: Status) -> list[RenderableType]:
     ]
     for endpoint, number in found.left_over.items():
         parts.append(Text(plain(f"{number} wait for {endpoint}, which is not configured: see reroute"), "yellow"))
+    parts += [Text(plain(f"{other}."), "yellow") for other in found.other_clients]
     return parts
 
 

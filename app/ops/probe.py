@@ -52,7 +52,7 @@ class Probes:
     async def _try(self, loops: LaneLoops) -> Probed:
         name, gate, metrics = loops.endpoint.name, loops.lane.gate, loops.lane.metrics
         if gate.breaker.is_closed:
-            return Probed(name, "not down", f"{name} is not down in this process: nothing to try")
+            return Probed(name, "not down", f"{name} is not down here: what failed is tried again within a minute")
         before = metrics.attempts.total()
         gate.probe_now()
         try:

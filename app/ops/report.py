@@ -26,7 +26,7 @@ class EndpointReport:
     failing_since: datetime | None = None
     """The first failure of an outage that lasts."""
     failing_with: str = ""
-    """A status, or a kind of failure."""
+    """How an attempt failed last: a status, or a kind of failure."""
     hold_until: datetime | None = None
     next_probe_at: datetime | None = None
     last_result: str = ""

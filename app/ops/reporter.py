@@ -71,7 +71,7 @@ def endpoint_report(loops: LaneLoops, now: datetime) -> EndpointReport:
         breaker=gate.breaker.state.value,
         gone=gate.breaker.is_gone,
         failing_since=now - timedelta(seconds=outage.seconds) if outage.told.lasts else None,
-        failing_with=metrics.last_failure if outage.told.lasts else "",
+        failing_with=metrics.last_failure,
         hold_until=now + timedelta(seconds=gate.held_for) if gate.held_for else None,
         next_probe_at=None if gate.breaker.is_closed else _ahead(gate.breaker.probe_at, now),
         last_result=metrics.last_result,

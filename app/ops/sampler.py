@@ -1,7 +1,6 @@
 """Look at the keys of each lane every few seconds, and tell Redis what happened in each minute."""
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -111,7 +110,6 @@ class Sampler:
         self._script = link.script("sample")
         self._minutes = Minutes(link)
         self._clock = RedisClock()
-        self._measured_at = -math.inf
 
     async def run(self, slot: int) -> None:
         """Go on until cancelled. `slot`: the number of ours."""
@@ -148,9 +146,7 @@ class Sampler:
                 sample.unsent.popleft()
 
     async def _measure(self) -> None:
-        if time.monotonic() - self._measured_at >= self._link.timings.look:
-            self._measured_at = time.monotonic()
-            self.memory_used_ratio = used_ratio(await optional(lambda: info(self._link, "memory")) or {})
+        self.memory_used_ratio = used_ratio(await optional(lambda: info(self._link, "memory")) or {})
 
     async def _say_farewell(self, slot: int) -> None:
         """Write what was counted in a minute that does not end for us."""

@@ -113,6 +113,8 @@ class Status:
     lanes: list[LaneStatus]
     owners: list[Process]
     left_over: dict[str, int]
+    other_clients: list[str]
+    """Who else takes from the source, or may do so: a sentence each."""
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -124,4 +126,5 @@ class Status:
             "lanes": [lane.parts for lane in self.lanes],
             "owners": [owner.parts for owner in self.owners],
             "left_over": self.left_over,
+            "other_clients": self.other_clients,
         }

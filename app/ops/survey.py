@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.config.settings import Settings
+from app.errors import OperatorRedisError
 from app.ops.report import MOST_BYTES, MOST_TEXT, Report
 from app.ops.status import DISTRIBUTED, Deferred, LaneStatus, Process, Status
 from app.ops.words import Waiting, condition
@@ -12,6 +13,7 @@ from app.store.client import Link
 from app.store.keys import LaneKeys, Slot, Topology
 from app.store.leftovers import leftovers, length
 from app.store.minutes import HOUR, Minute, read_history
+from app.store.neighbours import integrators_on, poppers
 from app.store.owner import Owner
 from app.store.patience import ask
 
@@ -50,6 +52,7 @@ class Survey:
             lanes=lanes,
             owners=owners,
             left_over=dict(await leftovers(self._link, topology)),
+            other_clients=await self._other_clients(),
         )
 
     async def owners(self) -> list[Process]:
@@ -59,6 +62,21 @@ class Survey:
     async def lanes(self, owners: Sequence[Process]) -> list[LaneStatus]:
         """Return the lane of each endpoint. Raises our errors."""
         return [await self._lane(name, keys, owners) for name, keys in self._topology.lanes.items()]
+
+    async def _other_clients(self) -> list[str]:
+        try:
+            clients = await self._ask(self._link, "client list", self._link.commands.client_list)
+        except OperatorRedisError:  # `check` says which permission is missing
+            return []
+        source, database = self._topology.source_key, self._link.database
+        rivals = sorted(integrators_on(clients, source, database) - {self._settings.integrator})
+        return [
+            *(f"The forwarder of {rival} takes from {source} too: stop one, each CDR reaches one" for rival in rivals),
+            *(
+                f"{number} of {popper}: if that list is {source}, stop them: no forwarder sees what they take"
+                for popper, number in poppers(clients, database).items()
+            ),
+        ]
 
     async def _lane(self, name: str, keys: LaneKeys, owners: Sequence[Process]) -> LaneStatus:
         slots = keys.slots()

@@ -25,6 +25,8 @@ DEAD_LETTERS: Final = "has dead letters"
 
 WORST_FIRST: Final[tuple[Level, ...]] = ("bad", "warning", "good")
 
+LOGIN_REFUSED: Final = "Redis refuses our login"
+
 FULL: Final = 0.95
 NEARLY_FULL: Final = 0.8
 """Parts of the memory that Redis may use."""
@@ -58,9 +60,12 @@ def troubles(observed: Observation, endpoints: Sequence[tuple[str, Condition, in
 
 
 def _of_process(observed: Observation) -> Iterator[Trouble]:
-    if observed.link.outage.lasts:
+    if not observed.redis_up:
         # All else that makes it unready follows from that.
-        yield Trouble("bad", "Redis does not answer", f"{observed.unready[0]}: nothing is delivered")
+        if observed.link.outage.lasts:
+            yield Trouble("bad", "Redis does not answer", f"{observed.unready[0]}: nothing is delivered")
+        else:
+            yield Trouble("bad", LOGIN_REFUSED, f"{LOGIN_REFUSED}: nothing is delivered; a wrong password?")
         return
     for reason in observed.unready:
         sentence = reason[:1].upper() + reason[1:]
@@ -76,6 +81,12 @@ def _of_redis(observed: Observation) -> Iterator[Trouble]:
         takers = "Another installation takes" if others == 1 else f"{others} other installations take"
         words = f"{takers} CDRs from the same list: each CDR reaches only one of them"
         yield Trouble("bad", "Somebody else takes CDRs", words)
+
+    if number := observed.neighbours.poppers:
+        # Not a warning: their list may be another one, and a warning that never ends is not read.
+        takers = "Another client has" if number == 1 else f"{number} other clients have"
+        words = f"{takers} taken from a list in this Redis: if it was ours, those CDRs are lost to us; see check"
+        yield Trouble("good", "Other clients take from lists", words)
 
 
 def _of_endpoints(endpoints: Sequence[tuple[str, Condition, int]]) -> Iterator[Trouble]:

@@ -13,6 +13,7 @@ TROUBLE: Final[tuple[State, ...]] = ("down", "failing", "held")
 """The worst first."""
 
 A_DAY: Final = timedelta(days=1)
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
 EARLIEST: Final = datetime.max.replace(tzinfo=UTC)
 
 HINTS: Final = dict.fromkeys(("401", "403"), "wrong secret or credentials?") | {
@@ -52,7 +53,7 @@ def condition(reports: Sequence[EndpointReport], waiting: Waiting, now: datetime
             worst = [report for report, its in zip(reports, states, strict=True) if its == state]
             which = "" if len(worst) == len(reports) else f"for {len(worst)} of {len(reports)} processes "
             return Condition(state, _with_dead(which + _trouble(state, worst, waiting, now.astimezone(zone)), waiting))
-    state, words = _calm(states, sum(report.in_flight for report in reports), waiting)
+    state, words = _calm(states, reports, waiting)
     return Condition(state, _with_dead(words, waiting))
 
 
@@ -81,9 +82,7 @@ def _state(report: EndpointReport, waiting: Waiting, now: datetime) -> State:
 
 def _trouble(state: State, worst: Sequence[EndpointReport], waiting: Waiting, now: datetime) -> str:
     first = min(worst, key=lambda report: report.failing_since or EARLIEST)
-    reason = first.failing_with or "?"
-    hint = f": {HINTS[reason]}" if reason in HINTS else ""
-    since = f"since {clock(first.failing_since, now)} ({reason}{hint})"
+    since = f"since {clock(first.failing_since, now)} ({_with_hint(first.failing_with or '?')})"
     if state == "down":
         is_gone = "gone (it answers 410; check its URL)" if first.gone else "down"
         return f"{is_gone} {since}, {_cdrs(waiting.all)} in Redis, next probe {_next_probe(worst, now)}"
@@ -94,16 +93,28 @@ def _trouble(state: State, worst: Sequence[EndpointReport], waiting: Waiting, no
     return f"asked for time (Retry-After), {_cdrs(waiting.all)} in Redis, goes on in {seconds:.0f} s"
 
 
-def _calm(states: Sequence[State], in_flight: int, waiting: Waiting) -> tuple[State, str]:
-    again = f"{waiting.deferred:,} failed and will be tried again"
+def _calm(states: Sequence[State], reports: Sequence[EndpointReport], waiting: Waiting) -> tuple[State, str]:
+    again = f"{waiting.deferred:,} failed{_last_failure(reports)} and will be tried again"
     if not states:
         return "unknown", f"no forwarder reports on it, {_cdrs(waiting.all)} in Redis"
     if "delivering" in states:
+        in_flight = sum(report.in_flight for report in reports)
         words = f"delivering, {in_flight:,} in flight, {waiting.pending:,} pending"
         return "delivering", f"{words}, {again}" if waiting.deferred else words
     if "retrying" in states:
         return "retrying", f"nothing new; {again}"
     return "idle", "idle: all is delivered, waiting for CDRs"
+
+
+def _last_failure(reports: Sequence[EndpointReport]) -> str:
+    """Say with what an attempt failed last; empty where no process that lives has seen one fail."""
+    failed = [report for report in reports if report.failing_with]
+    last = max(failed, key=lambda report: report.last_attempt_at or NEVER, default=None)
+    return f" (last: {_with_hint(last.failing_with)})" if last else ""
+
+
+def _with_hint(reason: str) -> str:
+    return f"{reason}: {HINTS[reason]}" if reason in HINTS else reason
 
 
 def _next_probe(worst: Sequence[EndpointReport], now: datetime) -> str:

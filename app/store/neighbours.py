@@ -1,8 +1,9 @@
 """Look at other processes that use our source, and tell what does not fit."""
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 from app.errors import ForwarderError
@@ -12,6 +13,13 @@ from app.store.lease import Lease
 from app.store.owner import Owner
 from app.telemetry import events
 
+POPS: Final = frozenset(
+    {
+        *("lpop", "rpop", "blpop", "brpop", "lmpop", "blmpop"),
+        *("lmove", "blmove", "rpoplpush", "brpoplpush"),
+    }
+)
+
 
 class Neighbours:
     """Looks every minute at the owners of all slots, and at connections that name our source."""
@@ -19,6 +27,8 @@ class Neighbours:
     def __init__(self, link: Link, lease: Lease) -> None:
         self.foreign_consumers = 0
         """How many other integrators' forwarders take from our source."""
+        self.poppers = 0
+        """How many clients that are no forwarders took from a list. Redis does not say from which."""
         self._link, self._lease = link, lease
 
     async def run(self) -> None:
@@ -46,6 +56,7 @@ class Neighbours:
         others = integrators_on(clients, self._lease.owner.source, self._link.database)
         others.discard(self._link.integrator)
         self.foreign_consumers = len(others)
+        self.poppers = poppers(clients, self._link.database).total()
         if others:
             events.source_shared(self._lease.owner.source, sorted(others))
 
@@ -73,3 +84,16 @@ def integrators_on(clients: list[dict[str, Any]], source: str, database: str) ->
         if takes and str(client.get("db", "")) == database:
             found.add(integrator)
     return found
+
+
+def poppers(clients: list[dict[str, Any]], database: str) -> Counter[str]:
+    """Count the clients that took from a list last and are no forwarders, by where, who and how.
+
+    An old BLPOP script is one of them. Redis tells the command of a client, but not its key.
+    """
+    return Counter(
+        f"{client['addr'].rpartition(':')[0]} ({client['name'] or 'no name'}), not of ours, "
+        f"took from a list ({client['cmd'].upper()})"
+        for client in clients
+        if client["cmd"] in POPS and client["db"] == database and not client["name"].startswith(f"{OURS}:")
+    )

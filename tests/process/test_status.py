@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 from redis.asyncio import Redis
 
+from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.support.harness import eventually, gone
 from tests.support.receiver import Receiver
@@ -173,6 +174,35 @@ async def test_of_several_endpoints_each_has_a_line(
     assert lanes == {"(all)": (None, {"1": 1}), "bi": (0, {"2": 1}), "crm": (2, {})}
     assert [lane["state"] for lane in found["lanes"]] == [None, "unknown", "unknown"]
     assert found["left_over"] == {"gone": 1}
+
+
+async def test_who_else_takes_from_the_source_is_told(
+    run: Run,
+    start_child: StartChild,
+    variables: dict[str, str],
+    own_redis: EmbeddedRedis,
+    own_client: Redis,
+    source: str,
+) -> None:
+    """Another integrator's forwarder, and an old script: no forwarder sees what they take."""
+    on_own = {"CDR_REDIS_URL": own_redis.url}
+    other = await start_child(variables | on_own | {"CDR_INTEGRATOR": "rival"}, "run")
+    await eventually(lambda: other.events("slot.taken"))
+    async with Redis.from_url(own_redis.url, client_name="old-script") as script:
+        await script.lpop(source)
+        _, said = await run(**on_own)
+    assert f"The forwarder of rival takes from {source}" in said
+    assert "(old-script), not of ours, took from a list (LPOP)" in said
+
+
+async def test_a_wrong_password_names_what_to_set(run: Run, own_redis: EmbeddedRedis, own_client: Redis) -> None:
+    """Not the ACL, and not a key: the login is refused."""
+    await own_client.config_set("requirepass", "changed")
+    status, said = await run(CDR_REDIS_URL=own_redis.url)
+    await own_client.config_set("requirepass", "")
+    assert status == 1
+    assert "refuses our login" in said
+    assert "set the user name and password that Redis knows, in this variable" in said
 
 
 GOOD_OWNER: Final = json.dumps({"id": "x", "host": "here", "endpoints": {"webhook": "f"}})

@@ -88,6 +88,21 @@ async def test_not_another_integrator(rig: Rig, redis_server: EmbeddedRedis, sou
         await client.aclose()
 
 
+async def test_an_old_script_that_pops(rig: Rig, redis_server: EmbeddedRedis, source: str) -> None:
+    """It is counted, whatever its list is; a forwarder is not, and nobody in another database."""
+    others = [("old-script", 0), (client_name("other", source), 0), ("old-script", 1)]
+    before = Neighbours(rig.link, rig.lease)
+    await before.look_for_others()
+    clients = [Redis.from_url(f"{redis_server.url[:-1]}{db}", client_name=name) for name, db in others]
+    for client in clients:
+        await client.lpop(f"{source}-other")
+    neighbours = Neighbours(rig.link, rig.lease)
+    await neighbours.look_for_others()
+    assert neighbours.poppers == before.poppers + 1
+    for client in clients:
+        await client.aclose()
+
+
 async def test_it_looks_on_where_it_may_not(open_rig: OpenRig, limited: str, client: Redis) -> None:
     """CLIENT LIST may be withheld: a look that fails costs nothing."""
     rig = await open_rig(redis_username=limited, redis_password="secret")

@@ -1,8 +1,7 @@
 """Check the lists in Redis, and who else uses them."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final
+from typing import Any
 
 from app.cli.check.finding import Finding, fail, ok, warn
 from app.cli.check.redis import ACL_LINE
@@ -10,16 +9,9 @@ from app.config.settings import Settings
 from app.errors import OperatorRedisError
 from app.ops.status import DISTRIBUTED, LaneStatus, Status
 from app.ops.survey import Survey
-from app.store.client import OURS, Link
+from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Topology
-from app.store.neighbours import integrators_on
-
-POPS: Final = frozenset(
-    {
-        *("lpop", "rpop", "blpop", "brpop", "lmpop", "blmpop"),
-        *("lmove", "blmove", "rpoplpush", "brpoplpush"),
-    }
-)
+from app.store.neighbours import integrators_on, poppers
 
 
 async def of_lists(link: Link, settings: Settings) -> AsyncIterator[Finding]:
@@ -128,20 +120,15 @@ async def _others(link: Link, settings: Settings) -> list[Finding]:
         return [warn(f"clients: cannot tell who else takes from the source: {error}", f"grant it: {ACL_LINE}")]
     database = link.database
     others = integrators_on(clients, settings.source_key, database) - {settings.integrator}
-    popping = Counter(
-        (client["addr"].rpartition(":")[0], client["name"] or "no name", client["cmd"])
-        for client in clients
-        if client["cmd"] in POPS and client["db"] == database and not client["name"].startswith(f"{OURS}:")
-    )
     found = [
         fail(f"clients: the forwarder of {other} takes from the same list", "each CDR reaches only one: stop one")
         for other in sorted(others)
     ]
     found += [
         warn(
-            f"clients: {number} of {host} ({name}), not of ours, took from a list ({command.upper()})",
+            f"clients: {number} of {popper}",
             f"if that list is {settings.source_key}, stop them: no forwarder sees what they take",
         )
-        for (host, name, command), number in popping.items()
+        for popper, number in poppers(clients, database).items()
     ]
     return found or [ok("clients: nobody else takes from lists")]

@@ -59,7 +59,10 @@ async def test_an_endpoint_that_is_down_is_tried_at_once(
     breaker.probe_at = time.monotonic() + 3600
     receiver.status = 204
     assert await run("webhook") == (0, "webhook has answered 204: it is back\n")
-    assert await run("webhook") == (0, "webhook is not down in this process: nothing to try\n")
+    assert await run("webhook") == (
+        0,
+        "webhook is not down here: what failed is tried again within a minute\n",
+    )
 
 
 async def test_what_cannot_be_asked_is_a_sentence(service: Service, watched: dict[str, str], run: Run) -> None:

@@ -133,6 +133,30 @@ async def test_a_redis_that_is_away_is_told(
         await status_when(http, lambda found: found["level"] == "good")
 
 
+async def test_a_login_that_is_refused_is_one_trouble(
+    own_redis: EmbeddedRedis, own_client: Redis, receiver: Receiver, watched: dict[str, str], http: httpx.AsyncClient
+) -> None:
+    """That there is no processing list follows from it, and is not said."""
+    await own_client.config_set("requirepass", "changed")
+    async with running(settings_from(watched | {"CDR_REDIS_URL": own_redis.url}), QUICK):
+        found = await status_when(http, lambda found: bool(found["troubles"]))
+        assert [one["short"] for one in found["troubles"]] == ["Redis refuses our login"]
+        await own_client.config_set("requirepass", "")
+        await status_when(http, lambda found: found["level"] == "good")
+
+
+async def test_a_client_that_pops_is_a_note_and_no_warning(
+    own_redis: EmbeddedRedis, receiver: Receiver, watched: dict[str, str], http: httpx.AsyncClient
+) -> None:
+    """Its list may be another one than ours; a warning that never ends is not read."""
+    async with running(settings_from(watched | {"CDR_REDIS_URL": own_redis.url}), QUICK):
+        async with Redis.from_url(own_redis.url, client_name="old-script") as script:
+            await script.lpop("a-list")
+            found = await status_when(http, lambda found: found["short"] == "Other clients take from lists")
+            assert found["level"] == "good"
+        await status_when(http, lambda found: found["short"] == "All is well")
+
+
 async def test_an_answer_does_not_wait_for_a_redis_that_hangs(
     own_redis: EmbeddedRedis, own_client: Redis, receiver: Receiver, watched: dict[str, str], http: httpx.AsyncClient
 ) -> None:

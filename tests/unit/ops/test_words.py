@@ -17,6 +17,7 @@ PROBED = EndpointReport(breaker="half-open", failing_since=EARLIER, failing_with
 GONE = EndpointReport(breaker="open", gone=True, failing_since=EARLIER, failing_with="410", next_probe_at=NOW)
 FAILING = EndpointReport(breaker="closed", failing_since=EARLIER, failing_with="503")
 HELD = EndpointReport(breaker="closed", hold_until=NOW + timedelta(seconds=90))
+REFUSED = EndpointReport(breaker="closed", failing_with="401", last_attempt_at=EARLIER)
 BUSY = EndpointReport(breaker="closed", in_flight=3)
 
 
@@ -32,6 +33,12 @@ BUSY = EndpointReport(breaker="closed", in_flight=3)
             "idle: all is delivered, waiting for CDRs; 1 dead letter wants a decision",
         ),
         ([WELL], Waiting(all=3, deferred=3), "retrying", "nothing new; 3 failed and will be tried again"),
+        (
+            [WELL, REFUSED],
+            Waiting(all=3, deferred=3),
+            "retrying",
+            "nothing new; 3 failed (last: 401: wrong secret or credentials?) and will be tried again",
+        ),
         ([BUSY, WELL], Waiting(all=3), "delivering", "delivering, 3 in flight, 0 pending"),
         (
             [WELL],
