@@ -11,6 +11,7 @@ from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
+from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
 from app.delivery.outage import Outage, Refusals
 from app.delivery.resolver import Resolver
@@ -94,9 +95,10 @@ class Parts:
         url = urlsplit(settings.url.get_secret_value())
         place = f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}"
         outage = Outage(settings.name, place, timings.failing, lambda: sample.lengths.waiting)
-        attempt = Attempt(settings, build_transport(settings, self._resolver))
+        certificate = Certificate(settings.name)
+        attempt = Attempt(settings, build_transport(settings, self._resolver, certificate.note))
         refusals = Refusals(settings.name, timings.complaint_pause)
-        return Endpoint(settings, attempt, gate, outage, refusals, sample.metrics)
+        return Endpoint(settings, attempt, certificate, gate, outage, refusals, sample.metrics)
 
     def _distributing(self, slot: Slot) -> list[Coroutine[Any, Any, None]]:
         """Return the loops that fill the pending lists of all lanes."""

@@ -9,6 +9,7 @@ from app.config.endpoint import EndpointSettings
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
+from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
 from app.delivery.outage import Outage, Refusals
 from app.lane.adopter import Adopter
@@ -42,6 +43,7 @@ class Endpoint:
 
     settings: EndpointSettings
     attempt: Attempt
+    certificate: Certificate
     gate: Gate
     outage: Outage
     refusals: Refusals

@@ -32,6 +32,8 @@ class EndpointReport:
     last_result: str = ""
     last_status: int | None = None
     last_attempt_at: datetime | None = None
+    certificate_ends: datetime | None = None
+    """Of the certificate that was verified last."""
     in_flight: int = 0
     prefetched: int = 0
     claimed: int = 0

@@ -77,6 +77,7 @@ def endpoint_report(loops: LaneLoops, now: datetime) -> EndpointReport:
         last_result=metrics.last_result,
         last_status=metrics.last_status,
         last_attempt_at=datetime.fromtimestamp(metrics.last_attempt_at, UTC) if metrics.last_attempt_at else None,
+        certificate_ends=loops.endpoint.certificate.ends,
         in_flight=loops.lane.in_flight.number,
         prefetched=len(loops.lane.inbox),
         claimed=metrics.claimed,

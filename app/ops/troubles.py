@@ -22,6 +22,7 @@ SHORT: Final[dict[State, str]] = {
     "retrying": "has CDRs that are tried again",
 }
 DEAD_LETTERS: Final = "has dead letters"
+CERTIFICATE: Final = "has a certificate that ends soon"
 
 WORST_FIRST: Final[tuple[Level, ...]] = ("bad", "warning", "good")
 
@@ -48,7 +49,7 @@ class Trouble:
 def level_of(condition: Condition, dead: int) -> Level:
     """Return how bad the condition of an endpoint is. Dead letters want a decision, but not at once."""
     level = LEVELS.get(condition.state, "good")
-    return "warning" if level == "good" and dead else level
+    return "warning" if level == "good" and (dead or condition.certificate_ends_soon) else level
 
 
 def troubles(observed: Observation, endpoints: Sequence[tuple[str, Condition, int]], zone: tzinfo) -> list[Trouble]:
@@ -92,7 +93,7 @@ def _of_redis(observed: Observation) -> Iterator[Trouble]:
 def _of_endpoints(endpoints: Sequence[tuple[str, Condition, int]]) -> Iterator[Trouble]:
     for name, condition, dead in endpoints:
         if (level := level_of(condition, dead)) != "good":
-            short = SHORT.get(condition.state, DEAD_LETTERS)
+            short = SHORT.get(condition.state, DEAD_LETTERS if dead else CERTIFICATE)
             yield Trouble(level, f"{name} {short}", f"{name}: {condition.words}")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Literal
 
+from app.delivery.certificate import ends_soon
 from app.ops.report import EndpointReport
 
 State = Literal["down", "failing", "held", "delivering", "retrying", "idle", "unknown"]
@@ -30,6 +31,7 @@ class Condition:
 
     state: State
     words: str
+    certificate_ends_soon: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,12 @@ def condition(reports: Sequence[EndpointReport], waiting: Waiting, now: datetime
         if state in states:
             worst = [report for report, its in zip(reports, states, strict=True) if its == state]
             which = "" if len(worst) == len(reports) else f"for {len(worst)} of {len(reports)} processes "
-            return Condition(state, _with_dead(which + _trouble(state, worst, waiting, now.astimezone(zone)), waiting))
-    state, words = _calm(states, reports, waiting)
-    return Condition(state, _with_dead(words, waiting))
+            words = which + _trouble(state, worst, waiting, now.astimezone(zone))
+            break
+    else:
+        state, words = _calm(states, reports, waiting)
+    certificate = _certificate(reports, now)
+    return Condition(state, _with_dead(words, waiting) + certificate, bool(certificate))
 
 
 def clock(moment: datetime | None, now: datetime) -> str:
@@ -125,6 +130,16 @@ def _next_probe(worst: Sequence[EndpointReport], now: datetime) -> str:
 
 def _cdrs(number: int) -> str:
     return "1 CDR waits" if number == 1 else f"{number:,} CDRs wait"
+
+
+def _certificate(reports: Sequence[EndpointReport], now: datetime) -> str:
+    """Say when it ends, if that is soon. The process that has connected last knows the newest one."""
+    known = [report for report in reports if report.certificate_ends]
+    last = max(known, key=lambda report: report.last_attempt_at or NEVER, default=EndpointReport())
+    if not ends_soon(last.certificate_ends, now):
+        return ""
+    days = (last.certificate_ends - now).days if last.certificate_ends else 0
+    return f"; its certificate ends in {days} {'day' if days == 1 else 'days'}: have it renewed"
 
 
 def _with_dead(words: str, waiting: Waiting) -> str:

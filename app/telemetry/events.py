@@ -5,6 +5,7 @@ info is normal, warning will recover by itself, error needs a person. No CDR con
 
 import logging
 from collections import Counter
+from datetime import datetime
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -171,6 +172,15 @@ def endpoint_left_over(endpoint: str, waiting: int) -> None:
         endpoint=endpoint,
         waiting=waiting,
         advice="it is no longer configured; cdr-forwarder reroute moves what waits for it",
+    )
+
+
+def certificate_ends(endpoint: str, ends: datetime) -> None:
+    log.warning(
+        "endpoint.certificate_ends",
+        endpoint=endpoint,
+        ends=ends.isoformat(timespec="seconds"),
+        advice="its people must renew it; from then on nothing can be delivered",
     )
 
 

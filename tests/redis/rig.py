@@ -12,6 +12,7 @@ from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
+from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
 from app.delivery.outage import Outage, Refusals
 from app.errors import ForwarderError
@@ -191,7 +192,10 @@ class Rig:
         gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, self.timings)
         outage = Outage(settings.name, "nowhere:9", 60, lambda: 0)
         attempt = Attempt(settings, httpx.MockTransport(answers))
-        built = Endpoint(settings, attempt, gate, outage, Refusals(settings.name, 60), LaneMetrics(settings.name))
+        certificate = Certificate(settings.name)
+        built = Endpoint(
+            settings, attempt, certificate, gate, outage, Refusals(settings.name, 60), LaneMetrics(settings.name)
+        )
         return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
 
     @asynccontextmanager

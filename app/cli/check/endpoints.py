@@ -18,6 +18,7 @@ from app.cli.check.finding import Finding, fail, ok, warn
 from app.config.endpoint import EndpointSettings
 from app.config.values import redacted
 from app.delivery.attempt import Attempt
+from app.delivery.certificate import ends_soon
 from app.delivery.failures import reason
 from app.delivery.transport import tls_context
 from app.delivery.verdict import Kind, Verdict
@@ -29,7 +30,6 @@ NEXT_ADDRESS_AFTER: Final = 0.25
 LATE_REFUSAL: Final = 0.5
 """Seconds: with TLS 1.3, a server refuses our certificate, or that we have none, only after the handshake."""
 
-MOST_DAYS_LEFT: Final = 21
 A_DAY: Final = 86_400
 
 CREDENTIALS: Final = "check its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS"
@@ -138,7 +138,7 @@ def _reached(way: _Way, certificate: dict[str, Any]) -> Finding:
         return ok(f"{way.name} connects{way.seen}")
     end = ssl.cert_time_to_seconds(certificate["notAfter"])
     until, days = datetime.fromtimestamp(end, UTC), (end - time.time()) / A_DAY
-    if days < MOST_DAYS_LEFT:
+    if ends_soon(until, datetime.now(UTC)):
         return warn(f"{way.name}: its certificate ends on {until:%Y-%m-%d}, in {days:.0f} days", "have it renewed")
     return ok(f"{way.name} connects{way.seen}; its certificate ends on {until:%Y-%m-%d}")
 

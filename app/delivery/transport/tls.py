@@ -1,6 +1,7 @@
 """Decide which certificates an endpoint is trusted by, and which one we show."""
 
 import ssl
+from collections.abc import Callable
 
 from app.config.endpoint import EndpointSettings
 from app.delivery.failures import reason
@@ -31,3 +32,16 @@ def _tls_context(endpoint: EndpointSettings) -> ssl.SSLContext:
     if endpoint.cert_file:
         context.load_cert_chain(endpoint.cert_file, endpoint.key_file)
     return context
+
+
+def tell_ends(context: ssl.SSLContext, told: Callable[[float], None]) -> None:
+    """Have `told` called at each handshake with the end (Unix seconds) of the certificate that was verified."""
+
+    class Handshake(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()  # raises until it is complete
+            # Empty where TLS_VERIFY is false: Python does not read what it does not verify.
+            if certificate := self.getpeercert():
+                told(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
+
+    context.sslobject_class = Handshake

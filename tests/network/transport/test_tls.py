@@ -67,6 +67,20 @@ async def test_ca_file_means_only_this_one(
     await refuses(client, trusted.server(), ca_file=authority.ca_file)
 
 
+async def test_the_end_of_a_certificate_is_known_from_the_handshake(client: Client, authority: Authority) -> None:
+    """At each one; not where TLS_VERIFY is false, since Python reads no certificate that it does not verify."""
+    ends = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(days=5)
+    told: list[float] = []
+    for overrides in ({"ca_file": authority.ca_file}, {"tls_verify": False}):
+        settings = endpoint(http_client=client.kind, **overrides)
+        async with (
+            serve(answers(NO_CONTENT), authority.server(ends=ends)) as server,
+            build_transport(settings, on_certificate=told.append) as over,
+        ):
+            assert [await post(over, server.url) for _ in range(2)] == [204] * 2
+    assert told == [ends.timestamp()]
+
+
 async def test_a_certificate_for_another_name(client: Client, authority: Authority) -> None:
     """A certificate has to be for the host of the URL."""
     await refuses(client, authority.server("other.example"), ca_file=authority.ca_file)

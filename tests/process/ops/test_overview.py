@@ -6,7 +6,9 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -17,7 +19,9 @@ from app.demo.embedded import EmbeddedRedis, free_port
 from app.service import Service
 from tests.conftest import StartChild
 from tests.process.ops.conftest import QUICK, TOKEN, become_dead
+from tests.support.certificates import Authority
 from tests.support.harness import eventually, running, settings_from
+from tests.support.http_faults import NO_CONTENT, answers, serve
 from tests.support.letters import raw_letter
 from tests.support.receiver import Receiver
 
@@ -155,6 +159,21 @@ async def test_a_client_that_pops_is_a_note_and_no_warning(
             found = await status_when(http, lambda found: found["short"] == "Other clients take from lists")
             assert found["level"] == "good"
         await status_when(http, lambda found: found["short"] == "All is well")
+
+
+async def test_a_certificate_that_ends_soon_is_a_trouble(
+    watched: dict[str, str], client: Redis, source: str, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """It is seen at the handshake of an attempt, long before nothing can be delivered any more."""
+    authority = Authority(tmp_path)
+    tls = authority.server(ends=datetime.now(UTC) + timedelta(days=5, hours=1))
+    async with serve(answers(NO_CONTENT), tls) as server:
+        variables = watched | {"CDR_WEBHOOK_URL": server.url, "CDR_WEBHOOK_CA_FILE": str(authority.ca_file)}
+        async with running(settings_from(variables), QUICK):
+            await client.rpush(source, CDR)
+            found = await status_when(http, lambda found: bool(found["troubles"]))
+    assert (found["level"], found["short"]) == ("warning", "webhook has a certificate that ends soon")
+    assert found["troubles"][0]["words"].endswith("; its certificate ends in 5 days: have it renewed")
 
 
 async def test_an_answer_does_not_wait_for_a_redis_that_hangs(

@@ -97,6 +97,19 @@ def test_what_a_person_must_repair_has_a_hint(failing_with: str, said: str) -> N
     assert f"down since 12:12 UTC {said}" in condition([report], Waiting(), NOW).words
 
 
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(22, ""), (5.5, "in 5 days"), (1, "in 1 day"), (0.1, "in 0 days")],
+)
+def test_a_certificate_that_ends_soon_is_told(days: float, said: str) -> None:
+    """As the process that tried last saw it: the others may remember the one that was renewed."""
+    old = EndpointReport(certificate_ends=NOW + timedelta(hours=1), last_attempt_at=EARLIER)
+    new = EndpointReport(certificate_ends=NOW + timedelta(days=days), last_attempt_at=NOW)
+    found = condition([new, old], Waiting(), NOW)
+    assert found.words.endswith(f"; its certificate ends {said}: have it renewed" if said else "waiting for CDRs")
+    assert found.certificate_ends_soon == bool(said)
+
+
 def test_times_are_in_the_zone_of_the_reader() -> None:
     """Who knows it; only UTC is named, since nobody lives there."""
     east = timezone(timedelta(hours=2))
