@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
@@ -35,6 +35,16 @@ class History:
     last_result: str = "-"
     first_rejected_at: int = 0
     replayed: bool = False
+
+    def known_by(self, now: int) -> "History":
+        """Return it with no time that is still to come: somebody has set the clock back since it was written."""
+        times = (self.first_failed_at, self.first_strike_at, self.last_failed_at, self.first_rejected_at)
+        if max(times) <= now:
+            return self
+        failed, struck, last, rejected = (min(time, now) for time in times)
+        return replace(
+            self, first_failed_at=failed, first_strike_at=struck, last_failed_at=last, first_rejected_at=rejected
+        )
 
 
 NEVER_FAILED = History()

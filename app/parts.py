@@ -85,7 +85,7 @@ class Parts:
             self.stopping,
         )
         view = View(observation, Overview(self.link, self.settings, self.reporter.report))
-        probes = Probes(lambda: self.lanes, self.topology.endpoints, self.timings.probe_wait)
+        probes = Probes(lambda: self.lanes, self.topology.endpoints, self.timings.probe_wait, view.others_down)
         return Ops(self.settings, view, Letters(self.link, self.settings, self.work), probes)
 
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:

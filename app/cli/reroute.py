@@ -35,8 +35,8 @@ class Reroute:
         self._to = topology.lane(new)
         self._slots = self._from.slots()
         self._scratch = f"{topology.scratch}:reroute"
-        self._move = link.script("unowned", "reroute")
-        self._forget = link.script("unowned", "forget")
+        self._move = link.script("common", "unowned", "reroute")
+        self._forget = link.script("common", "unowned", "forget")
 
     async def cdrs(self) -> dict[str, int]:
         """Return the keys and what waits in them, oldest first: what was claimed or has failed, then the rest."""

@@ -94,8 +94,8 @@ class DeadStore:
         self._numbers = count(1)
         self._removed: Letter | None = None
         self._letters = link.script("letters")
-        self._replay = link.script("once", "replay")
-        self._drop = link.script("once", "drop")
+        self._replay = link.script("common", "once", "replay")
+        self._drop = link.script("common", "once", "drop")
 
     async def number(self) -> int:
         dead = self._keys.dead

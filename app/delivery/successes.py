@@ -1,5 +1,11 @@
 """Remember whom an endpoint has accepted lately, to tell whose fault a failure is."""
 
+from typing import Final
+
+LONGEST: Final = 3_600_000
+"""Milliseconds: hardly an attempt lasts so long. One that began so far before the latest says that the clock was set
+back."""
+
 
 class Successes:
     """The latest accepted attempt, and the latest one of another CDR.
@@ -13,7 +19,9 @@ class Successes:
 
     def note(self, webhook_id: str, began: int) -> None:
         latest_id, latest = self._latest
-        if webhook_id == latest_id:
+        if latest - began > LONGEST:
+            self._latest, self._other = (webhook_id, began), 0
+        elif webhook_id == latest_id:
             self._latest = webhook_id, max(began, latest)
         elif began >= latest:
             self._latest, self._other = (webhook_id, began), latest

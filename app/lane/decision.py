@@ -37,9 +37,10 @@ class Rules:
         """Return what the verdict leads to. `now`: ms of Redis' clock; `strike`: others were accepted meanwhile."""
         if verdict.kind is Kind.DELIVERED:
             return ACK
-        history = after(cdr.history, verdict, now, strike=strike)
+        before = cdr.history.known_by(now)
+        history = after(before, verdict, now, strike=strike)
         match verdict.kind:
-            case Kind.REJECTED if strike and self._is_final(cdr.history, now):
+            case Kind.REJECTED if strike and self._is_final(before, now):
                 return Decision("dead_letter", history)
             case Kind.REJECTED | Kind.TRANSIENT if strike and self._gives_up(history, now):
                 return Decision("dead_letter", history, reason="gave_up")

@@ -1,7 +1,7 @@
 """Try an endpoint that is down at once, because an operator asks for it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,10 +25,20 @@ class Probed:
 
 
 class Probes:
-    """Probes for the operator server. A probe that is asked for again while it runs is the same one."""
+    """Probes for the operator server. A probe that is asked for again while it runs is the same one.
 
-    def __init__(self, running: Callable[[], Sequence[LaneLoops]], names: Sequence[str], patience: float) -> None:
+    `others_down` counts the other processes that take an endpoint to be down: each has a breaker of its own.
+    """
+
+    def __init__(
+        self,
+        running: Callable[[], Sequence[LaneLoops]],
+        names: Sequence[str],
+        patience: float,
+        others_down: Callable[[str], Awaitable[int]],
+    ) -> None:
         self._running, self._names, self._patience = running, names, patience
+        self._others_down = others_down
 
     async def probe(self, name: str) -> Probed:
         """Make the breaker half-open now, and wait for what comes of it. Raises CommandError."""
@@ -53,7 +63,16 @@ class Probes:
             return Probed(name, "under way", f"the probe of {name} is still under way")
         result = str(metrics.last_status or metrics.last_result)
         if gate.breaker.is_closed:
-            return Probed(name, "back", f"{name} has answered {result}: it is back", result)
+            return Probed(
+                name, "back", f"{name} has answered {result}: it is back{await self._elsewhere(name)}", result
+            )
         if metrics.attempts.total() == before:
             return Probed(name, "nothing to try", f"no CDR waits for {name}: the next one that comes is tried")
         return Probed(name, "still down", f"{name} is still down: the last result is {result}", result)
+
+    async def _elsewhere(self, name: str) -> str:
+        others = await self._others_down(name)
+        if not others:
+            return ""
+        processes = "1 other process has" if others == 1 else f"{others} other processes have"
+        return f"; {processes} yet to find out: by the next probe there, or by probe --url"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
 from app.ops.observation import Observation
-from app.ops.overview import Overview, Seen, midnight, parts, seconds_to_drain
+from app.ops.overview import Overview, midnight, parts, seconds_to_drain
 from app.ops.status import LaneStatus, Process
 from app.ops.troubles import level_of, troubles
 from app.ops.words import Condition, condition
@@ -53,9 +53,9 @@ class View:
         named = {lane.endpoint: self.overview.minutes(lane.endpoint, min(60 * hours, A_DAY)) for lane in seen.lanes}
         return {"fields": ["minute", "delivered", "failed", "backlog"], "lanes": parts(named)}
 
-    def others_down(self, endpoint: str, seen: Seen) -> int:
+    async def others_down(self, endpoint: str) -> int:
         """Return how many other processes take the endpoint to be down."""
-        own = self.observed.lease.owner.id
+        own, seen = self.observed.lease.owner.id, await self.overview.look()
         reports = [one.report.endpoints.get(endpoint) for one in seen.owners if one.report.id != own]
         return sum(report is not None and report.breaker in {"open", "half-open"} for report in reports)
 

@@ -16,10 +16,10 @@ from app.store.keys import LaneKeys, Slot
 from app.store.lease import Lease
 from app.store.scripts import script
 
-SETTLE_AND_CLAIM: Final = script("guard", "settle_and_claim")
-DISTRIBUTE: Final = script("guard", "distribute")
-ADOPT: Final = script("guard", "adopt")
-PUT_BACK: Final = script("guard", "put_back")
+SETTLE_AND_CLAIM: Final = script("common", "guard", "settle_and_claim")
+DISTRIBUTE: Final = script("common", "guard", "distribute")
+ADOPT: Final = script("common", "guard", "adopt")
+PUT_BACK: Final = script("common", "guard", "put_back")
 PAGE: Final = script("page")
 
 LOST: Final = (refusals.ConnectionError, refusals.TimeoutError, OSError)

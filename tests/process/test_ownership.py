@@ -149,7 +149,7 @@ async def test_a_65th_process_waits_and_says_so(
     for slot in slots:
         await set_owner(client, slot, id="somebody")
     taking = asyncio.create_task(ours.take())
-    await eventually(lambda: names(said).count("slot.awaited") >= 2)
+    await eventually(lambda: names(said).count("slot.awaited") >= 1)
     assert {event["log_level"] for event in said} == {"error"}
     assert not ours.holds()
     await client.delete(slots[39].owner)

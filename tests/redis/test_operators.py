@@ -43,7 +43,7 @@ async def put(rig: Rig, *bodies: bytes) -> list[bytes]:
 
 async def once(rig: Rig, name: str, keys: list[str], *args: bytes | str | int, number: int = 1) -> Any:
     """Send an operator's script once, as the operation of that number."""
-    script = rig.link.script("once", name)
+    script = rig.link.script("common", "once", name)
     operation = rig.keys.operation("test")
     return await rig.link.call(name, lambda: script(keys=[operation, *keys], args=[number, 60_000, *args]))
 

@@ -247,7 +247,7 @@ ABLATIONS: Final = (
             ),
             Edit(DISTRIBUTE, "if missing then return redis.error_reply(missing) end\n", ""),
         ),
-        theme="refusals",
+        held_by="tests/redis/test_half_way.py::test_all_pushes_are_taken_back_where_it_cannot_be_removed",
     ),
     Ablation(
         "memory gate",

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError as RealError
 from redis.retry import Retry
 
 from app.demo.embedded import EmbeddedRedis
+from app.store.scripts import script
 from tests.simulation.redis.build import build_engine
 from tests.simulation.redis.engine import Engine
 from tests.simulation.redis.values import NilArray, RedisError, Status
@@ -283,8 +284,8 @@ def test_generic_scripts(server: Redis) -> None:
 
 
 SCRIPTS: Final = Path(str(files("app.store").joinpath("scripts")))
-PREFIXES: Final = ("guard", "once", "unowned")
-"""Scripts that stand before others; alone they are tried, too."""
+PREFIXES: Final = (("common", "guard"), ("common", "once"), ("common", "unowned"))
+"""Scripts that stand before others."""
 
 SCRIPT_KEYS: Final = tuple(f"k{number}" for number in range(9))
 SCRIPT_ARGS: Final = (*ELEMENTS, b"0", b"1", b"2", b"me", b"1000", b"LEFT", b"RIGHT", b"left", b"RPUSH", b"LPUSH", b"")
@@ -306,11 +307,7 @@ def test_our_scripts(server: Redis, name: str) -> None:
     """Each of our scripts, with and without what stands before it, on whatever keys and arguments."""
     chance = Random(name)
     engine = simulated(server)
-    own = (SCRIPTS / f"{name}.lua").read_text()
-    before = [
-        (SCRIPTS / f"{one}.lua").read_text() for one in PREFIXES if (SCRIPTS / f"{one}.lua").exists() and one != name
-    ]
-    texts = [own, *(f"{prefix}\n{own}" for prefix in before)]
+    texts = [script(*before, name).text for before in ((), *PREFIXES)]
     for _ in range(12):
         server.flushall()
         engine.data.clear()
@@ -383,7 +380,7 @@ def test_exchanges_in_a_full_memory(server: Redis) -> None:
 
 def _exchanges(server: Redis, engine: Engine, chance: Random, first: int) -> None:
     """Send some, numbered from `first` on."""
-    text = "\n".join((SCRIPTS / f"{name}.lua").read_text() for name in ("guard", "settle_and_claim"))
+    text = script("common", "guard", "settle_and_claim").text
     _same(server, engine, ["SET", "owner", "me", "PX", "100000"])
     for number in range(first, first + EXCHANGES):
         if chance.random() < 0.5:

@@ -77,3 +77,14 @@ def test_a_deferred_cdr_that_is_distributed_is_rejected_twice_by_each_endpoint()
 
     assert result.broken == ""
     assert any("distributes poison 60" in line for line in result.trace.lines())
+
+
+def test_a_rejected_cdr_is_not_posted_again_and_again_when_the_clock_is_set_back() -> None:
+    """Its first rejection is ten hours ahead then, and a pause of ten hours is longer than anybody means: due now."""
+    fault = Fault(8.2491, "clock", 0.0, detail="-36000")
+    plan = Plan(9, services=2, duration=40.0, pushes=(Push(8.237, 0, POISON),), faults=(fault,), patience=9000.0)
+
+    result = run(plan.but(redis_latency=0.002))
+
+    assert result.broken == ""
+    assert sum("posts poison 0" in line for line in result.trace.lines()) < 20

@@ -193,11 +193,17 @@ class World:
             self._renew_services()
             if looks % int(TRICKLE / LOOK) == int(TRICKLE / LOOK) - 1:
                 self.reroute()
-                for _ in range(2 * len(self.replicas)):
+                for _ in range(self._trickle()):
                     self._trickled += 1
                     self._to_push += 1
                     self.push(Push(0.0, 1_000_000 + self._trickled))
             self.after(LOOK, self._look, looks + 1)
+
+    def _trickle(self) -> int:
+        """Return how many good ones go by: no more than one process alone may post, which may claim them all."""
+        rate = float(self.plan.settings.get("WEBHOOK_RATE_LIMIT", 0))
+        number = 2 * len(self.replicas)
+        return min(number, max(1, int(rate * TRICKLE / 2))) if rate else number
 
     def _turns_in_no_circle(self, served: int, hectic: int) -> None:
         rests = self.ledger.moved_at < self.loop.time() - LOOK

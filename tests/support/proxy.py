@@ -36,7 +36,12 @@ Loses = Callable[[Way, Names], bool]
 
 SCRIPTS = {
     script(*before, name).sha.encode(): name
-    for before, names in ((("guard",), GUARDED), (("once",), ONCE), (("unowned",), UNOWNED), ((), PLAIN))
+    for before, names in (
+        (("common", "guard"), GUARDED),
+        (("common", "once"), ONCE),
+        (("common", "unowned"), UNOWNED),
+        ((), PLAIN),
+    )
     for name in names
 }
 

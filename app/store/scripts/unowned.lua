@@ -8,8 +8,3 @@ for i = 1, ARGV[2] do
   local known = readable and type(value) == 'table' and value.fans_out == true and type(value.endpoints) == 'table'
   if known and value.endpoints[ARGV[1]] then return owner end
 end
-if redis.replicate_commands then redis.replicate_commands() end -- 6.2 refuses writes after TIME without it
-
-local function failed(reply)
-  return type(reply) == 'table' and reply.err ~= nil
-end

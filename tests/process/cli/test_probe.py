@@ -51,8 +51,9 @@ async def test_an_endpoint_that_is_down_is_tried_at_once(
     """By the process on this host; the exit status says whether it is back."""
     receiver.status = 503
     await client.rpush(source, *[b"cdr %d" % number for number in range(50)])
-    breaker = service.parts.lanes[0].lane.gate.breaker
-    await eventually(lambda: breaker.state.value == "open")
+    lane = service.parts.lanes[0].lane
+    breaker = lane.gate.breaker
+    await eventually(lambda: breaker.state.value == "open" and not lane.in_flight.number)
     assert await run("webhook") == (1, "webhook is still down: the last result is 503\n")
     await eventually(lambda: breaker.state.value == "open")
     breaker.probe_at = time.monotonic() + 3600

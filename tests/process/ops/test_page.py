@@ -150,8 +150,9 @@ async def test_it_says_what_is_wrong_and_tries_again_when_asked(
     await eventually(partial(page.says, "(503), 50 CDRs wait in Redis, next probe", "article"))
     assert await page.title() == "✕ webhook is down · cdr-forwarder"
     assert "✕" in await page.icon()
-    breaker = service.parts.lanes[0].lane.gate.breaker
-    await eventually(lambda: breaker.state.value == "open")
+    lane = service.parts.lanes[0].lane
+    breaker = lane.gate.breaker
+    await eventually(lambda: breaker.state.value == "open" and not lane.in_flight.number)
     breaker.probe_at = time.monotonic() + 3600
     receiver.status = 204
     await page.type_into("article button", Keys.ENTER)

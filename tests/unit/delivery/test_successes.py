@@ -31,6 +31,15 @@ def test_its_own_success_does_not_count() -> None:
     assert not successes.include_another("a", 5)
 
 
+def test_what_was_accepted_before_the_clock_was_set_back_is_forgotten() -> None:
+    """It would look as if the endpoint had accepted others ever since, for as many hours."""
+    successes = Successes()
+    successes.note("b", 36_000_000)
+    successes.note("c", 10)
+    assert successes.include_another("a", 9)
+    assert not successes.include_another("a", 10)
+
+
 @given(st.lists(st.tuples(ID, st.integers(1, 30)), max_size=12), ID, st.integers(0, 30))
 def test_it_remembers_enough(noted: list[tuple[str, int]], asked: str, moment: int) -> None:
     """Two successes answer as all of them would, in whichever order they end."""

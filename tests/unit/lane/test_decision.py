@@ -57,6 +57,14 @@ def test_decides(verdict: Verdict, *, strike: bool, history: History, action: st
         assert decision.reason == reason
 
 
+def test_a_rejection_of_the_future_is_one_of_now() -> None:
+    """Redis' clock was set back by ten hours: a minute is waited for, as always, and nothing is final before it."""
+    history = replace(ONCE_REJECTED, first_rejected_at=NOW + 36_000_000)
+    decision = RULES.decide(Cdr(b"cdr", history=history), REJECTED, NOW, strike=True)
+    assert (decision.action, decision.delay) == ("defer", 60)
+    assert decision.history.first_rejected_at == NOW
+
+
 def test_never_gives_up() -> None:
     """GIVE_UP_AFTER 0: never."""
     rules = replace(RULES, give_up_after=0)
