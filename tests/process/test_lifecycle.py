@@ -275,17 +275,6 @@ def with_fault(directory: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{directory}:{ROOT}"}
 
 
-async def test_another_installation_on_the_same_name_is_refused(
-    start_child: StartChild, variables: dict[str, str]
-) -> None:
-    """Two installations by mistake: the second one, with another source, exits with 2 and says why."""
-    first = await start_child(variables, "run")
-    await eventually(lambda: first.events("slot.taken"))
-    second = await start_child(variables | {"CDR_SOURCE_KEY": "elsewhere"}, "run")
-    assert await second.ended() == 2
-    assert "give each installation a name of its own" in second.log.read_text()
-
-
 async def test_bad_configuration_is_told_at_once(start_child: StartChild) -> None:
     """Exit status 2, a line for each problem, and no traceback."""
     child = await start_child({"CDR_LEASE": "soon", "CDR_LEESE": "1"})
