@@ -8,6 +8,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.asgi import RefusedError
+
 LARGEST_HEAD: Final = 64 * 1024
 LARGEST_BODY: Final = 16 * 1024 * 1024
 LINGER: Final = 1.0
@@ -15,10 +17,6 @@ LINGER: Final = 1.0
 
 QUIET: Final = logging.getLogger("sample_endpoint")
 QUIET.setLevel(logging.CRITICAL)  # a broken request is answered, and no error of ours
-
-
-class RefusedError(Exception):
-    """Raised inside the parser, to stop it: uvicorn then calls `send_400_response`."""
 
 
 class Connection(HttpToolsProtocol):

@@ -10,10 +10,9 @@ from typing import Final, Self
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.asgi import protocol_config
 from app.demo.connection import Connection
 
 BACKLOG: Final = 1024
@@ -51,17 +50,7 @@ class SampleEndpoint:
         self.open = 0
         self._on_arrival = on_arrival
         self._state = ServerState()
-        self._config = Config(
-            self._answer,
-            http=HttpToolsProtocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            timeout_keep_alive=IDLE,
-        )
+        self._config = protocol_config(self._answer, IDLE)
         self._server: asyncio.Server
 
     @property

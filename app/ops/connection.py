@@ -9,6 +9,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.asgi import RefusedError
 from app.config.timings import Timings
 from app.ops.complaints import Complaints
 from app.ops.headers import dated, refusal
@@ -21,10 +22,6 @@ LINGER: Final = 1.0
 
 Stage = Literal["head", "body", "answer"]
 """What we wait for: the end of a head (or the connection is idle), of a body, or of our answer."""
-
-
-class RefusedError(Exception):
-    """Raised inside the parser, to stop it: uvicorn then calls `send_400_response`."""
 
 
 class Connection(HttpToolsProtocol):
@@ -128,9 +125,11 @@ class Connection(HttpToolsProtocol):
         self._complaints.refused(self._refused.phrase)
         if self._answering:
             self._answering.cancel()
-        if self._stage == "body" and self.cycle.response_started:
-            self.transport.close()
-            return
+        if self._stage == "body":
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+            self.cycle.disconnected = True  # whoever was to answer it may not have begun; this is the answer
         self.transport.write(refusal(self._refused))
         # Closing with unread bytes would be a reset, which may overtake the answer.
         self.transport.write_eof()

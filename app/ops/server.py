@@ -3,10 +3,9 @@
 import asyncio
 from typing import Final, Self
 
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.asgi import protocol_config
 from app.config.settings import Settings
 from app.ops.complaints import Complaints
 from app.ops.connection import Connection
@@ -34,17 +33,7 @@ class Ops:
         self.application = routes.application
         self._overview = view.overview
         self._state = ServerState()
-        config = Config(
-            HostCheck(routes.application, settings.ops_host, self._complaints),
-            http=HttpToolsProtocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            timeout_keep_alive=int(timings.head_wait),
-        )
+        config = protocol_config(HostCheck(routes.application, settings.ops_host, self._complaints), timings.head_wait)
         self._listener = Listener(
             lambda: Connection(config, self._state, timings, self._complaints), settings.ops_host, settings.ops_port
         )

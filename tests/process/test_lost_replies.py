@@ -34,7 +34,7 @@ OFTEN = (
 ONCE = (
     *("settle_and_claim dead letters", "settle_and_claim gives back", "settle_and_claim in vain"),
     *("BLMOVE in vain", "adopt", "INFO", "rehearse", "SCAN", "take", "SCRIPT LOAD", "NOSCRIPT", "release"),
-    *("CLIENT LIST", "sample", "minutes", "CLIENT UNBLOCK"),
+    *("CLIENT LIST", "sample", "minutes", "LPOP", "CLIENT UNBLOCK"),
 )
 
 OUTCOMES = {"settle_and_claim", *OFTEN, *ONCE}

@@ -20,13 +20,14 @@ MOST_FIXTURES: Final = 5
 
 FOLDERS: Final[dict[str, set[str]]] = {
     "config": set(),
+    "asgi": set(),
     "telemetry": {"config"},
     "store": {"config", "telemetry"},
     "delivery": {"config", "telemetry"},
     "dead_letters": {"config", "telemetry", "store"},
     "lane": {"config", "telemetry", "store", "delivery", "dead_letters"},
-    "demo": {"config", "telemetry", "store", "delivery", "dead_letters", "lane"},
-    "ops": {"config", "telemetry", "store", "delivery", "dead_letters", "lane"},
+    "demo": {"asgi", "config", "telemetry", "store", "delivery", "dead_letters", "lane"},
+    "ops": {"asgi", "config", "telemetry", "store", "delivery", "dead_letters", "lane"},
     "cli": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "demo", "ops", "service"},
     "parts": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "ops"},
     "service": {"config", "telemetry", "store", "dead_letters", "parts"},
@@ -39,7 +40,7 @@ ANYBODYS: Final = {"cdr", "errors"}
 KNOWS: Final = {
     "httpx": {"delivery"},
     "starlette": {"ops", "demo"},
-    "uvicorn": {"ops", "demo"},
+    "uvicorn": {"asgi", "ops", "demo"},
     "httptools": {"delivery"},
     "httpcore": {"delivery"},
     "prometheus_client": {"ops"},
@@ -202,6 +203,6 @@ def fixtures_of(test: Function) -> set[str]:
 def parametrized(decorator: ast.expr) -> Iterator[str]:
     """Yield the names of values; an indirect one is a fixture."""
     if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.parametrize":
-        if not any(keyword.arg == "indirect" for keyword in decorator.keywords):
-            given = ast.literal_eval(decorator.args[0])
-            yield from given.replace(" ", "").split(",") if isinstance(given, str) else given
+        given = ast.literal_eval(decorator.args[0])
+        names = given.replace(" ", "").split(",") if isinstance(given, str) else given
+        yield from () if any(keyword.arg == "indirect" for keyword in decorator.keywords) else names

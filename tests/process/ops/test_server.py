@@ -13,6 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
@@ -496,6 +497,20 @@ async def test_what_is_malformed_does_no_harm(
     assert (await ask("/livez"))[0] == 200
     writer.close()
     assert b" 200 " not in (await reader.read())[:20]
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api/dead-letters/drop", "/livez"])
+async def test_a_body_that_breaks_off_is_refused_once(path: str, service: Service, watched: dict[str, str]) -> None:
+    """In the packet of its head, before whoever answers has begun: no second answer, and no traceback."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(watched["CDR_OPS_PORT"]))
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+    with capture_logs() as said:
+        writer.write(head.encode() + b"zz\r\n")
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert not {event["event"] for event in said} & {"operator_server.failed", "library.reported"}
 
 
 async def test_slow_requests_do_no_harm(world: World, service: Service, watched: dict[str, str], ask: Ask) -> None:
