@@ -339,8 +339,8 @@ ABLATIONS: Final = (
         (
             Edit(
                 "app/lane/decision.py",
-                "case Kind.REJECTED if strike and self._is_final(cdr.history, now):",
-                "case Kind.REJECTED if self._is_final(cdr.history, now):",
+                "case Kind.REJECTED if strike and self._is_final(before, now):",
+                "case Kind.REJECTED if self._is_final(before, now):",
             ),
         ),
         theme="storms",

@@ -134,7 +134,11 @@ async def test_a_running_system_is_not_disturbed(tmp_path: Path, receiver: Recei
         await eventually(lambda: gone(there.admin, "enigma:notifications:cdr", "cdr-forwarder:processing:cdr"))
         assert set(receiver.bodies.values()) == {1}
         assert not await there.admin.keys("cdr-forwarder:scratch*")
-        its_own = {b"cdr-forwarder:processing:cdr:ops", b"cdr-forwarder:processing:cdr:report"}
+        its_own = {
+            b"cdr-forwarder:processing:cdr:ops",
+            b"cdr-forwarder:processing:cdr:report",
+            b"cdr-forwarder:minutes:cdr",
+        }
         assert {*await there.admin.keys()} - {*keys} <= its_own
 
 
