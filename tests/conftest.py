@@ -12,6 +12,7 @@ from app.demo.embedded import EmbeddedRedis
 from tests.support.harness import Child, environment, let_close
 from tests.support.receiver import Receiver
 from tests.support.servers import KINDS, server_of
+from tests.support.world import World
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -119,3 +120,25 @@ async def start_child(tmp_path: Path) -> AsyncIterator[StartChild]:
     yield start
     for child in children:
         await child.kill()
+
+
+@pytest.fixture
+def world(
+    redis_server: EmbeddedRedis,
+    client: Redis,
+    integrator: str,
+    variables: dict[str, str],
+    start_child: StartChild,
+    receiver: Receiver,
+) -> World:
+    """A forwarder's surroundings on the shared Redis."""
+    return World(redis_server, client, integrator, variables, start_child, receiver)
+
+
+@pytest.fixture
+def own_world(
+    own_redis: EmbeddedRedis, own_client: Redis, integrator: str, start_child: StartChild, receiver: Receiver
+) -> World:
+    """A forwarder's surroundings on a Redis that one test may fill, kill and restart."""
+    variables = environment(own_redis.url, receiver.url, integrator)
+    return World(own_redis, own_client, integrator, variables, start_child, receiver)

@@ -25,7 +25,9 @@ class Forwarder:
         directory: Path,
         on_log: Callable[[str], None],
         tasks: asyncio.TaskGroup,
+        python: str = sys.executable,
     ) -> None:
+        self._command = (python, "-m", "app", "run")
         self._environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | settings
         self._environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
         self._directory = directory
@@ -39,7 +41,7 @@ class Forwarder:
         leash = Leash()
         with leash:
             self._process = await asyncio.create_subprocess_exec(
-                *leash.on(sys.executable, "-m", "app", "run"),
+                *leash.on(*self._command),
                 stdin=leash.childs_end,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

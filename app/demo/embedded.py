@@ -5,6 +5,7 @@ import secrets
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -44,7 +45,7 @@ def _random_port() -> int:
 class EmbeddedRedis:
     """Runs a server of our own on loopback. It keeps its data and log in `directory`, and dies when we do.
 
-    `port` 0 takes a free one, which it then keeps. `options` are the server's, with underscores for dashes.
+    `port` 0 takes one from `find_port`, which it then keeps. `options` are the server's, with underscores for dashes.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that a test varies
@@ -56,12 +57,14 @@ class EmbeddedRedis:
         unix_socket: Path | None = None,
         appendonly: bool = True,
         appendfsync: str = "everysec",
+        find_port: Callable[[], int] = free_port,
         **options: str,
     ) -> None:
         self.directory = directory
         self.server = server or find_server()
         self.port = port
         self.unix_socket = unix_socket
+        self._find_port = find_port
         self.options = {"appendonly": "yes" if appendonly else "no", "appendfsync": appendfsync, **options}
         self.process: subprocess.Popen[bytes]
         self._leash: Leash
@@ -127,7 +130,7 @@ class EmbeddedRedis:
 
     def _came_up(self, deadline: float) -> bool:
         if not self._chosen:
-            self.port = free_port()
+            self.port = self._find_port()
         self._launch()
         while self.process.poll() is None and time.monotonic() < deadline:
             if self._answers():

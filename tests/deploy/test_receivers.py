@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from redis.asyncio import Redis
 
 from app.cdr import webhook_id
-from app.demo.embedded import EmbeddedRedis
-from tests.conftest import StartChild
 from tests.support.forwarder import numbered
-from tests.support.harness import environment, eventually, gone
+from tests.support.harness import eventually, gone
 from tests.support.site import LANGUAGES, SECRET, Site, answer, signed
+from tests.support.world import World
 
 CDR: Final = '{"type": "cdr", "payload": {"call_ref": "c2d-1", "contact_ref": "Zoë"}}'
 OTHER: Final = "whsec_" + base64.b64encode(b"a key of somebody else..").decode()
@@ -83,25 +81,21 @@ async def test_it_answers_2xx_only_for_what_is_on_disk(site: Site) -> None:
     assert site.stored() == [(name, CDR.encode()) for name in ("cdr_1", "cdr_2", "cdr_3")]
 
 
-async def test_each_cdr_is_stored_once_whoever_is_killed(
-    site: Site, redis_server: EmbeddedRedis, client: Redis, integrator: str, source: str, start_child: StartChild
-) -> None:
+async def test_each_cdr_is_stored_once_whoever_is_killed(site: Site, world: World) -> None:
     """First the forwarder dies again and again in the midst of deliveries, then the receiver; each was pushed twice."""
-    bodies = [*numbered(integrator, 200), *ODD]
+    bodies = [*numbered(world.integrator, 200), *ODD]
     for body in (*bodies, *bodies):
-        await client.rpush(source, body)
-    variables = environment(
-        *(redis_server.url, site.url, integrator), webhook_secret=SECRET, webhook_rate_limit="300", lease="0.7"
-    )
-    forwarder = await start_child(variables, "run")
+        await world.redis.rpush(world.source, body)
+    limited = world.with_variables(webhook_url=site.url, webhook_secret=SECRET, webhook_rate_limit="300", lease="0.7")
+    forwarder = await limited.start()
     for deaths in range(1, 5):
         await stores(site, 40 * deaths)
         if deaths <= 2:  # a forwarder that dies with retried CDRs in hand would keep them for half a minute
             await forwarder.kill()
-            forwarder = await start_child(variables, "run")
+            forwarder = await limited.start()
         else:
             await site.kill()
             await site.start()
-    lists = [f"{integrator}:processing:cdr{number}" for number in ("", *(f":{slot}" for slot in range(2, 9)))]
-    await eventually(lambda: gone(client, source, *lists, f"{integrator}:retry:cdr", f"{integrator}:retrying:cdr"))
+    lists = [f"{world.integrator}:processing:cdr{number}" for number in ("", *(f":{slot}" for slot in range(2, 9)))]
+    await eventually(lambda: gone(world.redis, world.source, *lists, world.retry, world.retrying))
     assert sorted(site.stored()) == sorted((webhook_id(body), body) for body in bodies)

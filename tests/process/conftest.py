@@ -1,15 +1,23 @@
-"""What the scenes share: default pauses, a scripted receiver, a forwarder that has its list."""
+"""What the scenes share: surroundings with default pauses, scripted receivers, a proxy before Redis."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
-from tests.support.forwarder import default_environment, owns_a_list
-from tests.support.harness import Child
+from tests.support.forwarder import default_environment
+from tests.support.proxy import RedisProxy
 from tests.support.scripted import ScriptedReceiver
+from tests.support.world import DefaultWorld, World
+
+
+@pytest.fixture
+async def proxy(world: World) -> AsyncIterator[RedisProxy]:
+    """A proxy before the Redis of `world`."""
+    async with RedisProxy(world.server) as proxy:
+        yield proxy
 
 
 @pytest.fixture
@@ -26,21 +34,18 @@ async def second() -> AsyncIterator[ScriptedReceiver]:
 
 
 @pytest.fixture
-def defaults(redis_server: EmbeddedRedis, scripted: ScriptedReceiver, integrator: str) -> dict[str, str]:
-    """CDR_* variables of a forwarder from the shared Redis to the scripted receiver, all pauses as they come."""
-    return default_environment(redis_server.url, integrator, webhook_url=scripted.url)
-
-
-StartForwarder = Callable[..., Awaitable[Child]]
+def default_world(
+    redis_server: EmbeddedRedis, client: Redis, integrator: str, start_child: StartChild, scripted: ScriptedReceiver
+) -> DefaultWorld:
+    """A forwarder's surroundings on the shared Redis."""
+    variables = default_environment(redis_server.url, integrator, webhook_url=scripted.url)
+    return DefaultWorld(redis_server, client, integrator, variables, start_child, scripted)
 
 
 @pytest.fixture
-def start_forwarder(start_child: StartChild, client: Redis, integrator: str) -> StartForwarder:
-    """Start a forwarder on the shared Redis, and wait until it owns its processing list."""
-
-    async def start(variables: dict[str, str], slot: int = 1) -> Child:
-        forwarder = await start_child(variables, "run")
-        await owns_a_list(client, integrator, slot)
-        return forwarder
-
-    return start
+def own_default_world(
+    own_redis: EmbeddedRedis, own_client: Redis, integrator: str, start_child: StartChild, scripted: ScriptedReceiver
+) -> DefaultWorld:
+    """A forwarder's surroundings on a Redis that one test may fill, kill and restart."""
+    variables = default_environment(own_redis.url, integrator, webhook_url=scripted.url)
+    return DefaultWorld(own_redis, own_client, integrator, variables, start_child, scripted)

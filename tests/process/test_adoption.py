@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.demo.embedded import EmbeddedRedis
 from app.lane.adopter import Adopter
 from app.lane.incoming import Incoming
 from app.store.client import Link
@@ -21,10 +20,9 @@ from app.store.clock import RedisClock
 from app.store.keys import Slot, Topology
 from app.store.lease import Lease
 from app.store.queue import Queue
-from tests.conftest import StartChild
 from tests.support.harness import Child, eventually, gone, running, settings_from
 from tests.support.proxy import RedisProxy, nth
-from tests.support.receiver import Receiver
+from tests.support.world import World
 
 LEASE = 0.6
 PAGE = 256
@@ -144,80 +142,61 @@ async def test_ones_own_list_is_not_adopted(neighbour: Neighbour) -> None:
     assert [await neighbour.look() for _ in range(3)] == [0, 0, 0]
 
 
-async def test_what_was_adopted_unseen_is_delivered_at_once(
-    variables: dict[str, str], redis_server: EmbeddedRedis, client: Redis, receiver: Receiver, slots: list[Slot]
-) -> None:
+async def test_what_was_adopted_unseen_is_delivered_at_once(world: World) -> None:
     """The reply to the adoption was lost: its CDRs do not wait for the next sweep, here ten minutes away."""
-    await client.rpush(slots[6].processing, "orphan")
-    async with RedisProxy(redis_server) as proxy:
+    await world.redis.rpush(world.slots[6].processing, "orphan")
+    async with RedisProxy(world.server) as proxy:
         proxy.loses = nth("reply", "adopt")
         seldom = {"CDR_REDIS_URL": proxy.url, "CDR_SWEEP_INTERVAL": "600", "CDR_LEASE": "0.5"}
-        async with running(settings_from(variables | seldom)):
+        async with running(settings_from(world.variables | seldom)):
             await eventually(lambda: proxy.lost["reply", "adopt"])
-            await eventually(lambda: receiver.bodies[b"orphan"], deadline=5)
+            await eventually(lambda: world.receiver.bodies[b"orphan"], deadline=5)
 
 
-async def test_the_cdrs_of_a_killed_process_are_delivered_by_another(
-    start_child: StartChild,
-    variables: dict[str, str],
-    client: Redis,
-    receiver: Receiver,
-    source: str,
-    slots: list[Slot],
-    said: list[EventDict],
-) -> None:
+async def test_the_cdrs_of_a_killed_process_are_delivered_by_another(world: World, said: list[EventDict]) -> None:
     """SIGKILL with several pages of them in flight: none is lost."""
     # given: a process that holds them all, and another beside it
     pushed = Counter([f"cdr {number}".encode() for number in range(150)] + [b"twin"] * 10)
-    receiver.gate.clear()
-    await client.rpush(source, *pushed.elements())
-    victim = await start_child(variables | {"CDR_WEBHOOK_CONCURRENCY": "200"}, "run")
-    await eventually(lambda: receiver.at_the_gate == pushed.total())
-    async with running(settings_from(variables)):
-        await eventually(lambda: client.exists(slots[1].owner))
+    world.receiver.gate.clear()
+    await world.redis.rpush(world.source, *pushed.elements())
+    victim = await world.start({"CDR_WEBHOOK_CONCURRENCY": "200"})
+    await eventually(lambda: world.receiver.at_the_gate == pushed.total())
+    async with running(world.settings):
+        await eventually(lambda: world.redis.exists(world.slots[1].owner))
         # when: it dies without a word
         await victim.kill()
-        receiver.gate.set()
+        world.receiver.gate.set()
         # then: the other has them when the lease has ended
-        await eventually(lambda: gone(client, source, slots[0].processing, slots[1].processing))
-    assert pushed - receiver.bodies == Counter()
+        await eventually(lambda: gone(world.redis, world.source, world.slots[0].processing, world.slots[1].processing))
+    assert pushed - world.receiver.bodies == Counter()
     assert sum(event["adopted"] for event in said if event["event"] == "cdrs.adopted") == pushed.total()
 
 
-async def test_a_process_that_starts_after_a_kill_takes_over_in_place(
-    start_child: StartChild,
-    variables: dict[str, str],
-    client: Redis,
-    receiver: Receiver,
-    source: str,
-    slots: list[Slot],
-) -> None:
+async def test_a_process_that_starts_after_a_kill_takes_over_in_place(world: World) -> None:
     """Once the lease has ended it has the same slot, and its first sweep finds what is there."""
-    receiver.gate.clear()
-    await client.rpush(source, "a", "twin", "twin")
-    victim = await start_child(variables, "run")
-    await eventually(lambda: receiver.at_the_gate == 3)
+    world.receiver.gate.clear()
+    await world.redis.rpush(world.source, "a", "twin", "twin")
+    victim = await world.start()
+    await eventually(lambda: world.receiver.at_the_gate == 3)
     await victim.kill()
-    await eventually(lambda: gone(client, slots[0].owner))
-    receiver.gate.set()
-    async with running(settings_from(variables)):
-        await eventually(lambda: gone(client, source, slots[0].processing))
-    assert Counter({b"a": 1, b"twin": 2}) - receiver.bodies == Counter()
+    await eventually(lambda: gone(world.redis, world.slots[0].owner))
+    world.receiver.gate.set()
+    async with running(world.settings):
+        await eventually(lambda: gone(world.redis, world.source, world.slots[0].processing))
+    assert Counter({b"a": 1, b"twin": 2}) - world.receiver.bodies == Counter()
 
 
-async def test_three_processes_share_the_work(
-    variables: dict[str, str], client: Redis, receiver: Receiver, source: str, slots: list[Slot], said: list[EventDict]
-) -> None:
+async def test_three_processes_share_the_work(world: World, said: list[EventDict]) -> None:
     """Side by side on one source; in calm nothing is delivered twice and nothing adopted."""
     pushed = Counter([f"cdr {number}".encode() for number in range(900)] + [b"twin"] * 100)
-    settings = settings_from(variables | {"CDR_WEBHOOK_CONCURRENCY": "8"})
+    settings = settings_from(world.variables | {"CDR_WEBHOOK_CONCURRENCY": "8"})
     async with AsyncExitStack() as processes:
         for _ in range(3):
             await processes.enter_async_context(running(settings))
-        await eventually(lambda: have_owners(client, slots[:3]))
-        await client.rpush(source, *pushed.elements())
-        await eventually(lambda: gone(client, source, *(slot.processing for slot in slots)))
-    assert receiver.bodies == pushed
+        await eventually(lambda: have_owners(world.redis, world.slots[:3]))
+        await world.redis.rpush(world.source, *pushed.elements())
+        await eventually(lambda: gone(world.redis, world.source, *(slot.processing for slot in world.slots)))
+    assert world.receiver.bodies == pushed
     assert not [event for event in said if event["event"] == "cdrs.adopted"]
 
 
@@ -225,22 +204,15 @@ async def have_owners(client: Redis, slots: list[Slot]) -> bool:
     return bool(await client.exists(*(slot.owner for slot in slots)) == len(slots))
 
 
-async def test_each_of_three_processes_gets_some_of_the_work(
-    start_child: StartChild,
-    variables: dict[str, str],
-    client: Redis,
-    receiver: Receiver,
-    source: str,
-    slots: list[Slot],
-) -> None:
+async def test_each_of_three_processes_gets_some_of_the_work(world: World) -> None:
     """While one waits for the endpoint, the others claim."""
-    receiver.delay = 0.02
-    processes = [await start_child(variables | {"CDR_WEBHOOK_CONCURRENCY": "4"}, "run") for _ in range(3)]
-    await eventually(lambda: have_owners(client, slots[:3]))
-    await client.rpush(source, *range(300))
-    await eventually(lambda: gone(client, source, *(slot.processing for slot in slots)))
+    world.receiver.delay = 0.02
+    processes = [await world.start({"CDR_WEBHOOK_CONCURRENCY": "4"}) for _ in range(3)]
+    await eventually(lambda: have_owners(world.redis, world.slots[:3]))
+    await world.redis.rpush(world.source, *range(300))
+    await eventually(lambda: gone(world.redis, world.source, *(slot.processing for slot in world.slots)))
     assert all(map(deliveries, processes))
-    assert receiver.bodies == Counter(str(number).encode() for number in range(300))
+    assert world.receiver.bodies == Counter(str(number).encode() for number in range(300))
 
 
 def deliveries(process: Child) -> int:

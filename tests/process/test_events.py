@@ -16,10 +16,9 @@ from redis.asyncio import Redis
 
 from app.cdr import History
 from app.store.retry_set import member_of
-from tests.conftest import StartChild
 from tests.support.harness import Child, eventually, gone
-from tests.support.receiver import Receiver
 from tests.support.repository import ROOT
+from tests.support.world import World
 
 NOUN_VERB: Final = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
 LEVELS: Final = {"debug", "info", "warning", "error"}
@@ -109,24 +108,22 @@ OLD: Final = History(
 
 
 @pytest.fixture
-async def eventful(
-    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, integrator: str, source: str
-) -> AsyncIterator[Run]:
-    receiver.judge = judged
-    retry = f"{integrator}:retry:cdr"
+async def eventful(world: World) -> AsyncIterator[Run]:
+    world.receiver.judge = judged
+    retry = world.retry
     chosen = {"CDR_SWEEP_INTERVAL": "0.2", "CDR_GIVE_UP_AFTER": "0.1", "CDR_WEBHOOK_BREAKER_THRESHOLD": "5"}
-    async with user_of(client, integrator):
-        await client.rpush(source, *BODIES.values())
-        child = await start_child(with_secrets(variables, integrator) | chosen, "run")
+    async with user_of(world.redis, world.integrator):
+        await world.redis.rpush(world.source, *BODIES.values())
+        child = await world.launch(with_secrets(world.variables, world.integrator) | chosen, "run")
         await eventually(lambda: len(child.events("cdr.deferred")) >= 4)
         await eventually(lambda: len(child.events("cdr.delivered")) >= 4)
         refused = [body for body in BODIES.values() if judged(body) != 204]
-        await client.zadd(retry, {member_of(f"old-{number}", OLD, body): 0 for number, body in enumerate(refused)})
+        await world.redis.zadd(retry, {member_of(f"old-{number}", OLD, body): 0 for number, body in enumerate(refused)})
         await eventually(lambda: len(child.events("cdr.dead_lettered")) >= 4)
-        await eventually(lambda: gone(client, source, f"{integrator}:processing:cdr"))
-        receiver.status = 503
-        receiver.judge = lambda _: receiver.status
-        await client.rpush(source, *(b"down %d " % number + MARK for number in range(8)))
+        await eventually(lambda: gone(world.redis, world.source, world.processing))
+        world.receiver.status = 503
+        world.receiver.judge = lambda _: world.receiver.status
+        await world.redis.rpush(world.source, *(b"down %d " % number + MARK for number in range(8)))
         await eventually(lambda: child.events("endpoint.lost"))
         await stopped(child)
         yield Run(child)
@@ -165,30 +162,21 @@ async def test_a_start_and_a_stop_are_told(eventful: Run) -> None:
     assert (last["event"], last["exit_status"]) == ("service.stopped", 0)
 
 
-async def test_at_info_there_is_no_line_per_cdr(
-    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
-) -> None:
+async def test_at_info_there_is_no_line_per_cdr(world: World) -> None:
     """A hundred CDRs, some of which need a second attempt, say nothing."""
     pushed = [b"cdr %d" % number for number in range(100)]
-    receiver.judge = lambda _: 500 if len(receiver.arrivals) < 5 else 204
-    await client.rpush(source, *pushed)
-    child = await start_child(variables | {"CDR_LOG_LEVEL": "info"}, "run")
-    await eventually(lambda: receiver.bodies.total() == len(pushed))
-    await eventually(lambda: gone(client, source, processing))
+    world.receiver.judge = lambda _: 500 if len(world.receiver.arrivals) < 5 else 204
+    await world.redis.rpush(world.source, *pushed)
+    child = await world.start({"CDR_LOG_LEVEL": "info"})
+    await eventually(lambda: world.receiver.bodies.total() == len(pushed))
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
     await stopped(child)
     said = [line["event"] for line in lines_of(child)]
     assert said == ["service.started", "slot.taken", "service.stopping", "service.stopped"]
 
 
 @pytest.fixture
-async def crashed(
-    request: pytest.FixtureRequest,
-    start_child: StartChild,
-    variables: dict[str, str],
-    client: Redis,
-    source: str,
-    tmp_path: Path,
-) -> Child:
+async def crashed(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Child:
     """A forwarder with a bug in it, which meets a CDR."""
     code = (
         "from app.delivery.attempt import Attempt\n"
@@ -199,8 +187,8 @@ async def crashed(
     )
     (tmp_path / "sitecustomize.py").write_text(code)
     faulty = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "CDR_LOG_FORMAT": request.param}
-    await client.rpush(source, BODIES["good"])
-    child = await start_child(variables | faulty, "run")
+    await world.redis.rpush(world.source, BODIES["good"])
+    child = await world.start(faulty)
     assert await child.ended() == 1
     return child
 
@@ -215,14 +203,12 @@ async def test_a_crash_tells_where_and_not_what(crashed: Child) -> None:
     assert MARK.decode() not in said
 
 
-async def test_the_console_format_is_for_people(
-    start_child: StartChild, variables: dict[str, str], client: Redis, source: str, processing: str, receiver: Receiver
-) -> None:
+async def test_the_console_format_is_for_people(world: World) -> None:
     """One line for each event, with the same names and fields, and no JSON."""
-    await client.rpush(source, BODIES["good"])
-    child = await start_child(variables | {"CDR_LOG_FORMAT": "console"}, "run")
-    await eventually(lambda: receiver.bodies[BODIES["good"]])
-    await eventually(lambda: gone(client, source, processing))
+    await world.redis.rpush(world.source, BODIES["good"])
+    child = await world.start({"CDR_LOG_FORMAT": "console"})
+    await eventually(lambda: world.receiver.bodies[BODIES["good"]])
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
     await stopped(child)
     said = re.sub(r"\x1b\[[0-9;]*m", "", child.log.read_text())
     assert all(name in said for name in ("service.started", "cdr.delivered", "attempts=1", "service.stopped"))

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from redis.asyncio import Redis
 
 from app.telemetry.log_queue import LogQueue, LogStream
 from tests.support.harness import eventually, gone, measured
-from tests.support.receiver import Receiver
+from tests.support.world import World
 
 CDRS: Final = 3000
 
@@ -198,12 +197,12 @@ async def child(variables: dict[str, str], stderr: int | None, *command: str) ->
         await process.wait()
 
 
-async def everything_is_delivered(client: Redis, receiver: Receiver, source: str, processing: str) -> None:
+async def everything_is_delivered(world: World) -> None:
     bodies = [b"cdr %d" % number for number in range(CDRS)]
-    await client.rpush(source, *bodies)
-    await eventually(lambda: receiver.bodies.total() >= CDRS)
-    await eventually(lambda: gone(client, source, processing))
-    assert receiver.bodies == dict.fromkeys(bodies, 1)
+    await world.redis.rpush(world.source, *bodies)
+    await eventually(lambda: world.receiver.bodies.total() >= CDRS)
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert world.receiver.bodies == dict.fromkeys(bodies, 1)
 
 
 async def stops(process: Process, deadline: float = 4) -> None:
@@ -212,46 +211,38 @@ async def stops(process: Process, deadline: float = 4) -> None:
         assert await process.wait() == 0
 
 
-async def test_a_log_that_nobody_reads_stops_nothing(
-    variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str, pipe: Pipe
-) -> None:
+async def test_a_log_that_nobody_reads_stops_nothing(world: World, pipe: Pipe) -> None:
     """Not one byte more fits, and it talks about each CDR: all are delivered, and SIGTERM is obeyed."""
     pipe.fill()
-    async with child(variables, pipe.write_end) as process:
-        await everything_is_delivered(client, receiver, source, processing)
+    async with child(world.variables, pipe.write_end) as process:
+        await everything_is_delivered(world)
         await stops(process)
 
 
-async def test_a_log_reader_that_dies_stops_nothing(
-    variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str, pipe: Pipe
-) -> None:
+async def test_a_log_reader_that_dies_stops_nothing(world: World, pipe: Pipe) -> None:
     """Whoever read it is gone in the midst of it: the same, and exit status 0."""
-    async with child(variables, pipe.write_end) as process:
+    async with child(world.variables, pipe.write_end) as process:
         pipe.close_writer()
         assert "service.started" in await asyncio.to_thread(pipe.read)
         pipe.close_reader()
-        await everything_is_delivered(client, receiver, source, processing)
+        await everything_is_delivered(world)
         await stops(process)
 
 
-async def test_a_standard_error_that_is_closed_stops_nothing(
-    variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str
-) -> None:
+async def test_a_standard_error_that_is_closed_stops_nothing(world: World) -> None:
     """Started without one: its number is soon that of a socket, into which no event may be written."""
     command = ("sh", "-c", 'exec "$0" -m app run 2>&-', sys.executable)
-    async with child(variables, None, *command) as process:
-        await everything_is_delivered(client, receiver, source, processing)
+    async with child(world.variables, None, *command) as process:
+        await everything_is_delivered(world)
         await stops(process)
 
 
-async def test_the_last_lines_are_written_before_it_exits(
-    variables: dict[str, str], client: Redis, receiver: Receiver, source: str, processing: str, tmp_path: Path
-) -> None:
+async def test_the_last_lines_are_written_before_it_exits(world: World, tmp_path: Path) -> None:
     """All that was said until then, in order, one JSON object a line."""
     log = tmp_path / "log"
     with log.open("wb") as stderr:
-        async with child(variables, stderr.fileno()) as process:
-            await everything_is_delivered(client, receiver, source, processing)
+        async with child(world.variables, stderr.fileno()) as process:
+            await everything_is_delivered(world)
             await stops(process)
     said = [json.loads(line)["event"] for line in log.read_text().splitlines()]
     assert (said[0], said[-1], said.count("cdr.delivered")) == ("service.started", "service.stopped", CDRS)

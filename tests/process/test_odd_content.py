@@ -8,12 +8,10 @@ from typing import Final
 import pytest
 from redis.asyncio import Redis
 
-from tests.conftest import StartChild
-from tests.process.conftest import StartForwarder
 from tests.support.forwarder import all_arrive, is_up, numbered
 from tests.support.harness import eventually, gone
 from tests.support.pace import clock, until
-from tests.support.scripted import ScriptedReceiver
+from tests.support.world import DefaultWorld
 
 MOST_SLOTS: Final = 64
 YEAR_9999: Final = 253_370_764_800_000
@@ -31,6 +29,11 @@ class Odd:
     put: Put
     bodies: list[bytes] = field(default_factory=list)
     within: float = 20.0
+
+
+@pytest.fixture
+def world(default_world: DefaultWorld) -> DefaultWorld:
+    return default_world
 
 
 def member(header: bytes, body: bytes) -> bytes:
@@ -144,65 +147,49 @@ SLOW: Final = [
 ]
 
 
-async def _both_arrive(
-    odd: Odd, start_child: StartChild, variables: dict[str, str], receiver: ScriptedReceiver, client: Redis
-) -> None:
+async def _both_arrive(odd: Odd, world: DefaultWorld) -> None:
     """Start with the odd content; it, and a fresh CDR, arrive as they are, and the process stays up."""
-    integrator, source = variables["CDR_INTEGRATOR"], variables["CDR_SOURCE_KEY"]
-    await odd.put(client, integrator)
-    forwarder = await start_child(variables, "run")
-    await client.rpush(source, "fresh")
-    await all_arrive(receiver, [b"fresh", *odd.bodies], within=odd.within)
-    await client.rpush(source, "another")
-    await all_arrive(receiver, [b"another"], within=5)
-    await eventually(lambda: gone(client, source, *places(integrator)))
-    assert set(receiver.arrived) == {b"fresh", b"another", *odd.bodies}
-    assert max(receiver.arrived.values()) <= 2
+    await odd.put(world.redis, world.integrator)
+    forwarder = await world.start()
+    await world.redis.rpush(world.source, "fresh")
+    await all_arrive(world.receiver, [b"fresh", *odd.bodies], within=odd.within)
+    await world.redis.rpush(world.source, "another")
+    await all_arrive(world.receiver, [b"another"], within=5)
+    await eventually(lambda: gone(world.redis, world.source, *places(world.integrator)))
+    assert set(world.receiver.arrived) == {b"fresh", b"another", *odd.bodies}
+    assert max(world.receiver.arrived.values()) <= 2
     assert is_up(forwarder)
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("odd", QUICK, ids=lambda odd: odd.name)
-async def test_odd_content_neither_crashes_nor_spins(
-    odd: Odd, start_child: StartChild, defaults: dict[str, str], scripted: ScriptedReceiver, client: Redis
-) -> None:
+async def test_odd_content_neither_crashes_nor_spins(odd: Odd, world: DefaultWorld) -> None:
     """It is there before the start: all CDRs in it arrive within 20 s, byte for byte, each once or twice."""
-    await _both_arrive(odd, start_child, defaults, scripted, client)
+    await _both_arrive(odd, world)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(110)
 @pytest.mark.parametrize("odd", SLOW, ids=lambda odd: odd.name)
-async def test_an_owner_key_without_a_ttl_is_cut_to_its_lease(
-    odd: Odd, start_child: StartChild, defaults: dict[str, str], scripted: ScriptedReceiver, client: Redis
-) -> None:
+async def test_an_owner_key_without_a_ttl_is_cut_to_its_lease(odd: Odd, world: DefaultWorld) -> None:
     """Its list is taken over within a minute, as if the owner had died just now."""
-    await _both_arrive(odd, start_child, defaults, scripted, client)
+    await _both_arrive(odd, world)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("value", ["1e300", "abc"])
-async def test_sequence_numbers_that_change_at_run_time_make_nothing_spin(
-    value: str,
-    start_forwarder: StartForwarder,
-    defaults: dict[str, str],
-    scripted: ScriptedReceiver,
-    client: Redis,
-    integrator: str,
-    source: str,
-    processing: str,
-) -> None:
+async def test_sequence_numbers_that_change_at_run_time_make_nothing_spin(value: str, world: DefaultWorld) -> None:
     """Each operation looks as if it had been applied, or cannot be compared: CDRs arrive, once or twice."""
-    forwarder = await start_forwarder(defaults)
-    await client.rpush(source, *numbered("before", 20))
-    await all_arrive(scripted, numbered("before", 20), within=10)
-    fields = await client.hkeys(f"{processing}:ops")
+    forwarder = await world.start(slot=1)
+    await world.redis.rpush(world.source, *numbered("before", 20))
+    await all_arrive(world.receiver, numbered("before", 20), within=10)
+    fields = await world.redis.hkeys(f"{world.processing}:ops")
     assert fields
-    await client.hset(f"{processing}:ops", items=[word for field in fields for word in (field, value)])
+    await world.redis.hset(f"{world.processing}:ops", items=[word for field in fields for word in (field, value)])
     cdrs, changed_at = numbered("after", 100), clock()
-    await client.rpush(source, *cdrs)
-    await all_arrive(scripted, cdrs, within=20)
+    await world.redis.rpush(world.source, *cdrs)
+    await all_arrive(world.receiver, cdrs, within=20)
     await until(changed_at + 15)
-    assert max(scripted.arrived.values()) <= 2
+    assert max(world.receiver.arrived.values()) <= 2
     assert is_up(forwarder)

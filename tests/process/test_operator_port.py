@@ -5,26 +5,27 @@ import socket
 
 import httpx
 import pytest
-from redis.asyncio import Redis
 
-from tests.process.conftest import StartForwarder
 from tests.support.forwarder import all_arrive, errors_that_name, is_up, numbered
 from tests.support.harness import eventually
-from tests.support.scripted import ScriptedReceiver
+from tests.support.world import DefaultWorld
+
+
+@pytest.fixture
+def world(default_world: DefaultWorld) -> DefaultWorld:
+    return default_world
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(110)
-async def test_a_port_that_is_taken_stops_no_delivery(
-    start_forwarder: StartForwarder, defaults: dict[str, str], scripted: ScriptedReceiver, client: Redis, source: str
-) -> None:
+async def test_a_port_that_is_taken_stops_no_delivery(world: DefaultWorld) -> None:
     """CDRs arrive, an error event names the variable, and the server answers once the port is free."""
     cdrs = numbered("cdr", 100)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        forwarder = await start_forwarder(defaults | {"CDR_OPS_PORT": str(port)})
-        await client.rpush(source, *cdrs)
-        await all_arrive(scripted, cdrs, within=10)
+        forwarder = await world.start({"CDR_OPS_PORT": str(port)}, slot=1)
+        await world.redis.rpush(world.source, *cdrs)
+        await all_arrive(world.receiver, cdrs, within=10)
         await eventually(lambda: errors_that_name(forwarder, "CDR_OPS_PORT"))
         assert is_up(forwarder)
     await eventually(lambda: asyncio.to_thread(_is_live, port), deadline=75)

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from app.cdr import History
 from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from app.store.retry_set import member_of
-from tests.conftest import StartChild
-from tests.support.harness import Child, environment, eventually, gone, running, settings_from
+from tests.support.harness import Child, eventually, gone, running, settings_from
 from tests.support.proxy import RedisProxy, nth
 from tests.support.receiver import Receiver
+from tests.support.world import World
 
 LEASE = 1.0
 LONGER_THAN_THE_LEASE = 1.5
@@ -29,16 +29,10 @@ FEW = Counter({b"a": 1, b"b": 1, b"twin": 3})
 
 
 @pytest.fixture
-def away(own_redis: EmbeddedRedis, receiver: Receiver, integrator: str) -> dict[str, str]:
-    """CDR_* variables of a forwarder on a Redis that the test may take away before a backlog is drained."""
-    receiver.delay = 0.01
-    return environment(own_redis.url, receiver.url, integrator, lease=str(LEASE), webhook_concurrency="8")
-
-
-@pytest.fixture
-async def proxy(own_redis: EmbeddedRedis) -> AsyncIterator[RedisProxy]:
-    async with RedisProxy(own_redis) as proxy:
-        yield proxy
+def world(own_world: World) -> World:
+    """A Redis that the test may take away before a backlog is drained."""
+    own_world.receiver.delay = 0.01
+    return own_world.with_variables(lease=str(LEASE), webhook_concurrency="8")
 
 
 async def killed(redis: EmbeddedRedis) -> None:
@@ -85,228 +79,160 @@ def outages(forwarder: Child) -> list[str]:
     return [event["event"] for event in forwarder.events() if event["event"] in {"redis.lost", "redis.back"}]
 
 
-async def test_a_killed_redis_loses_nothing(
-    away: dict[str, str],
-    own_redis: EmbeddedRedis,
-    own_client: Redis,
-    receiver: Receiver,
-    source: str,
-    processing: str,
-    start_child: StartChild,
-) -> None:
+async def test_a_killed_redis_loses_nothing(world: World) -> None:
     """SIGKILL three times in the middle of claims and acks; what it had answered is in its AOF."""
-    await own_client.rpush(source, *TWINS.elements())
-    await start_child(away, "run")
+    await world.redis.rpush(world.source, *TWINS.elements())
+    await world.start()
     for delivered in (100, 300, 600):
-        await many_delivered(receiver, delivered)
-        await killed(own_redis)
-        await started(own_redis)
-        assert await own_client.exists(source)
-    await eventually(lambda: gone(own_client, source, processing))
-    assert TWINS - receiver.bodies == Counter()
+        await many_delivered(world.receiver, delivered)
+        await killed(world.server)
+        await started(world.server)
+        assert await world.redis.exists(world.source)
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert TWINS - world.receiver.bodies == Counter()
 
 
-async def test_a_redis_that_starts_after_us_is_waited_for(
-    away: dict[str, str],
-    own_redis: EmbeddedRedis,
-    own_client: Redis,
-    receiver: Receiver,
-    source: str,
-    processing: str,
-    start_child: StartChild,
-) -> None:
+async def test_a_redis_that_starts_after_us_is_waited_for(world: World) -> None:
     """The forwarder begins when Redis does; the wait is two lines in its log."""
-    await own_client.rpush(source, *FEW.elements())
-    await killed(own_redis)
-    forwarder = await start_child(away, "run")
+    await world.redis.rpush(world.source, *FEW.elements())
+    await killed(world.server)
+    forwarder = await world.start()
     await eventually(lambda: forwarder.events("redis.lost"))
-    await started(own_redis)
-    await eventually(lambda: gone(own_client, source, processing))
-    assert receiver.bodies == FEW
+    await started(world.server)
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert world.receiver.bodies == FEW
     assert outages(forwarder) == ["redis.lost", "redis.back"]
 
 
 @pytest.mark.parametrize("seconds", [0.0, LONGER_THAN_THE_LEASE], ids=["within the lease", "longer than the lease"])
-async def test_what_is_delivered_while_redis_is_away_is_acked_afterwards(
-    seconds: float,
-    away: dict[str, str],
-    own_redis: EmbeddedRedis,
-    own_client: Redis,
-    receiver: Receiver,
-    source: str,
-    processing: str,
-    start_child: StartChild,
-) -> None:
+async def test_what_is_delivered_while_redis_is_away_is_acked_afterwards(seconds: float, world: World) -> None:
     """Deliveries go on, and nothing is sent twice for it; the outage is two lines, the second with its length."""
-    receiver.gate.clear()
-    await own_client.rpush(source, *FEW.elements())
-    forwarder = await start_child(away, "run")
-    await eventually(lambda: receiver.at_the_gate == FEW.total())
-    await killed(own_redis)
+    world.receiver.gate.clear()
+    await world.redis.rpush(world.source, *FEW.elements())
+    forwarder = await world.start()
+    await eventually(lambda: world.receiver.at_the_gate == FEW.total())
+    await killed(world.server)
     await eventually(lambda: forwarder.events("redis.lost"))
-    receiver.gate.set()
-    await eventually(lambda: receiver.bodies == FEW)
+    world.receiver.gate.set()
+    await eventually(lambda: world.receiver.bodies == FEW)
     await after(seconds)
-    await started(own_redis)
-    await eventually(lambda: gone(own_client, source, processing))
-    assert receiver.bodies == FEW
+    await started(world.server)
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert world.receiver.bodies == FEW
     assert outages(forwarder) == ["redis.lost", "redis.back"]
     assert forwarder.events("redis.back")[0]["after"] >= seconds
     assert bool(forwarder.events("lease.expired")) == bool(seconds)
 
 
-async def test_each_outage_is_two_lines(
-    away: dict[str, str], own_redis: EmbeddedRedis, start_child: StartChild
-) -> None:
+async def test_each_outage_is_two_lines(world: World) -> None:
     """However many commands it fails and however often they are sent again."""
-    forwarder = await start_child(away, "run")
+    forwarder = await world.start()
     await eventually(lambda: forwarder.events("slot.taken"))
     for number in (1, 2, 3):
-        await killed(own_redis)
+        await killed(world.server)
         await after(LEASE / 2)
-        await started(own_redis)
+        await started(world.server)
         await eventually(partial(lambda times: len(forwarder.events("redis.back")) == times, number))
     assert outages(forwarder) == 3 * ["redis.lost", "redis.back"]
 
 
-async def test_a_redis_that_was_stopped_and_goes_on_loses_nothing(
-    away: dict[str, str],
-    own_redis: EmbeddedRedis,
-    own_client: Redis,
-    receiver: Receiver,
-    source: str,
-    processing: str,
-    start_child: StartChild,
-) -> None:
+async def test_a_redis_that_was_stopped_and_goes_on_loses_nothing(world: World) -> None:
     """SIGSTOP until commands have failed, then SIGCONT: Redis now does what nobody waits for any more."""
-    await own_client.rpush(source, *TWINS.elements())
-    forwarder = await start_child(away, "run")
-    await many_delivered(receiver, 100)
-    await frozen(own_redis)
+    await world.redis.rpush(world.source, *TWINS.elements())
+    forwarder = await world.start()
+    await many_delivered(world.receiver, 100)
+    await frozen(world.server)
     await eventually(lambda: forwarder.events("redis.lost"))
-    await thawed(own_redis)
-    await eventually(lambda: gone(own_client, source, processing))
-    assert TWINS - receiver.bodies == Counter()
+    await thawed(world.server)
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert TWINS - world.receiver.bodies == Counter()
 
 
-async def test_commands_that_arrive_late_are_applied_once(
-    own_client: Redis,
-    proxy: RedisProxy,
-    away: dict[str, str],
-    receiver: Receiver,
-    source: str,
-    processing: str,
-) -> None:
+async def test_commands_that_arrive_late_are_applied_once(world: World, proxy: RedisProxy) -> None:
     """The network falls silent several times, and hands over afterwards what was sent and given up meanwhile."""
     impatient = Timings(reply_patience=0.2, claim_wait=0.2)
-    await own_client.rpush(source, *TWINS.elements())
-    async with running(settings_from(away | {"CDR_REDIS_URL": proxy.url}), impatient):
+    await world.redis.rpush(world.source, *TWINS.elements())
+    async with running(settings_from(world.variables | {"CDR_REDIS_URL": proxy.url}), impatient):
         for delivered in (100, 400, 700):
-            await many_delivered(receiver, delivered)
+            await many_delivered(world.receiver, delivered)
             proxy.freeze()
             await after(LEASE / 2)
-            assert await own_client.exists(source)
+            assert await world.redis.exists(world.source)
             proxy.thaw()
-        await eventually(lambda: gone(own_client, source, processing))
-    assert TWINS - receiver.bodies == Counter()
+        await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert TWINS - world.receiver.bodies == Counter()
 
 
-async def test_a_redis_that_cannot_be_reached_is_tried_again(
-    own_client: Redis, proxy: RedisProxy, away: dict[str, str], receiver: Receiver, source: str, processing: str
-) -> None:
+async def test_a_redis_that_cannot_be_reached_is_tried_again(world: World, proxy: RedisProxy) -> None:
     """Connections are cut and refused while Redis itself goes on: claims and acks of which nobody was told."""
-    await own_client.rpush(source, *TWINS.elements())
-    async with running(settings_from(away | {"CDR_REDIS_URL": proxy.url})):
+    await world.redis.rpush(world.source, *TWINS.elements())
+    async with running(settings_from(world.variables | {"CDR_REDIS_URL": proxy.url})):
         for delivered in (100, 400, 700):
-            await many_delivered(receiver, delivered)
+            await many_delivered(world.receiver, delivered)
             await proxy.refuse()
             await after(LEASE / 4)
-            assert await own_client.exists(source)
+            assert await world.redis.exists(world.source)
             await proxy.listen()
-        await eventually(lambda: gone(own_client, source, processing))
-    assert TWINS - receiver.bodies == Counter()
+        await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert TWINS - world.receiver.bodies == Counter()
 
 
 @pytest.mark.parametrize("command", ["CLIENT SETNAME", "take", "settle_and_claim"])
 async def test_a_connection_that_is_reset_behind_a_reply_is_an_outage_like_others(
-    command: str,
-    own_client: Redis,
-    proxy: RedisProxy,
-    away: dict[str, str],
-    source: str,
-    processing: str,
-    start_child: StartChild,
+    command: str, world: World, proxy: RedisProxy
 ) -> None:
     """Redis dies as it accepts us: uvloop, for one, then refuses to write, with an error of its own."""
     proxy.loses = nth("connection", command, times=6)
-    await own_client.rpush(source, *FEW.elements())
-    forwarder = await start_child(away | {"CDR_REDIS_URL": proxy.url}, "run")
+    await world.redis.rpush(world.source, *FEW.elements())
+    forwarder = await world.start({"CDR_REDIS_URL": proxy.url})
     await eventually(lambda: forwarder.process.returncode is not None or proxy.lost["connection", command])
-    await eventually(lambda: gone(own_client, source, processing))
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
     assert forwarder.process.returncode is None
 
 
-async def test_a_redis_that_forgets_our_scripts_is_told_again(
-    away: dict[str, str], own_client: Redis, receiver: Receiver, source: str, processing: str
-) -> None:
+async def test_a_redis_that_forgets_our_scripts_is_told_again(world: World) -> None:
     """SCRIPT FLUSH in the middle of a backlog, as by a failover: nothing comes twice."""
-    await own_client.rpush(source, *TWINS.elements())
-    async with running(settings_from(away)):
+    await world.redis.rpush(world.source, *TWINS.elements())
+    async with running(world.settings):
         for delivered in (100, 300, 600):
-            await many_delivered(receiver, delivered)
-            await own_client.script_flush()
-            assert await own_client.exists(source)
-        await eventually(lambda: gone(own_client, source, processing))
-    assert receiver.bodies == TWINS
+            await many_delivered(world.receiver, delivered)
+            await world.redis.script_flush()
+            assert await world.redis.exists(world.source)
+        await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert world.receiver.bodies == TWINS
 
 
-async def test_a_redis_that_comes_back_as_it_was_before_loses_nothing(
-    away: dict[str, str],
-    own_redis: EmbeddedRedis,
-    own_client: Redis,
-    receiver: Receiver,
-    source: str,
-    processing: str,
-    start_child: StartChild,
-) -> None:
+async def test_a_redis_that_comes_back_as_it_was_before_loses_nothing(world: World) -> None:
     """Power was lost, and with it the last claims and acks: their CDRs are there again, and arrive again."""
-    await own_client.rpush(source, *TWINS.elements())
-    await start_child(away, "run")
-    await many_delivered(receiver, 300)
-    kept = append_only_file(own_redis).stat().st_size
-    await many_delivered(receiver, 500)
-    await killed(own_redis)
-    os.truncate(append_only_file(own_redis), kept)
-    await started(own_redis)
-    assert await own_client.llen(source) > TWINS.total() - 500
-    await eventually(lambda: gone(own_client, source, processing))
-    assert TWINS - receiver.bodies == Counter()
+    await world.redis.rpush(world.source, *TWINS.elements())
+    await world.start()
+    await many_delivered(world.receiver, 300)
+    kept = append_only_file(world.server).stat().st_size
+    await many_delivered(world.receiver, 500)
+    await killed(world.server)
+    os.truncate(append_only_file(world.server), kept)
+    await started(world.server)
+    assert await world.redis.llen(world.source) > TWINS.total() - 500
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert TWINS - world.receiver.bodies == Counter()
 
 
-async def test_two_forwarders_outlast_an_outage_that_ends_both_leases(
-    away: dict[str, str],
-    own_redis: EmbeddedRedis,
-    own_client: Redis,
-    receiver: Receiver,
-    source: str,
-    processing: str,
-    start_child: StartChild,
-) -> None:
+async def test_two_forwarders_outlast_an_outage_that_ends_both_leases(world: World) -> None:
     """Whoever comes first may take the other's list, and what is in it; each has one in the end."""
-    receiver.gate.clear()
+    world.receiver.gate.clear()
     plenty = [*FEW.elements()] * 40  # more than one of them claims ahead of its workers
-    await own_client.rpush(source, *plenty)
-    few_each = away | {"CDR_WEBHOOK_CONCURRENCY": str(FEW.total())}
-    forwarders = [await start_child(few_each, "run") for _ in range(2)]
-    await eventually(lambda: receiver.at_the_gate == 2 * FEW.total())
-    await killed(own_redis)
+    await world.redis.rpush(world.source, *plenty)
+    few_each = {"CDR_WEBHOOK_CONCURRENCY": str(FEW.total())}
+    forwarders = [await world.start(few_each) for _ in range(2)]
+    await eventually(lambda: world.receiver.at_the_gate == 2 * FEW.total())
+    await killed(world.server)
     await after(LONGER_THAN_THE_LEASE)
-    await started(own_redis)
-    receiver.gate.set()
-    await eventually(lambda: gone(own_client, source, processing, f"{processing}:2"))
-    assert Counter(plenty) - receiver.bodies == Counter()
+    await started(world.server)
+    world.receiver.gate.set()
+    await eventually(lambda: gone(world.redis, world.source, world.processing, f"{world.processing}:2"))
+    assert Counter(plenty) - world.receiver.bodies == Counter()
     assert all(len(outages(forwarder)) == 2 for forwarder in forwarders)
-    await eventually(lambda: both_own(own_client, processing))
+    await eventually(lambda: both_own(world.redis, world.processing))
 
 
 async def both_own(client: Redis, processing: str) -> bool:
@@ -316,43 +242,33 @@ async def both_own(client: Redis, processing: str) -> bool:
 
 @goes_and_comes
 async def test_a_stop_while_redis_is_away_and_nothing_is_on_the_wire_is_in_time(
-    goes: Change, comes: Change, away: dict[str, str], own_redis: EmbeddedRedis, start_child: StartChild
+    goes: Change, comes: Change, world: World
 ) -> None:
     """Exit status 0 within the grace: no attempt was cut off."""
-    forwarder = await start_child(away | {"CDR_SHUTDOWN_GRACE": "1"}, "run")
+    forwarder = await world.start({"CDR_SHUTDOWN_GRACE": "1"})
     await eventually(lambda: forwarder.events("slot.taken"))
-    await goes(own_redis)
+    await goes(world.server)
     forwarder.signal(signal.SIGTERM)
     assert await forwarder.ended(deadline=8) == 0
-    await comes(own_redis)
+    await comes(world.server)
 
 
 @goes_and_comes
-async def test_a_stop_that_cannot_ack_ends_with_the_grace(
-    goes: Change,
-    comes: Change,
-    away: dict[str, str],
-    own_redis: EmbeddedRedis,
-    own_client: Redis,
-    receiver: Receiver,
-    source: str,
-    processing: str,
-    start_child: StartChild,
-) -> None:
+async def test_a_stop_that_cannot_ack_ends_with_the_grace(goes: Change, comes: Change, world: World) -> None:
     """Exit status 3: what was delivered is still in processing, and the next process delivers it again."""
-    receiver.gate.clear()
-    await own_client.rpush(source, *FEW.elements())
-    forwarder = await start_child(away | {"CDR_SHUTDOWN_GRACE": "1"}, "run")
-    await eventually(lambda: receiver.at_the_gate == FEW.total())
-    await goes(own_redis)
-    receiver.gate.set()
-    await eventually(lambda: receiver.bodies == FEW)
+    world.receiver.gate.clear()
+    await world.redis.rpush(world.source, *FEW.elements())
+    forwarder = await world.start({"CDR_SHUTDOWN_GRACE": "1"})
+    await eventually(lambda: world.receiver.at_the_gate == FEW.total())
+    await goes(world.server)
+    world.receiver.gate.set()
+    await eventually(lambda: world.receiver.bodies == FEW)
     forwarder.signal(signal.SIGTERM)
     assert await forwarder.ended(deadline=8) == 3
-    await comes(own_redis)
-    await start_child(away, "run")
-    await eventually(lambda: gone(own_client, source, processing))
-    assert FEW - receiver.bodies == Counter()
+    await comes(world.server)
+    await world.start()
+    await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert FEW - world.receiver.bodies == Counter()
 
 
 # --- what was deferred during an outage of the endpoint
@@ -360,57 +276,51 @@ async def test_a_stop_that_cannot_ack_ends_with_the_grace(
 
 @pytest.mark.slow
 @pytest.mark.timeout(150)
-async def test_what_failed_in_an_outage_is_due_within_a_minute_of_its_end(
-    away: dict[str, str], own_client: Redis, receiver: Receiver, source: str, processing: str, integrator: str
-) -> None:
+async def test_what_failed_in_an_outage_is_due_within_a_minute_of_its_end(world: World) -> None:
     """Default pauses, and a backoff that may grow to an hour: twenty failures of an outage cost no more than one."""
     failed = member_of(
         "token-1", History(attempts=20, first_failed_at=1, last_failed_at=1, last_result="http_5xx"), b"a"
     )
-    retry = f"{integrator}:retry:cdr"
-    receiver.status = 503
-    await own_client.zadd(retry, {failed: 0})
+    retry = world.retry
+    world.receiver.status = 503
+    await world.redis.zadd(retry, {failed: 0})
     hour = {"CDR_WEBHOOK_BACKOFF": "1", "CDR_WEBHOOK_BACKOFF_MAX": "3600"}
-    async with running(settings_from(away | hour)):
-        await eventually(lambda: receiver.refusals[b"a"])
-        receiver.status = 204
-        await eventually(lambda: gone(own_client, retry, f"{integrator}:retrying:cdr"), deadline=70)
-    assert receiver.bodies == {b"a": 1}
+    async with running(settings_from(world.variables | hour)):
+        await eventually(lambda: world.receiver.refusals[b"a"])
+        world.receiver.status = 204
+        await eventually(lambda: gone(world.redis, retry, world.retrying), deadline=70)
+    assert world.receiver.bodies == {b"a": 1}
 
 
-async def test_an_outage_that_the_breaker_never_saw_ends_for_what_was_deferred(
-    away: dict[str, str], own_client: Redis, receiver: Receiver, source: str, integrator: str
-) -> None:
+async def test_an_outage_that_the_breaker_never_saw_ends_for_what_was_deferred(world: World) -> None:
     """Three CDRs, fewer than open it: their pauses stay at the longest one of an outage, here half a second."""
-    receiver.status = 503
-    await own_client.rpush(source, "a", "b", "c")
+    world.receiver.status = 503
+    await world.redis.rpush(world.source, "a", "b", "c")
     hour = {"CDR_WEBHOOK_BACKOFF": "0.01", "CDR_WEBHOOK_BACKOFF_MAX": "3600"}
-    async with running(settings_from(away | hour), Timings(patience=0.5)):
-        await eventually(lambda: all(receiver.refusals[body] >= 12 for body in (b"a", b"b", b"c")), deadline=40)
-        receiver.status = 204
-        await eventually(lambda: receiver.bodies == {b"a": 1, b"b": 1, b"c": 1}, deadline=3)
+    async with running(settings_from(world.variables | hour), Timings(patience=0.5)):
+        await eventually(lambda: all(world.receiver.refusals[body] >= 12 for body in (b"a", b"b", b"c")), deadline=40)
+        world.receiver.status = 204
+        await eventually(lambda: world.receiver.bodies == {b"a": 1, b"b": 1, b"c": 1}, deadline=3)
 
 
-async def test_what_was_pending_at_the_end_of_an_outage_comes_oldest_first(
-    away: dict[str, str], own_client: Redis, receiver: Receiver, source: str, processing: str
-) -> None:
+async def test_what_was_pending_at_the_end_of_an_outage_comes_oldest_first(world: World) -> None:
     """Of either end of the list: what was claimed ahead and given back stands again where it stood."""
     pushed = [b"cdr %d" % number for number in range(60)]
     quick = Timings(first_probe=0.05, longest_probe=0.1, claim_wait=0.1, channels=1)
-    for oldest, newest_last in (("head", own_client.rpush), ("tail", own_client.lpush)):
-        receiver.arrivals.clear()
-        receiver.status = 503
-        await newest_last(source, *pushed)
-        one = away | {
+    for oldest, newest_last in (("head", world.redis.rpush), ("tail", world.redis.lpush)):
+        world.receiver.arrivals.clear()
+        world.receiver.status = 503
+        await newest_last(world.source, *pushed)
+        one = world.variables | {
             "CDR_WEBHOOK_CONCURRENCY": "1",
             "CDR_WEBHOOK_BREAKER_THRESHOLD": "2",
             "CDR_SOURCE_OLDEST": oldest,
         }
         async with running(settings_from(one), quick) as service:
             await eventually(lambda: service.parts.lanes and service.parts.lanes[0].lane.is_shut)
-            await eventually(lambda: len(receiver.arrivals) >= 5)
-            receiver.status = 204
-            await eventually(lambda: gone(own_client, source, processing))
-            await eventually(lambda: receiver.bodies == Counter(pushed))
-        first = [one.body for one in receiver.arrivals if one.attempt == 1]
+            await eventually(lambda: len(world.receiver.arrivals) >= 5)
+            world.receiver.status = 204
+            await eventually(lambda: gone(world.redis, world.source, world.processing))
+            await eventually(lambda: world.receiver.bodies == Counter(pushed))
+        first = [one.body for one in world.receiver.arrivals if one.attempt == 1]
         assert first == pushed

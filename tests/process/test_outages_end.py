@@ -3,13 +3,17 @@
 from collections.abc import Callable
 
 import pytest
-from redis.asyncio import Redis
 
-from tests.process.conftest import StartForwarder
 from tests.support.forwarder import all_arrive, numbered
 from tests.support.harness import eventually
 from tests.support.pace import clock, paced
-from tests.support.scripted import BROKEN, BUSY, TAKEN, Answer, Question, ScriptedReceiver
+from tests.support.scripted import BROKEN, BUSY, TAKEN, Answer, Question
+from tests.support.world import DefaultWorld
+
+
+@pytest.fixture
+def world(default_world: DefaultWorld) -> DefaultWorld:
+    return default_world
 
 
 def down_for(seconds: float) -> Callable[[Question], Answer]:
@@ -18,47 +22,41 @@ def down_for(seconds: float) -> Callable[[Question], Answer]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(130)
-async def test_a_bad_cdr_at_the_head_of_an_outage_does_not_keep_the_breaker_open(
-    start_forwarder: StartForwarder, defaults: dict[str, str], scripted: ScriptedReceiver, client: Redis, source: str
-) -> None:
+async def test_a_bad_cdr_at_the_head_of_an_outage_does_not_keep_the_breaker_open(world: DefaultWorld) -> None:
     """It always fails, 12 good ones wait behind it, nothing new comes: they arrive within 75 s of the outage's end."""
     outage = down_for(15)
-    scripted.script = lambda question: BROKEN if question.body == b"bad" else outage(question)
+    world.receiver.script = lambda question: BROKEN if question.body == b"bad" else outage(question)
     good = numbered("good", 12)
-    await start_forwarder(defaults)
-    await client.rpush(source, "bad", *good)
-    await eventually(lambda: scripted.seconds >= 15, deadline=40)
-    await all_arrive(scripted, good, within=75)
+    await world.start(slot=1)
+    await world.redis.rpush(world.source, "bad", *good)
+    await eventually(lambda: world.receiver.seconds >= 15, deadline=40)
+    await all_arrive(world.receiver, good, within=75)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(130)
-async def test_all_that_waited_arrives_soon_after_the_first_2xx(
-    start_forwarder: StartForwarder, defaults: dict[str, str], scripted: ScriptedReceiver, client: Redis, source: str
-) -> None:
+async def test_all_that_waited_arrives_soon_after_the_first_2xx(world: DefaultWorld) -> None:
     """60 CDRs in an outage of 40 s: all arrive within 15 s of the first that is taken, the oldest ones too."""
-    scripted.script = down_for(40)
+    world.receiver.script = down_for(40)
     cdrs = numbered("cdr", 60)
-    await start_forwarder(defaults)
+    await world.start(slot=1)
     async for number in paced(60, per_second=2):
-        await client.rpush(source, cdrs[number])
-    await eventually(lambda: scripted.taken, deadline=75)
-    first_taken_at = min(scripted.taken_at.values())
-    await all_arrive(scripted, cdrs, within=first_taken_at + 15 - clock())
+        await world.redis.rpush(world.source, cdrs[number])
+    await eventually(lambda: world.receiver.taken, deadline=75)
+    first_taken_at = min(world.receiver.taken_at.values())
+    await all_arrive(world.receiver, cdrs, within=first_taken_at + 15 - clock())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(130)
-async def test_a_few_cdrs_in_an_outage_arrive_within_a_minute_of_its_end(
-    start_forwarder: StartForwarder, defaults: dict[str, str], scripted: ScriptedReceiver, client: Redis, source: str
-) -> None:
+async def test_a_few_cdrs_in_an_outage_arrive_within_a_minute_of_its_end(world: DefaultWorld) -> None:
     """Three, too few for the breaker to open, in an outage of 40 s."""
-    scripted.script = down_for(40)
+    world.receiver.script = down_for(40)
     cdrs = numbered("cdr", 3)
-    await start_forwarder(defaults)
-    await client.rpush(source, *cdrs)
-    await eventually(lambda: scripted.seconds >= 40, deadline=45)
-    await all_arrive(scripted, cdrs, within=60)
+    await world.start(slot=1)
+    await world.redis.rpush(world.source, *cdrs)
+    await eventually(lambda: world.receiver.seconds >= 40, deadline=45)
+    await all_arrive(world.receiver, cdrs, within=60)
 
 
 class Relapse:
@@ -76,18 +74,11 @@ class Relapse:
 
 @pytest.mark.slow
 @pytest.mark.timeout(130)
-async def test_an_outage_longer_than_the_give_up_age_gives_nothing_up(
-    start_forwarder: StartForwarder,
-    defaults: dict[str, str],
-    scripted: ScriptedReceiver,
-    client: Redis,
-    source: str,
-    dead: str,
-) -> None:
+async def test_an_outage_longer_than_the_give_up_age_gives_nothing_up(world: DefaultWorld) -> None:
     """GIVE_UP_AFTER is 5 s, the outage 15 s, and one 503 more comes after the first 2xx: no dead letter, all arrive."""
-    scripted.script = Relapse()
+    world.receiver.script = Relapse()
     cdrs = numbered("cdr", 12)
-    await start_forwarder(defaults | {"CDR_GIVE_UP_AFTER": "5"})
-    await client.rpush(source, *cdrs)
-    await all_arrive(scripted, cdrs, within=95)
-    assert await client.llen(dead) == 0
+    await world.start({"CDR_GIVE_UP_AFTER": "5"}, slot=1)
+    await world.redis.rpush(world.source, *cdrs)
+    await all_arrive(world.receiver, cdrs, within=95)
+    assert await world.redis.llen(world.dead) == 0

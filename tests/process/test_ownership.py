@@ -21,10 +21,10 @@ from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Slot, Topology
 from app.store.lease import Lease
 from app.store.owner import Owner, fingerprint, new_process_id
-from tests.conftest import StartChild
 from tests.support.harness import environment, eventually, gone, running, settings_from
 from tests.support.proxy import RedisProxy
 from tests.support.receiver import Receiver
+from tests.support.world import World
 
 LEASE_MS = 2000
 
@@ -99,17 +99,15 @@ async def id_of_owner(client: Redis, slot: Slot) -> str:
 # --- taking
 
 
-async def test_a_process_alone_takes_the_documented_list(
-    ours: Lease, settings: Settings, client: Redis, integrator: str
-) -> None:
+async def test_a_process_alone_takes_the_documented_list(ours: Lease, world: World) -> None:
     """The first slot; the owner's value says who, from which source and to which endpoints, and ends with the lease."""
     slot = await ours.take()
-    assert slot.processing == f"{integrator}:processing:cdr"
-    owner = await owner_of(client, slot)
-    assert (owner["id"], owner["source"], owner["fans_out"]) == ("ours", f"{integrator}-source", False)
-    assert owner["endpoints"] == {"webhook": fingerprint(settings.endpoints[0].url.get_secret_value())}
-    assert settings.endpoints[0].url.get_secret_value() not in json.dumps(owner)
-    assert 0 < await client.pttl(slot.owner) <= LEASE_MS
+    assert slot.processing == world.processing
+    owner = await owner_of(world.redis, slot)
+    assert (owner["id"], owner["source"], owner["fans_out"]) == ("ours", world.source, False)
+    assert owner["endpoints"] == {"webhook": fingerprint(world.settings.endpoints[0].url.get_secret_value())}
+    assert world.settings.endpoints[0].url.get_secret_value() not in json.dumps(owner)
+    assert 0 < await world.redis.pttl(slot.owner) <= LEASE_MS
     assert ours.holds()
 
 
@@ -159,41 +157,35 @@ async def test_a_65th_process_waits_and_says_so(
     assert len(slots) == MOST_SLOTS == 64
 
 
-async def test_a_65th_process_forwards_when_one_ends(
-    settings: Settings, client: Redis, slots: list[Slot], source: str, receiver: Receiver, said: list[EventDict]
-) -> None:
+async def test_a_65th_process_forwards_when_one_ends(world: World, said: list[EventDict]) -> None:
     """The whole service: nothing is claimed before."""
-    for slot in slots:
-        await set_owner(client, slot, id="somebody")
-    await client.rpush(source, "cdr")
-    async with running(settings):
+    for slot in world.slots:
+        await set_owner(world.redis, slot, id="somebody")
+    await world.redis.rpush(world.source, "cdr")
+    async with running(world.settings):
         await eventually(lambda: "slot.awaited" in names(said))
-        assert await client.lrange(source, 0, -1) == [b"cdr"]
-        await client.delete(slots[63].owner)
-        await eventually(lambda: gone(client, source, slots[63].processing))
-    assert receiver.bodies == {b"cdr": 1}
+        assert await world.redis.lrange(world.source, 0, -1) == [b"cdr"]
+        await world.redis.delete(world.slots[63].owner)
+        await eventually(lambda: gone(world.redis, world.source, world.slots[63].processing))
+    assert world.receiver.bodies == {b"cdr": 1}
 
 
 # --- two installations by mistake
 
 
-async def test_another_source_under_the_same_name_is_refused(
-    settings: Settings, client: Redis, slots: list[Slot]
-) -> None:
+async def test_another_source_under_the_same_name_is_refused(world: World) -> None:
     """The message names both sources and says what to do; the command line makes it exit status 2."""
-    await set_owner(client, slots[2], id="somebody", source="elsewhere", endpoints={"webhook": ""})
-    async with a_process(settings) as lease:
-        with pytest.raises(ConfigurationError, match=f"elsewhere.*{settings.source_key}.*name of its own"):
+    await set_owner(world.redis, world.slots[2], id="somebody", source="elsewhere", endpoints={"webhook": ""})
+    async with a_process(world.settings) as lease:
+        with pytest.raises(ConfigurationError, match=f"elsewhere.*{world.settings.source_key}.*name of its own"):
             await lease.take()
-    assert not await client.exists(slots[0].owner)
+    assert not await world.redis.exists(world.slots[0].owner)
 
 
-async def test_a_process_that_meets_another_source_exits_with_2(
-    variables: dict[str, str], client: Redis, slots: list[Slot], start_child: StartChild
-) -> None:
+async def test_a_process_that_meets_another_source_exits_with_2(world: World) -> None:
     """One event that says why, no traceback."""
-    await set_owner(client, slots[0], id="somebody", source="elsewhere", endpoints={"webhook": ""})
-    child = await start_child(variables, "run")
+    await set_owner(world.redis, world.slots[0], id="somebody", source="elsewhere", endpoints={"webhook": ""})
+    child = await world.start()
     assert await child.ended() == 2
     [refused] = child.events("configuration.refused")
     assert refused["level"] == "error"
@@ -201,12 +193,10 @@ async def test_a_process_that_meets_another_source_exits_with_2(
     assert "Traceback" not in child.log.read_text()
 
 
-async def test_other_endpoints_do_not_keep_a_process_from_a_slot(
-    ours: Lease, client: Redis, slots: list[Slot], integrator: str
-) -> None:
+async def test_other_endpoints_do_not_keep_a_process_from_a_slot(ours: Lease, world: World) -> None:
     """A rolling change of configuration looks like this; `Neighbours` tells of it."""
     theirs = {"billing": "", "crm": ""}
-    await set_owner(client, slots[0], id="somebody", source=f"{integrator}-source", endpoints=theirs, fans_out=True)
+    await set_owner(world.redis, world.slots[0], id="somebody", source=world.source, endpoints=theirs, fans_out=True)
     assert (await ours.take()).number == 2
 
 
@@ -218,21 +208,14 @@ async def test_other_endpoints_do_not_keep_a_process_from_a_slot(
     ],
 )
 async def test_another_configuration_is_told_each_minute_and_does_not_stop_us(
-    theirs: dict[str, Any],
-    told: str,
-    settings: Settings,
-    client: Redis,
-    slots: list[Slot],
-    source: str,
-    receiver: Receiver,
-    said: list[EventDict],
+    theirs: dict[str, Any], told: str, world: World, said: list[EventDict]
 ) -> None:
     """Other endpoints, or other URLs: an error event, again and again while it lasts, and CDRs are delivered."""
-    await set_owner(client, slots[6], id="somebody", host="elsewhere", source=source, **theirs)
-    async with running(settings, Timings(look=0.05)):
+    await set_owner(world.redis, world.slots[6], id="somebody", host="elsewhere", source=world.source, **theirs)
+    async with running(world.settings, Timings(look=0.05)):
         await eventually(lambda: names(said).count("installation.differs") >= 3)
-        await client.rpush(source, "cdr")
-        await eventually(lambda: receiver.bodies[b"cdr"])
+        await world.redis.rpush(world.source, "cdr")
+        await eventually(lambda: world.receiver.bodies[b"cdr"])
     differs = next(event for event in said if event["event"] == "installation.differs")
     assert (differs["log_level"], differs["slot"], differs["host"]) == ("error", 7, "elsewhere")
     assert told in differs["differences"]
@@ -324,16 +307,14 @@ async def test_a_slot_that_another_has_had_meanwhile_is_given_up(ours: Lease, th
         await ours.keep()
 
 
-async def test_a_doubted_lease_is_renewed_at_once(
-    settings: Settings, client: Redis, variables: dict[str, str], said: list[EventDict]
-) -> None:
+async def test_a_doubted_lease_is_renewed_at_once(world: World, said: list[EventDict]) -> None:
     """An operation that was FENCED does not wait for the next renewal, here two minutes away."""
-    link = Link(settings, "ours")
-    lease = Lease(link, "ours", settings_from(variables | {"CDR_LEASE": "600"}))
+    link = Link(world.settings, "ours")
+    lease = Lease(link, "ours", settings_from(world.variables | {"CDR_LEASE": "600"}))
     slot = await lease.take()
     async with kept(lease):
-        await eventually(lambda: remains(client, slot, 1))
-        await client.delete(slot.owner)
+        await eventually(lambda: remains(world.redis, slot, 1))
+        await world.redis.delete(slot.owner)
         link.lease_doubted.set()
         await eventually(lambda: "lease.expired" in names(said))
     await link.aclose()
@@ -366,74 +347,59 @@ def test_a_process_is_recognised_by_its_host() -> None:
 # --- the whole service
 
 
-async def test_deliveries_go_on_when_a_lease_has_ended_unnoticed(
-    settings: Settings,
-    client: Redis,
-    slots: list[Slot],
-    source: str,
-    receiver: Receiver,
-    said: list[EventDict],
-) -> None:
+async def test_deliveries_go_on_when_a_lease_has_ended_unnoticed(world: World, said: list[EventDict]) -> None:
     """What is in flight is acked by its own 2xx, and nothing is sent twice."""
-    receiver.gate.clear()
-    await client.rpush(source, "a", "twin", "twin")
-    async with running(settings):
-        await eventually(lambda: receiver.at_the_gate == 3)
-        await client.delete(slots[0].owner)
+    world.receiver.gate.clear()
+    await world.redis.rpush(world.source, "a", "twin", "twin")
+    async with running(world.settings):
+        await eventually(lambda: world.receiver.at_the_gate == 3)
+        await world.redis.delete(world.slots[0].owner)
         await eventually(lambda: "lease.expired" in names(said))
-        receiver.gate.set()
-        await client.rpush(source, "b")
-        await eventually(lambda: gone(client, source, slots[0].processing))
-    assert receiver.bodies == {b"a": 1, b"twin": 2, b"b": 1}
+        world.receiver.gate.set()
+        await world.redis.rpush(world.source, "b")
+        await eventually(lambda: gone(world.redis, world.source, world.slots[0].processing))
+    assert world.receiver.bodies == {b"a": 1, b"twin": 2, b"b": 1}
 
 
 async def test_a_process_that_lost_its_slot_goes_on_with_another(
-    settings: Settings,
-    theirs: Lease,
-    client: Redis,
-    slots: list[Slot],
-    source: str,
-    receiver: Receiver,
-    said: list[EventDict],
+    world: World, theirs: Lease, said: list[EventDict]
 ) -> None:
     """It forgets what the lost list holds; that is delivered when its new owner ends, here by adoption."""
     # given: a process with a delivery in flight
-    receiver.gate.clear()
-    await client.rpush(source, "held")
-    async with running(settings):
-        await eventually(lambda: receiver.at_the_gate == 1)
+    world.receiver.gate.clear()
+    await world.redis.rpush(world.source, "held")
+    async with running(world.settings):
+        await eventually(lambda: world.receiver.at_the_gate == 1)
         # when: another has its slot
-        await client.set(slots[0].owner, theirs.value, px=LEASE_MS)
-        await client.hset(slots[0].ops, mapping={"owner": theirs.value})
+        await world.redis.set(world.slots[0].owner, theirs.value, px=LEASE_MS)
+        await world.redis.hset(world.slots[0].ops, mapping={"owner": theirs.value})
         await eventually(lambda: names(said).count("slot.taken") == 2)
         # then: it takes the next, and all is delivered in the end
-        receiver.gate.set()
-        await client.rpush(source, "new")
-        await eventually(lambda: gone(client, source, slots[0].processing, slots[1].processing))
-        assert await id_of_owner(client, slots[1]) != ""
+        world.receiver.gate.set()
+        await world.redis.rpush(world.source, "new")
+        await eventually(lambda: gone(world.redis, world.source, world.slots[0].processing, world.slots[1].processing))
+        assert await id_of_owner(world.redis, world.slots[1]) != ""
     assert [event["slot"] for event in said if event["event"] == "slot.taken"] == [1, 2]
-    assert receiver.bodies[b"new"] == 1
-    assert receiver.bodies[b"held"] >= 1
+    assert world.receiver.bodies[b"new"] == 1
+    assert world.receiver.bodies[b"held"] >= 1
 
 
-async def test_a_stop_gives_the_lease_back(settings: Settings, client: Redis, slots: list[Slot]) -> None:
+async def test_a_stop_gives_the_lease_back(world: World) -> None:
     """The next process takes the documented list at once."""
-    async with running(settings):
-        await eventually(lambda: client.exists(slots[0].owner))
-    assert not await client.exists(slots[0].owner)
+    async with running(world.settings):
+        await eventually(lambda: world.redis.exists(world.slots[0].owner))
+    assert not await world.redis.exists(world.slots[0].owner)
 
 
 LATE = 1.2
 """Seconds, of a lease of 2, that the answer to a renewal is late."""
 
 
-async def test_a_lease_is_trusted_from_when_its_renewal_was_sent(
-    variables: dict[str, str], redis_server: EmbeddedRedis, slots: list[Slot]
-) -> None:
+async def test_a_lease_is_trusted_from_when_its_renewal_was_sent(world: World) -> None:
     """Redis counts from before the answer: one that comes late leaves less of the lease."""
     async with (
-        RedisProxy(redis_server) as proxy,
-        a_process(settings_from(variables | {"CDR_REDIS_URL": proxy.url})) as ours,
+        RedisProxy(world.server) as proxy,
+        a_process(settings_from(world.variables | {"CDR_REDIS_URL": proxy.url})) as ours,
     ):
         await ours.take()
         proxy.hold("renew")
@@ -448,38 +414,31 @@ async def test_a_lease_is_trusted_from_when_its_renewal_was_sent(
             await eventually(lambda: not ours.holds())
 
 
-async def test_nothing_is_claimed_or_posted_with_a_lease_that_may_have_ended(
-    variables: dict[str, str],
-    redis_server: EmbeddedRedis,
-    client: Redis,
-    slots: list[Slot],
-    source: str,
-    receiver: Receiver,
-) -> None:
+async def test_nothing_is_claimed_or_posted_with_a_lease_that_may_have_ended(world: World) -> None:
     """Without an answer to a renewal for 0.7 of it: the rest is for what is on the wire."""
-    receiver.gate.clear()
-    one_at_a_time = variables | {"CDR_WEBHOOK_CONCURRENCY": "1"}
-    await client.rpush(source, "first", "second", "third", "fourth", "fifth", "sixth")
+    world.receiver.gate.clear()
+    one_at_a_time = world.variables | {"CDR_WEBHOOK_CONCURRENCY": "1"}
+    await world.redis.rpush(world.source, "first", "second", "third", "fourth", "fifth", "sixth")
     async with (
-        RedisProxy(redis_server) as proxy,
+        RedisProxy(world.server) as proxy,
         running(settings_from(one_at_a_time | {"CDR_REDIS_URL": proxy.url}), Timings(claim_wait=0.05)) as service,
     ):
         # given: a CDR on the wire and one in the inbox, renewals without an answer, and no claim on its way any more
-        await eventually(lambda: receiver.at_the_gate and len(service.parts.lanes[0].lane.inbox))
+        await eventually(lambda: world.receiver.at_the_gate and len(service.parts.lanes[0].lane.inbox))
         await eventually(lambda: proxy.seen["renew"])
         proxy.hold("renew")
         for outcome in ("settle_and_claim acks", "settle_and_claim claims"):
             proxy.hold(outcome)
         await eventually(lambda: proxy.held["renew"] and not service.parts.lease.holds())
         await eventually(lambda: proxy.open["BLMOVE"] == 0)
-        pending = await client.lrange(source, 0, -1)
+        pending = await world.redis.lrange(world.source, 0, -1)
         # when: the one on the wire is answered, and the lease ends
-        receiver.gate.set()
-        await eventually(lambda: gone(client, slots[0].owner))
+        world.receiver.gate.set()
+        await eventually(lambda: gone(world.redis, world.slots[0].owner))
         # then: no other was posted or claimed; they are when a renewal is answered
-        assert receiver.bodies == {b"first": 1}
-        assert await client.lrange(source, 0, -1) == pending != []
+        assert world.receiver.bodies == {b"first": 1}
+        assert await world.redis.lrange(world.source, 0, -1) == pending != []
         for outcome in ("settle_and_claim acks", "settle_and_claim claims", "renew"):
             proxy.let_go(outcome)
-        await eventually(lambda: gone(client, source, slots[0].processing))
-    assert receiver.bodies.total() == 6
+        await eventually(lambda: gone(world.redis, world.source, world.slots[0].processing))
+    assert world.receiver.bodies.total() == 6

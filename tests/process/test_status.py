@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from app.demo.embedded import EmbeddedRedis
 from tests.conftest import StartChild
 from tests.support.harness import eventually, gone
-from tests.support.receiver import Receiver
+from tests.support.world import World
 
 Run = Callable[..., Awaitable[tuple[int, str]]]
 NAME: Final = "cdr-forwarder"
@@ -54,17 +54,17 @@ def member(token: str) -> bytes:
     return b"cdr1 %b" % token.encode()
 
 
-async def test_it_counts_what_is_in_each_place(run: Run, client: Redis, integrator: str, source: str) -> None:
+async def test_it_counts_what_is_in_each_place(run: Run, world: World) -> None:
     """Of one endpoint, whose pending list is the source."""
-    await client.rpush(source, *range(7))
-    await client.rpush(f"{integrator}:processing:cdr", *range(2))
-    await client.rpush(f"{integrator}:processing:cdr:64", *range(3))
-    await client.zadd(f"{integrator}:retry:cdr", {member("a"): 1.8e12, member("b"): 1.7e12})
-    await client.zadd(f"{integrator}:retrying:cdr", {member("c"): 1.9e12})
-    await client.rpush(f"{integrator}:dead:cdr", *range(4))
+    await world.redis.rpush(world.source, *range(7))
+    await world.redis.rpush(world.processing, *range(2))
+    await world.redis.rpush(f"{world.integrator}:processing:cdr:64", *range(3))
+    await world.redis.zadd(world.retry, {member("a"): 1.8e12, member("b"): 1.7e12})
+    await world.redis.zadd(world.retrying, {member("c"): 1.9e12})
+    await world.redis.rpush(world.dead, *range(4))
     found = await seen(run)
     [lane] = found["lanes"]
-    assert (found["source_length"], found["source_key"], found["owners"]) == (7, source, [])
+    assert (found["source_length"], found["source_key"], found["owners"]) == (7, world.source, [])
     assert (lane["endpoint"], lane["source"], lane["pending"], lane["dead"]) == ("webhook", "cdr", 7, 4)
     assert (lane["retry"], lane["retrying"], lane["next_due"]) == (2, 1, "2023-11-14T22:13:20+00:00")
     assert lane["processing"] == {"1": 2, "64": 3}
@@ -72,20 +72,18 @@ async def test_it_counts_what_is_in_each_place(run: Run, client: Redis, integrat
     assert lane["words"].startswith("no forwarder reports on it, 15 CDRs wait in Redis")
 
 
-async def test_it_says_how_each_endpoint_is_doing(
-    run: Run, start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str
-) -> None:
+async def test_it_says_how_each_endpoint_is_doing(run: Run, world: World) -> None:
     """In words, from what the processes report to Redis; with what was answered last, and when."""
     for _ in range(2):
-        await start_child(variables, "run")
+        await world.start()
     began = datetime.now(UTC).replace(microsecond=0)
-    await client.rpush(source, b"accepted")
+    await world.redis.rpush(world.source, b"accepted")
     idle = await seen_when(run, lambda found: found["lanes"][0]["last_result"] == "success")
     assert len(idle["owners"]) == 2
     assert (idle["lanes"][0]["state"], idle["lanes"][0]["last_status"]) == ("idle", 204)
     assert began <= datetime.fromisoformat(idle["lanes"][0]["last_attempt_at"]) <= datetime.now(UTC)
-    receiver.status = 503
-    await client.rpush(source, *[b"refused %d" % number for number in range(50)])
+    world.receiver.status = 503
+    await world.redis.rpush(world.source, *[b"refused %d" % number for number in range(50)])
     down = await seen_when(run, lambda found: found["lanes"][0]["state"] == "down")
     assert re.fullmatch(
         r"(for 1 of 2 processes )?down since \d\d:\d\d UTC \(503\), \d+ CDRs wait in Redis, "
@@ -101,16 +99,14 @@ async def test_it_says_how_each_endpoint_is_doing(
     assert re.search(r"Last result: 503 at \d\d:\d\d UTC", said)
 
 
-async def test_it_names_the_live_owners(
-    run: Run, start_child: StartChild, variables: dict[str, str], source: str
-) -> None:
+async def test_it_names_the_live_owners(run: Run, world: World) -> None:
     """Host, process, version, and what is left of the lease; a report of a predecessor is not taken for theirs."""
-    [forwarder, _] = [await start_child(variables, "run") for _ in range(2)]
+    [forwarder, _] = [await world.start() for _ in range(2)]
     found = await seen_when(run, lambda found: [owner["version"] for owner in found["owners"]] == [version(NAME)] * 2)
     owners = found["owners"]
     assert [owner["slot"] for owner in owners] == [1, 2]
     assert len({owner["process"] for owner in owners}) == 2
-    assert all(0 < owner["lease_left"] <= 2 and owner["source_key"] == source for owner in owners)
+    assert all(0 < owner["lease_left"] <= 2 and owner["source_key"] == world.source for owner in owners)
     assert all(owner["endpoints"].keys() == {"webhook"} for owner in owners)
     assert all(owner["reported_at"] >= owner["started_at"] for owner in owners)
     said = (await run())[1]
@@ -120,55 +116,50 @@ async def test_it_names_the_live_owners(
     assert len((await seen(run))["owners"]) == 1
 
 
-async def test_a_report_tells_no_secret_and_nothing_of_a_cdr(
-    start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, integrator: str, source: str
-) -> None:
+async def test_a_report_tells_no_secret_and_nothing_of_a_cdr(world: World) -> None:
     """Whoever may read our keys may not know what we sign with, nor who called whom."""
-    receiver.status = 400
+    world.receiver.status = 400
     secrets = {
-        "CDR_WEBHOOK_URL": receiver.url.replace("//", "//ann:hunter2@") + "?key=hunter2",
+        "CDR_WEBHOOK_URL": world.receiver.url.replace("//", "//ann:hunter2@") + "?key=hunter2",
         "CDR_WEBHOOK_SECRET": "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIy",
         "CDR_WEBHOOK_HEADERS": '{"x-key": "hunter2"}',
     }
-    await start_child(variables | secrets, "run")
-    await client.rpush(source, b'{"number": "0825550142"}')
+    await world.start(secrets)
+    await world.redis.rpush(world.source, b'{"number": "0825550142"}')
 
     async def reported() -> bytes | None:
-        value: Any = await client.get(f"{integrator}:processing:cdr:report")
+        value: Any = await world.redis.get(f"{world.integrator}:processing:cdr:report")
         return value if value and b"http_4xx" in value else None
 
     value = await eventually(reported)
     assert not re.search(rb"hunter2|aHVudGVyMm|0825550142|127\.0\.0\.1", value)
-    assert 0 < await client.pttl(f"{integrator}:processing:cdr:report") <= 3 * 2_000
+    assert 0 < await world.redis.pttl(f"{world.integrator}:processing:cdr:report") <= 3 * 2_000
 
 
-async def test_it_counts_what_was_delivered_in_the_last_hour(
-    run: Run, start_child: StartChild, variables: dict[str, str], client: Redis, receiver: Receiver, source: str
-) -> None:
+async def test_it_counts_what_was_delivered_in_the_last_hour(run: Run, world: World) -> None:
     """By all processes together, also by those that are gone."""
     refused = iter([503])
-    receiver.judge = lambda _: next(refused, 204)
+    world.receiver.judge = lambda _: next(refused, 204)
     for number in (10, 5):
-        forwarder = await start_child(variables, "run")
-        await client.rpush(source, *[b"%d of %d" % (each, number) for each in range(number)])
-        await eventually(lambda: receiver.bodies.total() in {10, 15})
-        await eventually(lambda: gone(client, source))
+        forwarder = await world.start()
+        await world.redis.rpush(world.source, *[b"%d of %d" % (each, number) for each in range(number)])
+        await eventually(lambda: world.receiver.bodies.total() in {10, 15})
+        await eventually(lambda: gone(world.redis, world.source))
         forwarder.signal(signal.SIGTERM)
         assert await forwarder.ended() == 0
     [lane] = (await seen(run))["lanes"]
     assert (lane["delivered_last_hour"], lane["failed_last_hour"]) == (15, 1)
 
 
-async def test_of_several_endpoints_each_has_a_line(
-    run: Run, variables: dict[str, str], client: Redis, integrator: str, receiver: Receiver
-) -> None:
+async def test_of_several_endpoints_each_has_a_line(run: Run, world: World) -> None:
     """And what is being distributed has one too; what is left over is named."""
-    del variables["CDR_WEBHOOK_URL"]
-    variables |= {"CDR_ENDPOINTS__CRM__URL": receiver.url, "CDR_ENDPOINTS__BI__URL": receiver.url}
-    await client.rpush(f"{integrator}:processing:cdr", "x")
-    await client.rpush(f"{integrator}:crm:pending:cdr", "x", "y")
-    await client.rpush(f"{integrator}:bi:processing:cdr:2", "x")
-    await client.rpush(f"{integrator}:gone:pending:cdr", "x")
+    del world.variables["CDR_WEBHOOK_URL"]
+    for name in ("CRM", "BI"):
+        world.variables[f"CDR_ENDPOINTS__{name}__URL"] = world.receiver.url
+    await world.redis.rpush(world.processing, "x")
+    await world.redis.rpush(f"{world.integrator}:crm:pending:cdr", "x", "y")
+    await world.redis.rpush(f"{world.integrator}:bi:processing:cdr:2", "x")
+    await world.redis.rpush(f"{world.integrator}:gone:pending:cdr", "x")
     found = await seen(run)
     lanes = {lane["endpoint"]: (lane["pending"], lane["processing"]) for lane in found["lanes"]}
     assert lanes == {"(all)": (None, {"1": 1}), "bi": (0, {"2": 1}), "crm": (2, {})}
@@ -254,12 +245,12 @@ async def test_what_somebody_wrote_steers_no_terminal_and_stops_no_status(
         assert len(said) < 50_000
 
 
-async def test_keys_of_wrong_types_stop_no_status(run: Run, client: Redis, integrator: str, source: str) -> None:
+async def test_keys_of_wrong_types_stop_no_status(run: Run, world: World) -> None:
     """They hold nothing that could be counted; `check` names them."""
     names = "processing:cdr:2 processing:cdr:owner processing:cdr:report retry:cdr retrying:cdr dead:cdr minutes:cdr"
     for name in names.split():
-        await client.hset(f"{integrator}:{name}", "a", "b")
-    await client.set(source, "a string")
+        await world.redis.hset(f"{world.integrator}:{name}", "a", "b")
+    await world.redis.set(world.source, "a string")
     found = await seen(run)
     [lane] = found["lanes"]
     assert (found["source_length"], found["owners"]) == (0, [])

@@ -19,6 +19,7 @@ from tests.redis.rig import acl
 from tests.support.harness import eventually, running, settings_from
 from tests.support.metrics import Metrics, metrics_of
 from tests.support.receiver import Receiver
+from tests.support.world import World
 
 PASSWORD: Final = "not-the-r1ght-one"
 QUICK: Final = Timings(operator_pause=0.05, sample=0.05, reminder=0.4)
@@ -202,17 +203,15 @@ async def test_what_redis_quotes_of_a_login_is_masked(
 # --- what an endpoint refuses
 
 
-async def test_three_thousand_dead_letters_are_no_three_thousand_lines(
-    variables: dict[str, str], client: Redis, receiver: Receiver, integrator: str, source: str, dead: str, said: Said
-) -> None:
+async def test_three_thousand_dead_letters_are_no_three_thousand_lines(world: World, said: Said) -> None:
     """The first is told at once, and the others together: nothing else is pushed out of the recent events."""
-    receiver.judge = lambda body: 422 if body.startswith(b"bad") else 204
+    world.receiver.judge = lambda body: 422 if body.startswith(b"bad") else 204
     bad = {member_of(f"old-{number}", OLD, b"bad %d" % number): 0 for number in range(3000)}
-    async with running(settings_from(variables | {"CDR_LOG_LEVEL": "info"})):
-        await client.rpush(source, *[b"good %d" % number for number in range(300)])
-        await eventually(lambda: receiver.arrivals)
-        await client.zadd(f"{integrator}:retry:cdr", bad)
-        await eventually(lambda: _all_dead(client, source, dead))
+    async with running(settings_from(world.variables | {"CDR_LOG_LEVEL": "info"})):
+        await world.redis.rpush(world.source, *[b"good %d" % number for number in range(300)])
+        await eventually(lambda: world.receiver.arrivals)
+        await world.redis.zadd(world.retry, bad)
+        await eventually(lambda: _all_dead(world.redis, world.source, world.dead))
     told = _named(said, "cdrs.dead_lettered")
     assert [event["log_level"] for event in told] == ["error", "error"]
     assert sum(event["number"] for event in told) == 3000

@@ -35,6 +35,7 @@ from tests.support.harness import environment, eventually, gone, running, settin
 from tests.support.proxy import RedisProxy, nth
 from tests.support.receiver import Receiver
 from tests.support.servers import KINDS, server_of
+from tests.support.world import World
 
 NOWHERE = "http://127.0.0.1:9/"
 
@@ -446,20 +447,13 @@ async def test_an_acl_user_logs_in(
     await delivers_one(environment(url, receiver.url, integrator, **variables), own_client, receiver, source)
 
 
-async def test_a_wrong_password_is_waited_for_slowly(
-    own_redis: EmbeddedRedis,
-    own_client: Redis,
-    receiver: Receiver,
-    integrator: str,
-    source: str,
-    said: list[EventDict],
-) -> None:
+async def test_a_wrong_password_is_waited_for_slowly(own_world: World, said: list[EventDict]) -> None:
     """An error event, one try for each pause, and all goes on when somebody has cured it."""
     pause = 0.3
-    await own_client.config_set("requirepass", "right")
-    await own_client.rpush(source, "cdr")
-    async with RedisProxy(own_redis) as proxy:
-        variables = environment(proxy.url, receiver.url, integrator, redis_password="new")
+    await own_world.redis.config_set("requirepass", "right")
+    await own_world.redis.rpush(own_world.source, "cdr")
+    async with RedisProxy(own_world.server) as proxy:
+        variables = environment(proxy.url, own_world.receiver.url, own_world.integrator, redis_password="new")
         async with running(settings_from(variables), Timings(operator_pause=pause)):
             # given: refused logins
             await eventually(lambda: proxy.seen["AUTH"] == 1)
@@ -470,9 +464,9 @@ async def test_a_wrong_password_is_waited_for_slowly(
                 ("redis.refused", "error")
             ]
             # when: the password becomes what was configured
-            await own_client.config_set("requirepass", "new")
+            await own_world.redis.config_set("requirepass", "new")
             # then: it goes on
-            await eventually(lambda: receiver.bodies[b"cdr"])
+            await eventually(lambda: own_world.receiver.bodies[b"cdr"])
     assert "redis.accepted" in [event["event"] for event in said]
 
 
@@ -554,23 +548,17 @@ PARTNER = {"redis_cert_file": "redis_key_file"}
 
 @pytest.mark.parametrize("missing", ["redis_ca_file", "redis_cert_file"])
 async def test_a_tls_connection_that_is_not_trusted_is_not_used(
-    missing: str,
-    tls: Tls,
-    tmp_path: Path,
-    receiver: Receiver,
-    integrator: str,
-    source: str,
-    said: list[EventDict],
+    missing: str, tls: Tls, tmp_path: Path, world: World, said: list[EventDict]
 ) -> None:
     """An unknown authority, or a client without a certificate: nothing is claimed, and the reason is told."""
     port = free_port()
     files = {"redis_ca_file": tls.ca, "redis_cert_file": tls.certificate, "redis_key_file": tls.key}
     given = {name: str(file) for name, file in files.items() if name not in {missing, PARTNER.get(missing)}}
-    variables = environment(f"rediss://127.0.0.1:{port}/0", receiver.url, integrator, **given)
+    variables = environment(f"rediss://127.0.0.1:{port}/0", world.receiver.url, world.integrator, **given)
     redis = tls_redis(tmp_path, tls, port, "yes")
     async with redis, Redis.from_url(redis.url) as client:
-        await client.rpush(source, "cdr")
+        await client.rpush(world.source, "cdr")
         async with running(settings_from(variables)):
             lost = await eventually(lambda: [event for event in said if event["event"] == "redis.lost"])
-            assert await client.lrange(source, 0, -1) == [b"cdr"]
+            assert await client.lrange(world.source, 0, -1) == [b"cdr"]
     assert lost[0]["error"]

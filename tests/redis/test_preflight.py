@@ -25,6 +25,7 @@ from tests.support.proxy import command_of, read_value
 from tests.support.receiver import Receiver
 from tests.support.repository import acl_line
 from tests.support.servers import KINDS, server_of
+from tests.support.world import World
 
 IN_SCRIPTS = (
     *("time", "pexpire", "set", "get", "pttl", "type", "del"),
@@ -155,96 +156,77 @@ async def user(client: Redis, integrator: str, source: str) -> AsyncIterator[str
 
 @pytest.mark.parametrize("command", [*IN_SCRIPTS, "blmove"])
 async def test_a_missing_right_is_named_and_waited_for(
-    command: str,
-    user: str,
-    client: Redis,
-    limited: dict[str, str],
-    receiver: Receiver,
-    source: str,
-    processing: str,
-    said: list[EventDict],
+    command: str, user: str, world: World, limited: dict[str, str], said: list[EventDict]
 ) -> None:
     """Nothing is claimed without it: half of a move would be a lost CDR. Once granted, all goes on."""
     # given: a user who may not run one command
-    await client.rpush(source, "cdr")
-    await grant(client, user, f"-{command}")
+    await world.redis.rpush(world.source, "cdr")
+    await grant(world.redis, user, f"-{command}")
     async with running(settings_from(limited), IMPATIENT):
         # then: an error says which
         missing = await eventually(lambda: [event for event in said if event["event"] == "rights.missing"])
         assert missing[0]["log_level"] == "error"
         assert [refusal.split(":")[0].lower() for refusal in missing[0]["refusals"]] == [command]
-        assert await client.lrange(source, 0, -1) == [b"cdr"]
+        assert await world.redis.lrange(world.source, 0, -1) == [b"cdr"]
         assert "slot.taken" not in names(said)
         # when somebody grants it
-        await grant(client, user, f"+{command}")
-        await eventually(lambda: gone(client, source, processing))
-    assert receiver.bodies == {b"cdr": 1}
+        await grant(world.redis, user, f"+{command}")
+        await eventually(lambda: gone(world.redis, world.source, world.processing))
+    assert world.receiver.bodies == {b"cdr": 1}
 
 
 @pytest.mark.parametrize("command", ["evalsha", "client|setname"])
 async def test_a_right_without_which_nothing_can_be_asked_is_named_too(
-    command: str,
-    user: str,
-    client: Redis,
-    limited: dict[str, str],
-    receiver: Receiver,
-    source: str,
-    said: list[EventDict],
+    command: str, user: str, world: World, limited: dict[str, str], said: list[EventDict]
 ) -> None:
     """Here it is Redis' own refusal that says which."""
-    await client.rpush(source, "cdr")
-    await client.script_flush()
-    await grant(client, user, f"-{command.partition('|')[0]}")
+    await world.redis.rpush(world.source, "cdr")
+    await world.redis.script_flush()
+    await grant(world.redis, user, f"-{command.partition('|')[0]}")
     async with running(settings_from(limited), IMPATIENT):
         refused = await eventually(lambda: [event for event in said if event["event"] == "redis.refused"])
         assert refused[0]["log_level"] == "error"
         assert command.partition("|")[0] in refused[0]["error"].lower()
-        assert await client.lrange(source, 0, -1) == [b"cdr"]
-        await grant(client, user, f"+{command}")
-        await eventually(lambda: receiver.bodies[b"cdr"])
+        assert await world.redis.lrange(world.source, 0, -1) == [b"cdr"]
+        await grant(world.redis, user, f"+{command}")
+        await eventually(lambda: world.receiver.bodies[b"cdr"])
 
 
 async def test_a_source_that_is_not_ours_to_read_is_waited_for(
-    user: str,
-    client: Redis,
-    limited: dict[str, str],
-    receiver: Receiver,
-    integrator: str,
-    source: str,
-    said: list[EventDict],
+    user: str, world: World, limited: dict[str, str], said: list[EventDict]
 ) -> None:
     """The pattern of the source was forgotten: told as an error, and cured by granting it."""
-    await client.rpush(source, "cdr")
-    await grant(client, user, "resetkeys", f"~{integrator}:*")
+    await world.redis.rpush(world.source, "cdr")
+    await grant(world.redis, user, "resetkeys", f"~{world.integrator}:*")
     async with running(settings_from(limited), IMPATIENT):
         refused = await eventually(lambda: [event for event in said if event["event"] == "redis.refused"])
         assert refused[0]["log_level"] == "error"
-        assert await client.lrange(source, 0, -1) == [b"cdr"]
-        await grant(client, user, f"~{source}")
-        await eventually(lambda: receiver.bodies[b"cdr"])
+        assert await world.redis.lrange(world.source, 0, -1) == [b"cdr"]
+        await grant(world.redis, user, f"~{world.source}")
+        await eventually(lambda: world.receiver.bodies[b"cdr"])
 
 
 async def test_a_right_to_claim_that_is_taken_away_is_told(
-    user: str, client: Redis, limited: dict[str, str], receiver: Receiver, source: str, said: list[EventDict]
+    user: str, world: World, limited: dict[str, str], said: list[EventDict]
 ) -> None:
     """The other way of claiming takes over, one CDR at a time: slower, so that somebody should know why."""
     async with running(settings_from(limited), IMPATIENT):
         await eventually(lambda: "slot.taken" in names(said))
-        await grant(client, user, "-lmove")
-        await client.rpush(source, "a", "b", "c")
-        await eventually(lambda: receiver.bodies.total() == 3)
+        await grant(world.redis, user, "-lmove")
+        await world.redis.rpush(world.source, "a", "b", "c")
+        await eventually(lambda: world.receiver.bodies.total() == 3)
         told = await eventually(lambda: [event for event in said if event["event"] == "redis.refused"], deadline=5)
         assert told[0]["log_level"] == "error"
 
 
 async def test_without_info_all_goes_on(
-    user: str, client: Redis, limited: dict[str, str], receiver: Receiver, source: str, said: list[EventDict]
+    user: str, world: World, limited: dict[str, str], said: list[EventDict]
 ) -> None:
     """It is often withheld, and nothing but the version is asked of it."""
-    await grant(client, user, "-info")
-    await client.rpush(source, "cdr")
+    await grant(world.redis, user, "-info")
+    await world.redis.rpush(world.source, "cdr")
     async with running(settings_from(limited), IMPATIENT):
-        await eventually(lambda: receiver.bodies[b"cdr"])
+        await eventually(lambda: world.receiver.bodies[b"cdr"])
     assert "rights.missing" not in names(said)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.repository import APP
+from tests.support.repository import APP, ROOT
 
 MODULES: Final = sorted(
     ".".join(path.relative_to(APP).with_suffix("").parts) for path in APP.rglob("*.py") if path.stem != "__init__"
@@ -16,6 +16,7 @@ MODULES: Final = sorted(
 LONGEST_FUNCTION: Final = 30
 USUAL_FUNCTION: Final = 8
 LONGEST_FILE: Final = 200
+MOST_FIXTURES: Final = 5
 
 FOLDERS: Final[dict[str, set[str]]] = {
     "config": set(),
@@ -183,3 +184,25 @@ def test_nothing_is_named_after_nothing() -> None:
     classes = [node.name for module in MODULES for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef)]
     assert not {"utils", "util", "helpers", "common", "misc"} & {name.rpartition(".")[2] for name in MODULES}
     assert not [name for name in classes if name.endswith(("Manager", "Helper", "Util"))]
+
+
+def test_no_test_needs_many_fixtures() -> None:
+    """Not counting parametrized values: `world` is what surrounds a forwarder, and stands for many of them."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    nodes = [(path, node) for path in files for node in ast.walk(ast.parse(path.read_text()))]
+    tests = [(path, node) for path, node in nodes if isinstance(node, Function) and node.name.startswith("test_")]
+    assert len(tests) > 1000
+    assert [f"{path.name}::{node.name}" for path, node in tests if len(fixtures_of(node)) > MOST_FIXTURES] == []
+
+
+def fixtures_of(test: Function) -> set[str]:
+    names = {argument.arg for argument in (*test.args.args, *test.args.kwonlyargs)} - {"self"}
+    return names - {name for decorator in test.decorator_list for name in parametrized(decorator)}
+
+
+def parametrized(decorator: ast.expr) -> Iterator[str]:
+    """Yield the names of values; an indirect one is a fixture."""
+    if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.parametrize":
+        given = ast.literal_eval(decorator.args[0])
+        names = given.replace(" ", "").split(",") if isinstance(given, str) else given
+        yield from () if any(keyword.arg == "indirect" for keyword in decorator.keywords) else names

@@ -26,6 +26,7 @@ from tests.support.proxy import RedisProxy, nth
 from tests.support.receiver import Receiver
 from tests.support.repository import acl_line
 from tests.support.servers import KINDS, sent, server_of
+from tests.support.world import World
 
 SENSIBLE = {"CDR_LEASE": "10", "CDR_SHUTDOWN_GRACE": "20"}
 BALLAST = 20 * 2**20
@@ -530,13 +531,13 @@ async def test_a_forwarder_of_another_installation_is_told(
     assert (await check()).level(f"clients: the forwarder of {integrator}-2 takes from the same list") == "fail"
 
 
-async def test_a_forwarder_of_another_source_is_not_told(
-    check: Check, start_child: StartChild, variables: dict[str, str], integrator: str, source: str, client: Redis
-) -> None:
+async def test_a_forwarder_of_another_source_is_not_told(check: Check, world: World) -> None:
     """It takes nothing from us."""
-    other = await start_child(variables | {"CDR_INTEGRATOR": f"{integrator}-2", "CDR_SOURCE_KEY": f"{source}-2"})
+    other = await world.launch(
+        world.variables | {"CDR_INTEGRATOR": f"{world.integrator}-2", "CDR_SOURCE_KEY": f"{world.source}-2"}
+    )
     await eventually(lambda: other.events("slot.taken"))
-    await eventually(lambda: claims(client))
+    await eventually(lambda: claims(world.redis))
     assert (await check()).level("nobody else takes from lists") == "ok"
 
 

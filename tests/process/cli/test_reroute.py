@@ -17,6 +17,7 @@ from tests.support.harness import eventually
 from tests.support.letters import raw_letter
 from tests.support.proxy import RedisProxy, at_random
 from tests.support.receiver import Receiver
+from tests.support.world import World
 
 Run = Callable[..., Awaitable[tuple[int, str]]]
 
@@ -125,19 +126,17 @@ async def test_what_a_lane_of_several_left_reaches_the_only_endpoint(
 
 
 @pytest.mark.usefixtures("several")
-async def test_a_live_owner_that_has_it_is_not_robbed(
-    run: Run, start_child: StartChild, variables: dict[str, str], client: Redis, integrator: str, receiver: Receiver
-) -> None:
+async def test_a_live_owner_that_has_it_is_not_robbed(run: Run, world: World) -> None:
     """A process with the old configuration still delivers them: it is named, and nothing is moved."""
-    receiver.gate.clear()
-    old = await start_child(variables | {"CDR_ENDPOINTS__CRM__URL": receiver.url}, "run")
+    world.receiver.gate.clear()
+    old = await world.start({"CDR_ENDPOINTS__CRM__URL": world.receiver.url})
     await eventually(lambda: old.events("slot.taken"))
-    await client.rpush(f"{integrator}:crm:pending:cdr", b"cdr")
+    await world.redis.rpush(f"{world.integrator}:crm:pending:cdr", b"cdr")
     status, said = await run("crm", "bi")
     assert status == 1
     assert "crm is still an endpoint of a live process on " in said
-    assert not await client.exists(f"{integrator}:bi:retry:cdr")
-    receiver.gate.set()
+    assert not await world.redis.exists(f"{world.integrator}:bi:retry:cdr")
+    world.receiver.gate.set()
 
 
 @pytest.mark.usefixtures("several")

@@ -17,6 +17,7 @@ from app.service import Service
 from tests.conftest import StartChild
 from tests.support.harness import eventually, running, settings_from
 from tests.support.metrics import metrics_of
+from tests.support.world import World
 
 TOKEN: Final = "token-of-sixteen-characters"
 
@@ -92,11 +93,9 @@ async def test_commands_are_told_and_counted_by_the_process_that_runs(
     assert found["injected_total", *lane] == 2
 
 
-async def test_a_reroute_is_told(
-    run: Run, told: Told, service: Service, client: Redis, integrator: str, source: str
-) -> None:
+async def test_a_reroute_is_told(run: Run, told: Told, service: Service, world: World) -> None:
     """From where, to where, and how many."""
-    await client.rpush(f"{integrator}:old:pending:cdr", "one", "two")
+    await world.redis.rpush(f"{world.integrator}:old:pending:cdr", "one", "two")
     await run("reroute", "old", "webhook")
     [event] = await eventually(lambda: told("cdrs.rerouted"))
     assert (event["endpoint"], event["to"], event["number"], event["by"]) == ("old", "webhook", 2, gethostname())

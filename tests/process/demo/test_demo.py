@@ -146,15 +146,14 @@ async def test_a_forwarder_that_ends_by_itself_is_told(tmp_path: Path) -> None:
     assert b"CDR_NONSENSE" in out
 
 
-async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     """A forwarder that takes its time to stop is killed then."""
     deaf = tmp_path / "deaf"
     deaf.write_text(f"#!{sys.executable}\n{DEAF}")
     deaf.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(deaf))
     said: list[str] = []
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-        forwarder = Forwarder({}, tmp_path, said.append, tasks)
+        forwarder = Forwarder({}, tmp_path, said.append, tasks, str(deaf))
         await forwarder.start()
         await eventually(lambda: "deaf" in said)
         stopping = tasks.create_task(forwarder.stop(3600))

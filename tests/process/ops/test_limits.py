@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -13,13 +14,15 @@ from structlog.testing import capture_logs
 
 from app.config.timings import Timings
 from app.demo.embedded import free_port
-from app.ops.observation import Observation
 from app.service import Service
-from tests.support.harness import eventually, running, settings_from
+from tests.support.harness import eventually, running
+from tests.support.proxy import RedisProxy
+from tests.support.world import World
 
 TOKEN: Final = "token-of-sixteen-characters"
 QUICK: Final = Timings(head_wait=1.0, body_wait=0.5, answer_wait=2.0, guess_pause=0.1, guess_queue=0.5, scan_queue=0.2)
 DROP: Final = "/api/dead-letters/drop"
+NO_NUMBER: Final[Any] = "whoever compares with it fails"
 LARGEST_HEAD: Final = Timings().head_bytes
 LARGEST_BODY: Final = Timings().body_bytes
 
@@ -30,9 +33,17 @@ def port() -> int:
 
 
 @pytest.fixture
-async def service(variables: dict[str, str], port: int) -> AsyncIterator[Service]:
-    watched = variables | {"CDR_OPS_PORT": str(port), "CDR_OPS_HOST": "127.0.0.1", "CDR_OPS_TOKEN": TOKEN}
-    async with running(settings_from(watched), QUICK) as service:
+def timings(request: pytest.FixtureRequest) -> Timings:
+    """Those of the service; a test may ask for others."""
+    asked: Timings = getattr(request, "param", QUICK)
+    return asked
+
+
+@pytest.fixture
+async def service(world: World, proxy: RedisProxy, port: int, timings: Timings) -> AsyncIterator[Service]:
+    """A forwarder whose Redis may keep its replies back."""
+    watched = world.with_variables(redis_url=proxy.url, ops_port=str(port), ops_host="127.0.0.1", ops_token=TOKEN)
+    async with running(watched.settings, timings) as service:
         await eventually(service.parts.lease.holds)
         yield service
 
@@ -171,37 +182,27 @@ async def test_a_head_that_trickles_is_closed(call: Call) -> None:
     assert asyncio.get_running_loop().time() - began_at < 3
 
 
-async def test_an_answer_has_a_deadline(call: Call, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_has_a_deadline(call: Call, proxy: RedisProxy) -> None:
     """Here Redis never comes to an end; the caller is told."""
-    monkeypatch.setattr("app.dead_letters.store.DeadStore.number", lambda _: asyncio.Event().wait())
+    proxy.hold("LLEN")
     heard = await (await call()).says(request("/api/dead-letters", authorization=f"Bearer {TOKEN}"))
     assert status_of(heard) == 503
     assert heard.endswith(b"Redis does not answer in time\n")
 
 
-async def test_one_reads_the_dead_letters_at_a_time(
-    told: Told, call: Call, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_reads_the_dead_letters_at_a_time(told: Told, call: Call, proxy: RedisProxy) -> None:
     """Who hangs up makes room at once: their scan ends."""
-    begun, ended = [], []
-
-    async def scan(_: object) -> int:
-        begun.append(1)
-        try:
-            return int(await asyncio.Event().wait())
-        finally:
-            ended.append(1)
-
-    monkeypatch.setattr("app.dead_letters.store.DeadStore.number", scan)
-    first = await call()
+    proxy.hold("LLEN")
+    first, second = await call(), await call()
     first.writer.write(request("/api/dead-letters", authorization=f"Bearer {TOKEN}"))
-    await eventually(lambda: begun)
+    await eventually(lambda: proxy.held["LLEN"])
     heard = await (await call()).says(request("/api/dead-letters", authorization=f"Bearer {TOKEN}"))
     assert status_of(heard) == 503
     assert b"another caller is reading dead letters" in heard
-    assert (len(begun), len(ended)) == (1, 0)
+    assert proxy.seen["LLEN"] == 1
     first.writer.close()
-    await eventually(lambda: ended, 1)
+    second.writer.write(request("/api/dead-letters", authorization=f"Bearer {TOKEN}"))
+    await eventually(lambda: proxy.seen["LLEN"] == 2, 1)
     assert not told("operator_server.failed")
 
 
@@ -215,24 +216,15 @@ async def test_there_is_a_cap_on_connections(call: Call, service: Service, port:
     assert status_of(await (await call()).says(request("/livez"))) == 200
 
 
-async def test_who_acts_is_not_closed_for_others(
-    call: Call, service: Service, client: Redis, dead: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_acts_is_not_closed_for_others(call: Call, proxy: RedisProxy) -> None:
     """However many come meanwhile."""
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def number(_: object) -> int:
-        begun.set()
-        await go_on.wait()
-        return 0
-
-    monkeypatch.setattr("app.dead_letters.store.DeadStore.number", number)
+    proxy.hold("LLEN")
     operator = await call()
     operator.writer.write(dropping(b'{"all": true}'))
-    await begun.wait()
+    await eventually(lambda: proxy.held["LLEN"])
     strangers = [await call() for _ in range(100)]
     await strangers[30].hears()
-    go_on.set()
+    proxy.let_go("LLEN")
     assert status_of(await operator.hears()) == 200
 
 
@@ -257,13 +249,13 @@ async def test_what_is_refused_is_told_once(told: Told, call: Call) -> None:
     assert not told("library.reported")
 
 
-async def test_a_mistake_of_ours_is_an_event(told: Told, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("timings", [replace(QUICK, stuck=NO_NUMBER)], indirect=True)
+async def test_a_mistake_of_ours_is_an_event(told: Told, call: Call) -> None:
     """The caller learns nothing of it, and many of them make one line."""
-    monkeypatch.setattr(Observation, "is_alive", property(lambda _: 1 // 0))
     for _ in range(20):
         heard = await (await call()).says(request("/livez"))
         assert status_of(heard) == 500
-        assert b"Zero" not in heard
+        assert b"Type" not in heard
     [event] = told("operator_server.failed")
     assert (event["log_level"], event["number"]) == ("error", 1)
     assert not told("library.reported")

@@ -17,13 +17,13 @@ from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis, free_port
 from app.service import Service
-from tests.conftest import StartChild
 from tests.process.ops.conftest import QUICK, TOKEN, become_dead
 from tests.support.certificates import Authority
 from tests.support.harness import eventually, running, settings_from
 from tests.support.http_faults import NO_CONTENT, answers, serve
 from tests.support.letters import raw_letter
 from tests.support.receiver import Receiver
+from tests.support.world import World
 
 TRUSTED: Final = {"authorization": f"Bearer {TOKEN}"}
 CDR: Final = b'{"number": "0825550142"}'
@@ -64,17 +64,12 @@ async def post(http: httpx.AsyncClient, path: str, body: Any, status: int = 200)
 
 
 async def test_all_processes_are_in_one_view(
-    start_child: StartChild,
-    service: Service,
-    watched: dict[str, str],
-    client: Redis,
-    source: str,
-    http: httpx.AsyncClient,
+    world: World, service: Service, watched: dict[str, str], http: httpx.AsyncClient
 ) -> None:
     """Whichever of them answers; and what each delivered is counted once."""
-    await start_child(watched | {"CDR_OPS_PORT": str(free_port())}, "run")
+    await world.launch(watched | {"CDR_OPS_PORT": str(free_port())}, "run")
     await status_when(http, lambda found: len(found["processes"]) == 2)
-    await client.rpush(source, *[b"cdr %d" % number for number in range(300)])
+    await world.redis.rpush(world.source, *[b"cdr %d" % number for number in range(300)])
     found = await status_when(http, lambda found: found["lanes"][0]["delivered_today"] == 300)
     assert sum(process["delivered"] for process in found["processes"]) <= 300
     assert [process["answers"] for process in found["processes"]].count(True) == 1

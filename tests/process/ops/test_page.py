@@ -24,6 +24,7 @@ from tests.process.ops.conftest import QUICK, TOKEN, become_dead
 from tests.support.harness import eventually, running, settings_from
 from tests.support.letters import raw_letter
 from tests.support.receiver import Receiver
+from tests.support.world import World
 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -395,17 +396,10 @@ async def test_a_neighbour_sees_numbers_and_states_only(
 @pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_it_fits_a_phone_and_a_desk_by_day_and_by_night(
-    width: int,
-    scheme: str,
-    page: Page,
-    client: Redis,
-    receiver: Receiver,
-    service: Service,
-    source: str,
-    tmp_path: Path,
+    width: int, scheme: str, page: Page, world: World, service: Service, tmp_path: Path
 ) -> None:
     """Nothing sticks out sideways, no button either, and the colours follow the system's. Leaves a screenshot."""
-    await some_dead(client, receiver, service, source, 3)
+    await some_dead(world.redis, world.receiver, service, world.source, 3)
     device = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     right = (

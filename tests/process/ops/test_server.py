@@ -24,6 +24,7 @@ from tests.process.ops.conftest import QUICK, TOKEN, become_dead
 from tests.support.harness import environment, eventually, running, settings_from
 from tests.support.metric_names import METRIC_NAMES
 from tests.support.receiver import Receiver
+from tests.support.world import World
 
 GOOD_CDR: Final = b"accepted"
 SECRET_CDR: Final = b'{"number": "0825550142"}'
@@ -72,11 +73,11 @@ async def metrics_of(ask: Ask) -> dict[tuple[str, ...], float]:
 
 
 @pytest.fixture
-async def dead(client: Redis, receiver: Receiver, service: Service, source: str) -> list[bytes]:
+async def dead(world: World, service: Service) -> list[bytes]:
     """Three CDRs that the endpoint has rejected twice, while it accepted another; it accepts them from now on."""
     bodies = [SECRET_CDR, b"two", b"\xff three"]
-    await become_dead(bodies, client, receiver, service, source)
-    receiver.judge = lambda _: 204
+    await become_dead(bodies, world.redis, world.receiver, service, world.source)
+    world.receiver.judge = lambda _: 204
     return bodies
 
 
@@ -167,15 +168,13 @@ async def test_what_concerns_a_lane_says_which(service: Service, ask: Ask) -> No
             assert all({"endpoint", "source"} <= keys for keys in labels), name
 
 
-async def test_what_happened_is_counted(
-    dead: list[bytes], client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
-) -> None:
+async def test_what_happened_is_counted(dead: list[bytes], world: World, service: Service, ask: Ask) -> None:
     """CDRs, attempts by result, dead letters by reason, and what was found again."""
     refused, before = iter([503, 204]), await metrics_of(ask)
-    receiver.judge = lambda body: next(refused) if body == b"flaky" else 204
-    await client.rpush(source, b"good", b"flaky")
-    await client.rpush(service.parts.topology.short.slot(1).processing, b"stray")
-    await eventually(lambda: receiver.bodies.total() == 3)
+    world.receiver.judge = lambda body: next(refused) if body == b"flaky" else 204
+    await world.redis.rpush(world.source, b"good", b"flaky")
+    await world.redis.rpush(service.parts.topology.short.slot(1).processing, b"stray")
+    await eventually(lambda: world.receiver.bodies.total() == 3)
     await eventually(lambda: not service.parts.lanes[0].lane.in_flight.number)
     found = await metrics_of(ask)
     more = {name: found[name] - before[name] for name in found}
@@ -209,13 +208,11 @@ async def metrics_when(ask: Ask, condition: Callable[[dict[tuple[str, ...], floa
     return await eventually(found)
 
 
-async def test_what_is_in_flight_is_seen(
-    client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
-) -> None:
+async def test_what_is_in_flight_is_seen(world: World, service: Service, ask: Ask) -> None:
     """With those of it that wait for a worker."""
-    receiver.gate.clear()
-    await client.rpush(source, *[b"cdr %d" % number for number in range(100)])
-    await eventually(lambda: receiver.at_the_gate == 32)
+    world.receiver.gate.clear()
+    await world.redis.rpush(world.source, *[b"cdr %d" % number for number in range(100)])
+    await eventually(lambda: world.receiver.at_the_gate == 32)
     lane = "webhook", "cdr"
     found = await metrics_when(ask, lambda found: found["processing_length", *lane] == found["in_flight", *lane] > 0)
     assert found["in_flight", *lane] == 32 + found["prefetched", *lane]
@@ -223,16 +220,16 @@ async def test_what_is_in_flight_is_seen(
     assert found["oldest_in_flight_seconds", *lane] > 0
 
 
-async def test_what_waits_is_seen(client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask) -> None:
+async def test_what_waits_is_seen(world: World, service: Service, ask: Ask) -> None:
     """Its number, and for how long the oldest has been the same one."""
     lane = "webhook", "cdr"
     service.parts.lanes[0].lane.gate.hold(120)
-    await client.rpush(source, b"one", b"two")
-    await client.zadd(service.parts.topology.short.retry, {b"deferred": 1e15})
+    await world.redis.rpush(world.source, b"one", b"two")
+    await world.redis.zadd(service.parts.topology.short.retry, {b"deferred": 1e15})
     before = await metrics_when(ask, lambda found: found["pending_length", *lane] == 2)
     age = "pending_head_age_seconds", *lane
     await metrics_when(ask, lambda found: found[age] > before[age] and found["retry_length", *lane] == 1)
-    await client.delete(source)
+    await world.redis.delete(world.source)
     await metrics_when(ask, lambda found: not found["pending_length", *lane] and not found[age])
 
 
@@ -246,26 +243,26 @@ async def test_what_is_done_with_dead_letters_is_counted(dead: list[bytes], ask:
     assert found["dead_letters_replayed_total", "webhook", "cdr"] == 2
 
 
-async def test_one_that_stops_is_not_ready(
-    service: Service, receiver: Receiver, client: Redis, source: str, ask: Ask
-) -> None:
+async def test_one_that_stops_is_not_ready(service: Service, world: World, ask: Ask) -> None:
     """Nor is one without Redis or a lease; its endpoints do not matter."""
-    receiver.gate.clear()
-    await client.rpush(source, b"on the wire")
-    await eventually(lambda: receiver.at_the_gate)
+    world.receiver.gate.clear()
+    await world.redis.rpush(world.source, b"on the wire")
+    await eventually(lambda: world.receiver.at_the_gate)
     service.stop()
     assert (await metrics_of(ask))["ready",] == 0
-    receiver.gate.set()
+    world.receiver.gate.set()
 
 
-async def test_what_waits_for_distribution_is_seen_too(
-    client: Redis, receiver: Receiver, watched: dict[str, str], source: str, ask: Ask
-) -> None:
+async def test_what_waits_for_distribution_is_seen_too(world: World, watched: dict[str, str], ask: Ask) -> None:
     """Under the name of all; each endpoint has its own."""
-    several = {"CDR_WEBHOOK_URL": "", "CDR_ENDPOINTS__A__URL": receiver.url, "CDR_ENDPOINTS__B__URL": receiver.url}
+    several = {
+        "CDR_WEBHOOK_URL": "",
+        "CDR_ENDPOINTS__A__URL": world.receiver.url,
+        "CDR_ENDPOINTS__B__URL": world.receiver.url,
+    }
     async with running(settings_from(watched | several), QUICK):
-        await client.rpush(source, b"one", b"two")
-        await eventually(lambda: receiver.bodies.total() == 4)
+        await world.redis.rpush(world.source, b"one", b"two")
+        await eventually(lambda: world.receiver.bodies.total() == 4)
 
         async def is_empty() -> bool:
             return not (await metrics_of(ask))["pending_length", "all", "cdr"]
@@ -276,12 +273,10 @@ async def test_what_waits_for_distribution_is_seen_too(
     assert ("delivered_total", "all", "cdr") not in found
 
 
-async def test_a_breaker_that_is_open_is_seen_and_put_into_words(
-    client: Redis, receiver: Receiver, service: Service, source: str, ask: Ask
-) -> None:
+async def test_a_breaker_that_is_open_is_seen_and_put_into_words(world: World, service: Service, ask: Ask) -> None:
     """Whoever is woken reads a sentence."""
-    receiver.status = 503
-    await client.rpush(source, *[b"cdr %d" % number for number in range(50)])
+    world.receiver.status = 503
+    await world.redis.rpush(world.source, *[b"cdr %d" % number for number in range(50)])
 
     async def is_told() -> Any:
         [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
@@ -303,12 +298,10 @@ async def test_an_endpoint_that_asks_for_time_is_put_into_words(service: Service
     assert re.fullmatch(r"asked for time \(Retry-After\), 0 CDRs wait in Redis, goes on in 1[12]\d s", lane["words"])
 
 
-async def test_an_endpoint_that_fails_some_is_put_into_words(
-    client: Redis, receiver: Receiver, watched: dict[str, str], source: str, ask: Ask
-) -> None:
+async def test_an_endpoint_that_fails_some_is_put_into_words(world: World, watched: dict[str, str], ask: Ask) -> None:
     """Deferred CDRs, and a breaker that is closed."""
-    receiver.judge = lambda body: 503 if body == b"hopeless" else 204
-    await client.rpush(source, b"hopeless")
+    world.receiver.judge = lambda body: 503 if body == b"hopeless" else 204
+    await world.redis.rpush(world.source, b"hopeless")
 
     async def is_told() -> Any:
         [lane] = json.loads((await ask("/api/status"))[1])["lanes"]
@@ -494,13 +487,13 @@ async def test_what_makes_no_sense_is_refused(body: dict[str, Any], said: str, s
     ],
 )
 async def test_what_is_malformed_does_no_harm(
-    sent: bytes, client: Redis, receiver: Receiver, service: Service, watched: dict[str, str], source: str, ask: Ask
+    sent: bytes, world: World, service: Service, watched: dict[str, str], ask: Ask
 ) -> None:
     """Deliveries go on, and so do answers to others."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(watched["CDR_OPS_PORT"]))
     writer.write(sent)
-    await client.rpush(source, b"cdr")
-    await eventually(lambda: receiver.bodies == {b"cdr": 1})
+    await world.redis.rpush(world.source, b"cdr")
+    await eventually(lambda: world.receiver.bodies == {b"cdr": 1})
     assert (await ask("/livez"))[0] == 200
     writer.close()
     assert b" 200 " not in (await reader.read())[:20]
@@ -520,15 +513,13 @@ async def test_a_body_that_breaks_off_is_refused_once(path: str, service: Servic
     assert not {event["event"] for event in said} & {"operator_server.failed", "library.reported"}
 
 
-async def test_slow_requests_do_no_harm(
-    client: Redis, receiver: Receiver, service: Service, watched: dict[str, str], source: str, ask: Ask
-) -> None:
+async def test_slow_requests_do_no_harm(world: World, service: Service, watched: dict[str, str], ask: Ask) -> None:
     """A hundred callers that never come to an end keep nobody else from an answer, nor a CDR from its endpoint."""
     callers = [await asyncio.open_connection("127.0.0.1", int(watched["CDR_OPS_PORT"])) for _ in range(100)]
     for _, writer in callers:
         writer.write(b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\ncontent-length: 10")
-    await client.rpush(source, b"cdr")
-    await eventually(lambda: receiver.bodies == {b"cdr": 1})
+    await world.redis.rpush(world.source, b"cdr")
+    await eventually(lambda: world.receiver.bodies == {b"cdr": 1})
     assert (await ask("/livez"))[0] == 200
     for _, writer in callers:
         writer.close()
@@ -536,10 +527,10 @@ async def test_slow_requests_do_no_harm(
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_nothing_that_is_sent_does_harm(
-    seed: int, client: Redis, receiver: Receiver, service: Service, watched: dict[str, str], source: str, ask: Ask
+    seed: int, world: World, service: Service, watched: dict[str, str], ask: Ask
 ) -> None:
     """Requests with bytes changed, left out and put in at random: none drops a dead letter, and all go on."""
-    await client.rpush(service.parts.topology.short.dead, SECRET_CDR)
+    await world.redis.rpush(service.parts.topology.short.dead, SECRET_CDR)
     chance = Random(seed)
     body = b'{"all": true, "dry_run": true}'
     request = b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n" % TOKEN[:-1].encode()
@@ -552,10 +543,10 @@ async def test_nothing_that_is_sent_does_harm(
         _, writer = await asyncio.open_connection("127.0.0.1", int(watched["CDR_OPS_PORT"]))
         writer.write(sent)
         writer.close()
-    await client.rpush(source, b"cdr")
-    await eventually(lambda: receiver.bodies == {b"cdr": 1})
+    await world.redis.rpush(world.source, b"cdr")
+    await eventually(lambda: world.receiver.bodies == {b"cdr": 1})
     assert (await ask("/livez"))[0] == 200
-    assert await client.llen(service.parts.topology.short.dead) == 1
+    assert await world.redis.llen(service.parts.topology.short.dead) == 1
 
 
 async def test_a_redis_that_is_away_is_an_answer(
