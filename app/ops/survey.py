@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.config.settings import Settings
-from app.errors import OperatorRedisError
+from app.errors import ForwarderError
 from app.ops.report import MOST_BYTES, MOST_TEXT, Report
 from app.ops.status import DISTRIBUTED, Deferred, LaneStatus, Process, Status
 from app.ops.words import Waiting, condition
@@ -38,8 +38,8 @@ class Survey:
         self._slots, self._reports = link.script("survey"), link.script("reports")
         self._sample, self._history = link.script("sample"), link.script("history")
 
-    async def status(self) -> Status:
-        """Ask Redis. Raises our errors where it is away."""
+    async def status(self, *, clients: bool = True) -> Status:
+        """Ask Redis. Raises our errors where it is away. `clients`: whether to look for others that take CDRs."""
         topology = self._topology
         owners = await self.owners()
         lanes = await self.lanes(owners)
@@ -52,7 +52,7 @@ class Survey:
             lanes=lanes,
             owners=owners,
             left_over=dict(await leftovers(self._link, topology)),
-            other_clients=await self._other_clients(),
+            other_clients=await self._other_clients() if clients else [],
         )
 
     async def owners(self) -> list[Process]:
@@ -65,8 +65,8 @@ class Survey:
 
     async def _other_clients(self) -> list[str]:
         try:
-            clients = await self._ask(self._link, "client list", self._link.commands.client_list)
-        except OperatorRedisError:  # `check` says which permission is missing
+            clients = await self._link.call("client list", self._link.commands.client_list)
+        except ForwarderError:  # all else is known; `check` says what is wrong
             return []
         source, database = self._topology.source_key, self._link.database
         rivals = sorted(integrators_on(clients, source, database) - {self._settings.integrator})

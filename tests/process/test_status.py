@@ -167,23 +167,15 @@ async def test_of_several_endpoints_each_has_a_line(run: Run, world: World) -> N
     assert found["left_over"] == {"gone": 1}
 
 
-async def test_who_else_takes_from_the_source_is_told(
-    run: Run,
-    start_child: StartChild,
-    variables: dict[str, str],
-    own_redis: EmbeddedRedis,
-    own_client: Redis,
-    source: str,
-) -> None:
+async def test_who_else_takes_from_the_source_is_told(run: Run, world: World) -> None:
     """Another integrator's forwarder, and an old script: no forwarder sees what they take."""
-    on_own = {"CDR_REDIS_URL": own_redis.url}
-    other = await start_child(variables | on_own | {"CDR_INTEGRATOR": "rival"}, "run")
+    other = await world.start({"CDR_INTEGRATOR": "rival"})
     await eventually(lambda: other.events("slot.taken"))
-    async with Redis.from_url(own_redis.url, client_name="old-script") as script:
-        await script.lpop(source)
-        _, said = await run(**on_own)
-    assert f"The forwarder of rival takes from {source}" in said
-    assert "(old-script), not of ours, took from a list (LPOP)" in said
+    async with Redis.from_url(world.server.url, client_name=f"old-script-{world.integrator}") as script:
+        await script.lpop(world.source)
+        _, said = await run()
+    assert f"The forwarder of rival takes from {world.source}" in said
+    assert f"(old-script-{world.integrator}), not of ours, took from a list (LPOP)" in said
 
 
 async def test_a_wrong_password_names_what_to_set(run: Run, own_redis: EmbeddedRedis, own_client: Redis) -> None:

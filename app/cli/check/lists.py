@@ -22,7 +22,7 @@ async def of_lists(link: Link, settings: Settings) -> AsyncIterator[Finding]:
     if wrong:
         return
     try:
-        status = await Survey(link, settings).status()
+        status = await Survey(link, settings).status(clients=False)
     except OperatorRedisError as error:
         yield fail(f"lists: cannot be read: {error}", f"grant it: {ACL_LINE}")
         return

@@ -136,9 +136,11 @@ async def test_a_login_that_is_refused_is_one_trouble(
     own_redis: EmbeddedRedis, own_client: Redis, receiver: Receiver, watched: dict[str, str], http: httpx.AsyncClient
 ) -> None:
     """That there is no processing list follows from it, and is not said."""
-    await own_client.config_set("requirepass", "changed")
-    async with running(settings_from(watched | {"CDR_REDIS_URL": own_redis.url}), QUICK):
-        found = await status_when(http, lambda found: bool(found["troubles"]))
+    async with running(settings_from(watched | {"CDR_REDIS_URL": own_redis.url}), QUICK) as service:
+        await eventually(service.parts.lease.holds)
+        await own_client.config_set("requirepass", "changed")
+        await own_client.client_kill_filter(_type="normal", skipme=True)
+        found = await status_when(http, lambda found: "refuses" in found["short"])
         assert [one["short"] for one in found["troubles"]] == ["Redis refuses our login"]
         await own_client.config_set("requirepass", "")
         await status_when(http, lambda found: found["level"] == "good")
@@ -148,7 +150,8 @@ async def test_a_client_that_pops_is_a_note_and_no_warning(
     own_redis: EmbeddedRedis, receiver: Receiver, watched: dict[str, str], http: httpx.AsyncClient
 ) -> None:
     """Its list may be another one than ours; a warning that never ends is not read."""
-    async with running(settings_from(watched | {"CDR_REDIS_URL": own_redis.url}), QUICK):
+    async with running(settings_from(watched | {"CDR_REDIS_URL": own_redis.url}), QUICK) as service:
+        await eventually(service.parts.lease.holds)
         async with Redis.from_url(own_redis.url, client_name="old-script") as script:
             await script.lpop("a-list")
             found = await status_when(http, lambda found: found["short"] == "Other clients take from lists")
@@ -166,7 +169,7 @@ async def test_a_certificate_that_ends_soon_is_a_trouble(
         variables = watched | {"CDR_WEBHOOK_URL": server.url, "CDR_WEBHOOK_CA_FILE": str(authority.ca_file)}
         async with running(settings_from(variables), QUICK):
             await client.rpush(source, CDR)
-            found = await status_when(http, lambda found: bool(found["troubles"]))
+            found = await status_when(http, lambda found: found["short"].endswith("ends soon"))
     assert (found["level"], found["short"]) == ("warning", "webhook has a certificate that ends soon")
     assert found["troubles"][0]["words"].endswith("; its certificate ends in 5 days: have it renewed")
 
