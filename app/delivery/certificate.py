@@ -1,10 +1,10 @@
 """Know when the certificate of an endpoint ends, from the handshakes of its attempts."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from app.telemetry import events
+from app.telemetry.outages import Reminder
 
 SOON: Final = timedelta(days=21)
 """A certificate that ends within this time should have been renewed."""
@@ -19,14 +19,12 @@ class Certificate:
     def __init__(self, endpoint: str) -> None:
         self.ends: datetime | None = None
         self._endpoint = endpoint
-        self._told_at = float("-inf")
+        self._reminder = Reminder(REMINDER)
 
     def note(self, ends: float) -> None:
         """Take note of a handshake. `ends`: Unix seconds."""
         self.ends = datetime.fromtimestamp(ends, UTC)
-        now = time.monotonic()
-        if ends_soon(self.ends, datetime.now(UTC)) and now >= self._told_at + REMINDER:
-            self._told_at = now
+        if ends_soon(self.ends, datetime.now(UTC)) and self._reminder.is_due():
             events.certificate_ends(self._endpoint, self.ends)
 
 

@@ -9,13 +9,12 @@ import httpx
 
 from app.config.endpoint import EndpointSettings
 from app.delivery.signature import signature
-
-Headers = list[tuple[bytes, bytes]]
+from app.delivery.transport.request import Header
 
 USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}"
 
 
-def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL) -> Headers:
+def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL) -> list[Header]:
     """Return what is the same in each request to `url`. Those that the settings name replace ours."""
     headers = {"host": url.netloc.decode(), "content-type": settings.content_type, "user-agent": USER_AGENT}
     if credentials := _authorization(settings, url):

@@ -1,4 +1,4 @@
-"""A rig for each test, users that lack rights, and what was said."""
+"""A rig for each test, a link without one, users that lack rights, and what was said."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -10,7 +10,10 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.demo.embedded import EmbeddedRedis
+from app.store.client import Link
+from app.store.keys import LaneKeys, Topology
 from tests.redis.rig import Rig, acl
+from tests.support.harness import settings_from
 from tests.support.servers import server_of
 
 LIMITED = "limited"
@@ -76,3 +79,15 @@ def said() -> Iterator[list[EventDict]]:
     """Events, as they are told."""
     with capture_logs() as events:
         yield events
+
+
+@pytest.fixture
+async def link(variables: dict[str, str]) -> AsyncIterator[Link]:
+    link = Link(settings_from(variables))
+    yield link
+    await link.aclose()
+
+
+@pytest.fixture
+def keys(variables: dict[str, str]) -> LaneKeys:
+    return Topology(settings_from(variables)).short

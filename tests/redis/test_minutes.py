@@ -1,28 +1,14 @@
 """Minutes in a real Redis: several processes add to the same ones, late ones too, and nothing is added twice."""
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from app.store.client import Link
-from app.store.keys import LaneKeys, Topology
+from app.store.keys import LaneKeys
 from app.store.minutes import A_DAY, Minute, Minutes, read_history
-from tests.support.harness import settings_from
-
-
-@pytest.fixture
-async def link(variables: dict[str, str]) -> AsyncIterator[Link]:
-    link = Link(settings_from(variables))
-    yield link
-    await link.aclose()
-
-
-@pytest.fixture
-def keys(variables: dict[str, str]) -> LaneKeys:
-    return Topology(settings_from(variables)).short
 
 
 @pytest.fixture

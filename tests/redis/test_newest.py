@@ -2,31 +2,16 @@
 
 import hashlib
 import time
-from collections.abc import AsyncIterator
 
-import pytest
 from redis.asyncio import Redis
 
 from app.cdr import History
 from app.dead_letters.newest import NEWEST, Bounds, Found, Newest
 from app.dead_letters.store import Letter
 from app.store.client import Link
-from app.store.keys import LaneKeys, Topology
+from app.store.keys import LaneKeys
 from app.store.retry_set import member_of
-from tests.support.harness import settings_from
 from tests.support.letters import raw_letter
-
-
-@pytest.fixture
-async def link(variables: dict[str, str]) -> AsyncIterator[Link]:
-    link = Link(settings_from(variables))
-    yield link
-    await link.aclose()
-
-
-@pytest.fixture
-def keys(variables: dict[str, str]) -> LaneKeys:
-    return Topology(settings_from(variables)).short
 
 
 def bounds(found: int = 100, read: int = 1000, seconds: float = 60) -> Bounds:

@@ -1,7 +1,6 @@
 """Reports in a real Redis: who may write one, and what is read of whatever stands there."""
 
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
@@ -11,13 +10,6 @@ from app.store.client import Link
 from app.store.keys import Slot, Topology
 from app.store.minutes import Minute, Minutes
 from tests.support.harness import settings_from
-
-
-@pytest.fixture
-async def link(variables: dict[str, str]) -> AsyncIterator[Link]:
-    link = Link(settings_from(variables))
-    yield link
-    await link.aclose()
 
 
 @pytest.fixture

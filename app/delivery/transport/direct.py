@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import time
 from collections import deque
 from typing import Final
 
@@ -16,6 +15,7 @@ from app.delivery.transport.dial import Dialer
 from app.delivery.transport.request import written
 from app.delivery.transport.response import Response
 from app.telemetry import events
+from app.telemetry.outages import Reminder
 
 KEEP_ALIVE: Final = 4.0
 """Seconds until an idle connection is closed. Many receivers close after 5 s."""
@@ -41,7 +41,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
         self._idle: dict[Origin, deque[Connection]] = {}
         self._closing: asyncio.TimerHandle | None = None
         self._is_closed = False
-        self._stray_at = float("-inf")
+        self._stray_reminder = Reminder(STRAY_EVENT_INTERVAL)
         self._url: httpx.URL | None = None
         self._url_origin = Origin(b"", b"", None)
 
@@ -145,9 +145,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
 
     def _on_stray(self) -> None:
         """Tell a person, once in a while."""
-        now = time.monotonic()
-        if now >= self._stray_at + STRAY_EVENT_INTERVAL:
-            self._stray_at = now
+        if self._stray_reminder.is_due():
             events.bytes_unasked(self._endpoint)
 
 
