@@ -75,18 +75,18 @@ class Link:
 
     async def call(self, command: str, send: Callable[[], Awaitable[Any]]) -> Any:
         """Send it once. Raises our errors in place of redis-py's, and tells when an outage begins and ends."""
-        cancels = _cancels()
+        cancels = cancels_so_far()
         try:
             reply = await send()
         except FOREIGN_ERRORS as raised:
-            _heed_cancel(cancels)
+            heed_cancel(cancels)
             error = meaning(raised)
             self._note(command, error)
             # Inside a script the error has no type, only its text.
             if isinstance(raised, MASTER_MOVED) or "READONLY" in str(raised):
                 await self._reconnect(also_in_use=False)  # those get an error of their own
             raise error from raised
-        _heed_cancel(cancels)
+        heed_cancel(cancels)
         self.outage.end()
         self.refused.end(command)
         return reply
@@ -165,12 +165,13 @@ class Link:
             await self.commands.aclose()
 
 
-def _cancels() -> int:
+def cancels_so_far() -> int:
+    """Return how often the current task was cancelled, for `heed_cancel`."""
     task = asyncio.current_task()
     return task.cancelling() if task else 0
 
 
-def _heed_cancel(before: int) -> None:
+def heed_cancel(before: int) -> None:
     """Raise a cancellation that `wait_for` swallowed (before Python 3.12, in redis-py): we would never end."""
-    if _cancels() > before:
+    if cancels_so_far() > before:
         raise asyncio.CancelledError

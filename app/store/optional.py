@@ -1,12 +1,11 @@
 """Ask Redis for what no delivery depends on."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from app.errors import ForwarderError
-from app.store.client import Link
+from app.store.client import Link, cancels_so_far, heed_cancel
 from app.store.meaning import FOREIGN_ERRORS, meaning
 
 
@@ -23,12 +22,10 @@ async def ask_once(_link: Link, _command: str, send: Callable[[], Awaitable[Any]
 
 
 async def _once(send: Callable[[], Awaitable[Any]]) -> Any:
-    task = asyncio.current_task()
-    cancels = task.cancelling() if task else 0
+    cancels = cancels_so_far()
     try:
         return await send()
     except FOREIGN_ERRORS as error:
         raise meaning(error) from error
     finally:
-        if task and task.cancelling() > cancels:  # before Python 3.12 redis-py may swallow a cancellation
-            raise asyncio.CancelledError
+        heed_cancel(cancels)
