@@ -11,7 +11,7 @@ from app.config.environment import load_settings, log_format_of
 from app.config.settings import LogFormat, Settings
 from app.errors import ConfigurationError, RedisUnusableError
 from app.service import Service
-from app.telemetry import log, process_events, stderr
+from app.telemetry import log, process_events, stderr, stdout
 from app.telemetry.printable import plain
 
 CRASHED: Final = 1
@@ -36,6 +36,7 @@ def run_forwarder() -> int:
         process_events.service_crashed(error)
         return CRASHED
     finally:
+        stdout.flush(FAREWELL)
         stderr.flush(FAREWELL)
 
 
