@@ -9,6 +9,7 @@ from app.config.endpoint import EndpointSettings
 from app.delivery.deadline import Deadline, Deadlines
 from app.delivery.failures import failure_kind
 from app.delivery.headers import headers_of_endpoint, names_of_attempt, values_of_attempt
+from app.delivery.message import Message
 from app.delivery.transport import build_transport
 from app.delivery.transport.request import Post, Target
 from app.delivery.verdict import Kind, Verdict, verdict_of
@@ -28,13 +29,13 @@ class Attempt:
         self._transport = transport or build_transport(settings)
         self._target = _target(settings)
 
-    async def post(self, webhook_id: str, body: bytes, attempt: int) -> Verdict:
-        """POST the bytes once, and judge what comes of it within the total deadline."""
+    async def post(self, message: Message) -> Verdict:
+        """POST a message once, and judge what comes of it within the total deadline."""
         response: httpx.Response | None = None
         answer = b""
         try:
             with Deadline(self._deadlines):
-                response = await self._transport.handle_async_request(self._post(webhook_id, body, attempt))
+                response = await self._transport.handle_async_request(self._request(message))
                 answer = await _read(response)
         except TimeoutError:
             if response is None:
@@ -48,8 +49,8 @@ class Attempt:
         self._deadlines.close()
         await self._transport.aclose()
 
-    def _post(self, webhook_id: str, body: bytes, attempt: int) -> Post:
-        return Post(self._target, values_of_attempt(webhook_id, body, attempt, self._keys), body)
+    def _request(self, message: Message) -> Post:
+        return Post(self._target, values_of_attempt(message, self._keys), message.body)
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -8,6 +8,7 @@ from typing import Final
 import httpx
 
 from app.config.endpoint import EndpointSettings
+from app.delivery.message import Message
 from app.delivery.signature import signature
 from app.delivery.transport.request import Header
 
@@ -29,11 +30,11 @@ def names_of_attempt(keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt", *signed)
 
 
-def values_of_attempt(webhook_id: str, body: bytes, attempt: int, keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Return their values, in the same order. `attempt` counts from 1."""
-    name, timestamp = webhook_id.encode(), b"%d" % time.time()
-    values = (b"%d" % len(body), name, timestamp, b"%d" % attempt)
-    return (*values, signature(keys, name, timestamp, body)) if keys else values
+def values_of_attempt(message: Message, keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """Return their values, in the same order."""
+    name, timestamp = message.webhook_id.encode(), b"%d" % time.time()
+    values = (b"%d" % len(message.body), name, timestamp, b"%d" % message.attempt)
+    return (*values, signature(keys, name, timestamp, message.body)) if keys else values
 
 
 def _authorization(settings: EndpointSettings, url: httpx.URL) -> str | None:
