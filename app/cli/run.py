@@ -22,6 +22,7 @@ FAREWELL: Final = 1.0
 
 def run_forwarder() -> int:
     """Run the service and return its exit status. Whatever ends it is an event."""
+    stdout.keep_numbers()
     form = log_format_of()
     log.configure("info", form)
     try:

@@ -1,14 +1,23 @@
 """Put a queue before standard output, so that nobody who reads it, or stops reading, can stop the process."""
 
+import os
 import sys
 from functools import cache
 from typing import Final
 
 from app.telemetry.log_queue import LogQueue
+from app.telemetry.stderr import STDERR
 
 STDOUT: Final = 1
 NONE: Final = -1
-"""In place of a closed standard output, whose number a socket may get: each line is dropped, and counted."""
+"""In place of a standard output that is closed: each line is dropped, and counted."""
+
+
+def keep_numbers() -> None:
+    """Let no socket get the number of a standard file that is closed: libuv would abort when it closes it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(descriptor)
 
 
 @cache
