@@ -20,7 +20,7 @@ from app.errors import ConfigurationError
 KUBERNETES: Final = "CDR_FORWARDER_"
 """Kubernetes injects variables of this prefix into every pod where a Service has our name."""
 
-ENDPOINT: Final = re.compile(r"CDR_ENDPOINTS__(?P<name>[A-Za-z0-9_-]+?)__(?P<field>[A-Za-z][A-Za-z_]*)")
+ENDPOINT: Final = re.compile(r"CDR_ENDPOINTS__(?P<name>[A-Za-z0-9_-]+?)__(?P<field>[A-Za-z][A-Za-z0-9_]*)")
 
 
 class _Variables(EnvSettingsSource):

@@ -83,6 +83,8 @@ def advice_on(verdict: Verdict) -> str:
     status = verdict.status or 0
     if verdict.result == "tls":
         return CERTIFICATE
+    if verdict.result == "token":
+        return verdict.advice
     if verdict.result not in {"http_3xx", "http_4xx"} or status in WILL_PASS:
         return ""
     if verdict.kind is Kind.REJECTED:
