@@ -11,7 +11,9 @@ from app.telemetry.tally import Tally
 WILL_PASS: Final = frozenset({408, 425, 429})
 """The statuses below 500 that recover by themselves."""
 
-CREDENTIALS: Final = "correct its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS, CERT_FILE"
+CREDENTIALS: Final = (
+    "correct its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS, CERT_FILE, OAUTH2_…"
+)
 URL: Final = "correct its URL; redirects are not followed"
 ADVICE: Final = dict.fromkeys((401, 403, 407), CREDENTIALS) | dict.fromkeys((404, 405, GONE), URL)
 CERTIFICATE: Final = "renew its certificate, or correct CA_FILE; `cdr-forwarder check` says more"

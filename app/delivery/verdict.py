@@ -9,8 +9,6 @@ from typing import Final, Literal
 
 import httpx
 
-from app.delivery.failures import FailureKind
-
 LONGEST_HOLD: Final = 600.0
 HOLDING: Final = frozenset({429, 503})
 """The statuses whose Retry-After holds the endpoint; that of others concerns the CDR alone."""

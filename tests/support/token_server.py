@@ -3,13 +3,13 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote_plus
 
-from tests.support.http_faults import Connection, Server, serve
+from tests.support.http_faults import Connection, serve
 
 CLIENT: Final = "forwarder/1"
 SECRET: Final = "s3cret: ä%+&"
@@ -35,6 +35,7 @@ class TokenEndpoint:
     """
 
     url: str = ""
+    secret: str = SECRET
     lifetime: Any = 3600
     takes_basic: bool = True
     takes_post: bool = True
@@ -64,10 +65,8 @@ class TokenEndpoint:
         form = {name: values[0] for name, values in parse_qs(body, strict_parsing=True).items()}
         self.forms.append(form)
         basic, posted = _basic(head), _posted(form)
-        if (basic if self.takes_basic else None) != (CLIENT, SECRET) and (posted if self.takes_post else None) != (
-            CLIENT,
-            SECRET,
-        ):
+        logins = {basic if self.takes_basic else None, posted if self.takes_post else None}
+        if (CLIENT, self.secret) not in logins:
             return refusal(401, "invalid_client")
         self.given.append(f"token-{len(self.given) + 1}")
         granted = {"access_token": self.given[-1], "token_type": "Bearer", "expires_in": self.lifetime} | self.extra
@@ -97,24 +96,34 @@ async def token_endpoint(**how: Any) -> AsyncIterator[TokenEndpoint]:
 
 @dataclass
 class Guarded:
-    """What a receiver accepts: any token of `valid`; all others are answered 401."""
+    """A receiver that answers what `judge` makes of a body, if the token is one of `valid`; else 401."""
 
     valid: set[str] = field(default_factory=set)
-    status: int = 204
+    judge: Callable[[bytes], int] = lambda _: 204
     url: str = ""
     tokens: list[str] = field(default_factory=list)
+    taken: list[bytes] = field(default_factory=list)
+    connections: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.gate.set()
 
     async def behave(self, connection: Connection) -> None:
+        self.connections += 1
         while True:
-            head = (await connection.request()).partition(b"\r\n\r\n")[0].decode()
-            [token] = [line[22:] for line in head.split("\r\n") if line.startswith("authorization: Bearer ")]
+            head, _, body = (await connection.request()).partition(b"\r\n\r\n")
+            [token] = [line[22:] for line in head.decode().split("\r\n") if line.startswith("authorization: Bearer ")]
             self.tokens.append(token)
             await self.gate.wait()
-            await connection.send(answer(self.status if token in self.valid else 401, b"no"))
+            await connection.send(answer(self._answered(token, body), b""))
+
+    def _answered(self, token: str, body: bytes) -> int:
+        if token not in self.valid:
+            return 401
+        status = self.judge(body)
+        self.taken += [body] if status == 204 else []
+        return status
 
 
 @asynccontextmanager

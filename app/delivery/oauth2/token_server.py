@@ -13,7 +13,7 @@ from app.delivery.failures import TokenError, failure_kind, token_timeout
 from app.delivery.headers import USER_AGENT
 from app.delivery.oauth2.token_answer import Grant, TokenAnswer
 from app.delivery.outage import CERTIFICATE
-from app.delivery.reading import MOST_ANSWER_BYTES, read
+from app.delivery.reading import read
 from app.delivery.verdict import hold_of
 
 HEADERS: Final = {
@@ -22,6 +22,8 @@ HEADERS: Final = {
     "content-type": "application/x-www-form-urlencoded",
     "user-agent": USER_AGENT,
 }
+
+MOST_BYTES: Final = 32 * 1024
 
 
 class TokenServer:
@@ -78,9 +80,9 @@ class TokenServer:
             headers = headers | {"authorization": f"Basic {b64encode(login.encode()).decode()}"}
         request = httpx.Request("POST", self._url, headers=headers, content=urlencode(form).encode())
         response = await self._transport.handle_async_request(request)
-        body = await read(response, MOST_ANSWER_BYTES + 1)
-        if len(body) > MOST_ANSWER_BYTES:
-            raise TokenError(f"its answer is longer than {MOST_ANSWER_BYTES // 1024} KiB")
+        body = await read(response, MOST_BYTES + 1)
+        if len(body) > MOST_BYTES:
+            raise TokenError(f"its answer is longer than {MOST_BYTES // 1024} KiB")
         return TokenAnswer(response.status_code, body, hold_of(response.headers.get("retry-after")) or 0.0)
 
 
