@@ -35,7 +35,7 @@ class NoticePost:
 
     async def send(self, notice: Notice, tries: int = TRIES) -> Verdict:
         """Try it up to `tries` times, under one webhook-id, and return the last verdict."""
-        webhook_id, body = f"notice_{token_hex(16)}", notice.body()
+        webhook_id, body, attempt = f"notice_{token_hex(16)}", notice.body(), 0
 
         async def once() -> Verdict:
             nonlocal body, attempt
@@ -45,7 +45,6 @@ class NoticePost:
                 body = notice.body(is_bare=True)  # Google Chat refuses fields that it does not know
             return verdict
 
-        attempt = 0
         return await _repeated(once, tries, self._wait)
 
     async def aclose(self) -> None:

@@ -19,7 +19,7 @@ class Notice:
 
     event: str
     text: str
-    fields: dict[str, str | int | float]
+    fields: dict[str, str | float]
 
     def body(self, *, is_bare: bool = False) -> bytes:
         """Return it as JSON; `is_bare`: only the text, for a chat that refuses fields that it does not know."""
@@ -34,10 +34,10 @@ class Writer:
     integrator: str
     host: str
 
-    def notice(self, event: str, sentence: str, **fields: str | int | float) -> Notice:
+    def notice(self, event: str, sentence: str, **fields: str | float) -> Notice:
         """Return a notice. Fields that are empty are left out."""
         text = f"cdr-forwarder {self.integrator} on {self.host}: {sentence}"
-        common = {
+        common: dict[str, str | float] = {
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "integrator": self.integrator,
             "host": self.host,

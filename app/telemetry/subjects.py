@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from app.config.timings import Timings
@@ -67,6 +68,10 @@ class Lasting:
             self._back_at = time.monotonic()
             self._changed()
 
+    def cause(self, name: str) -> "Cause":
+        """Return one of its causes, as a listener of an outage."""
+        return Cause(self, name)
+
     @property
     def due_at(self) -> float:
         return NEVER if self._state == self._chat_knows else self._not_before[self._state]
@@ -103,7 +108,7 @@ class Lasting:
         sentence = f"{self._name} is down{_for(since)}: {error}.{self._often(1)}{wait}"
         if advice:
             sentence += f" A person is needed: {advice}."
-        counted: dict[str, str | int | float] = {} if number is None else {"waiting": number}
+        counted: dict[str, str | float] = {} if number is None else {"waiting": number}
         fields = self._fields | counted | {"error": error, "advice": advice, "after": round(since, 3)}
         return self._writer.notice(f"{self._event}.lost", sentence, **fields)
 
@@ -112,12 +117,26 @@ class Lasting:
         wait = f" {cdrs(number)} wait{'s' if number == 1 else ''} for it." if number else ""
         after = self._back_at - self._since
         sentence = f"{self._name} is back after {lasted(after)}.{self._often(0)}{wait}"
-        counted: dict[str, str | int | float] = {} if number is None else {"waiting": number}
+        counted: dict[str, str | float] = {} if number is None else {"waiting": number}
         return self._writer.notice(f"{self._event}.back", sentence, **self._fields, **counted, after=round(after, 3))
 
     def _often(self, known: int) -> str:
         more = self._times - known
         return f" It was down {more} more time{'' if more == 1 else 's'} since the last notice." if more > 0 else ""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason for which a subject may be lost."""
+
+    subject: Lasting
+    name: str
+
+    def lost(self, error: str, advice: str = "") -> None:
+        self.subject.lost(self.name, error, advice)
+
+    def back(self) -> None:
+        self.subject.back(self.name)
 
 
 class DeadLetters:
