@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
 from app.config.timings import Timings
-from tests.support.harness import eventually, gone, passed, running
+from tests.support.harness import eventually, gone, running
 from tests.support.receiver import Receiver
 from tests.support.world import World
 
@@ -110,7 +110,7 @@ async def test_a_login_that_is_refused_is_an_outage_too(own_world: World, chat: 
     await world.redis.config_set("requirepass", "a password")
     forwarder = await world.start()
     await chat.hears("redis.lost")
-    await world.redis.auth("a password")  # type: ignore[no-untyped-call]
+    await world.redis.auth("a password")
     await world.redis.config_set("requirepass", "")
     await chat.hears("redis.lost", "redis.back")
     assert forwarder.events("redis.accepted")
@@ -240,3 +240,30 @@ async def test_without_a_url_nothing_is_told(world: World, chat: Chat) -> None:
         assert service.parts.notifier is None
         assert not [task for task in asyncio.all_tasks() if "Notifier" in str(task.get_coro())]
     assert not chat.arrivals
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_status", "said"),
+    [(204, 0, "took a test notice: 204"), (404, 1, "did not accept a test notice: 404"), (0, 1, "refused")],
+)
+async def test_check_sends_a_test_notice(world: World, chat: Chat, status: int, exit_status: int, said: str) -> None:
+    """And says what came of it; the path of the URL, which is a secret, is not shown."""
+    world = noisy(world, chat)
+    chat.status = status
+    if not status:
+        await chat.stop()
+    command = await world.command("check", "--notice")
+    assert await command.ended() == exit_status
+    output = " ".join(command.log.read_text().split())
+    assert said in output
+    assert "/***" in output
+    assert chat.url.rpartition("/")[2] not in output.partition("notices:")[2]
+    if status == 204:
+        assert chat.events == ["notice.test"]
+
+
+async def test_check_needs_a_url_for_a_test_notice(world: World) -> None:
+    """It says what to set."""
+    command = await world.command("check", "--notice")
+    assert await command.ended() == 1
+    assert "CDR_NOTICE_URL is not set" in command.log.read_text()

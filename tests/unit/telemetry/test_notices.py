@@ -38,8 +38,8 @@ def test_begin_and_end_are_told_at_once(endpoint: Lasting) -> None:
     endpoint.lost("attempts", "401", "correct its secret")
     assert is_due(endpoint)
     assert tell(endpoint).text == (
-        "cdr-forwarder acme on host-1: endpoint billing (billing.example:443) is down: 401. 12 CDRs wait; none is lost. "
-        "A person is needed: correct its secret."
+        "cdr-forwarder acme on host-1: endpoint billing (billing.example:443) is down: 401. "
+        "12 CDRs wait; none is lost. A person is needed: correct its secret."
     )
     assert endpoint.due_at == NEVER
     endpoint.back("attempts")
