@@ -54,8 +54,8 @@ class Neighbour:
 @pytest.fixture
 async def neighbour(variables: dict[str, str], client: Redis) -> AsyncIterator[Neighbour]:
     settings = settings_from(variables | {"CDR_LEASE": "600"})
-    link, keys = Link(settings, "neighbour"), Topology(settings).short
-    lease = Lease(link, "neighbour", settings)
+    link, keys = Link(settings.sources[0], "neighbour"), Topology(settings.sources[0]).short
+    lease = Lease(link, "neighbour", settings.sources[0], settings.lease)
     own = await lease.take()
     lease.seconds = LEASE
     queue = Queue(link=link, lease=lease, clock=RedisClock(), slot=own, keys=keys, oldest="head", horizon=600)
@@ -76,7 +76,7 @@ async def neighbour(variables: dict[str, str], client: Redis) -> AsyncIterator[N
 
 @pytest.fixture
 def slots(variables: dict[str, str]) -> list[Slot]:
-    return Topology(settings_from(variables)).short.slots()
+    return Topology(settings_from(variables).sources[0]).short.slots()
 
 
 @pytest.fixture
