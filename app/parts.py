@@ -13,6 +13,7 @@ from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
+from app.delivery.notifier import Notifier
 from app.delivery.oauth2 import with_tokens
 from app.delivery.outage import Outage, Refusals
 from app.delivery.resolver import Resolver
@@ -50,10 +51,11 @@ class Parts:
         self.settings = settings
         self.timings = timings
         self.stopping = asyncio.Event()
-        self.topology = Topology(settings)
+        self.source = settings.sources[0]
+        self.topology = Topology(self.source)
         self.process_id = new_process_id()
-        self.link = Link(settings, timings=timings)
-        self.lease = Lease(self.link, self.process_id, settings)
+        self.link = Link(self.source, timings=timings)
+        self.lease = Lease(self.link, self.process_id, self.source, settings.lease)
         self._resolver = Resolver()
         # Before the endpoints: their outages tell how many CDRs the sampler has seen waiting.
         self.sampler = Sampler(self.link, self._samples())
@@ -64,6 +66,7 @@ class Parts:
         self.lanes: list[LaneLoops] = []
         self.distributions: list[Distribution] = []
         self.delivery_log = _delivery_log(settings, timings)
+        self.notifier = self._notifier()
         self._shared = Shared(
             settings,
             self.link,
@@ -111,6 +114,17 @@ class Parts:
         attempt = Attempt(settings, transport)
         refusals = Refusals(settings.name, timings.complaint_pause)
         return Endpoint(settings, attempt, certificate, gate, outage, refusals, sample.metrics)
+
+    def _notifier(self) -> Notifier | None:
+        """Return what sends notices, where they are asked for, and let it hear of all that they tell."""
+        if not (endpoint := self.settings.notice_endpoint):
+            return None
+        notifier = Notifier(endpoint, self.settings.integrator, self._resolver, self.timings)
+        self.link.inform(notifier.notices)
+        for one in self.endpoints:
+            one.outage.inform(notifier.notices)
+            one.refusals.inform(notifier.notices)
+        return notifier
 
     def _distributing(self, slot: Slot) -> list[Coroutine[Any, Any, None]]:
         """Return the loops that fill the pending lists of all lanes."""
