@@ -22,7 +22,7 @@ class BatchForm:
         self._form, self._source = form, source
 
     def takes(self, body: bytes) -> bool:
-        """Tell whether it can be in a batch: strict JSON in UTF-8, nested 200 deep at most; for ndjson, one line."""
+        """Tell whether it can be in a batch: strict JSON in UTF-8, nested 200 deep or so; for ndjson, one line."""
         if self._form == "ndjson" and (b"\n" in body or b"\r" in body):
             return False
         try:

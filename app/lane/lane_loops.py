@@ -14,6 +14,7 @@ from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
 from app.delivery.outage import Outage, Refusals
 from app.lane.adopter import Adopter
+from app.lane.batch_worker import BatchWorker
 from app.lane.batching import inbox_of, maker_of_workers
 from app.lane.claimable import Claimable
 from app.lane.claimer import Claimer
@@ -27,6 +28,7 @@ from app.lane.room import Room
 from app.lane.settler import Settler
 from app.lane.sweeper import Sweeper
 from app.lane.waiting_claim import WaitingClaim
+from app.lane.worker import Worker
 from app.store.budget import Budget
 from app.store.client import Link
 from app.store.clock import RedisClock
@@ -34,6 +36,7 @@ from app.store.keys import LaneKeys
 from app.store.lease import Lease
 from app.store.queue import Queue
 from app.store.retry_set import Tokens
+from app.telemetry.delivery_log import DeliveryLog
 from app.telemetry.metrics import LaneMetrics
 
 
@@ -66,6 +69,7 @@ class Shared:
     tokens: Tokens
     timings: Timings
     stopping: asyncio.Event
+    delivery_log: DeliveryLog | None = None
 
     def queue(self, keys: LaneKeys, slot: int, oldest: str, longest: float = 0.0) -> Queue:
         """Return the keys of a lane, as the owner of a slot sees them.
@@ -97,16 +101,7 @@ class LaneLoops:
         self._claimable = claimable = Claimable(lane, self._sweeper, budget)
         self.claimer = Claimer(lane, claimable, incoming, self._sweeper, budget)
         self._waiting = WaitingClaim(lane, claimable, incoming, self._sweeper)
-        rules = Rules(endpoint.settings.backoff, endpoint.settings.backoff_max, settings.give_up_after, timings)
-        settler = _settler(shared, endpoint, lane, rules, self._sweeper)
-        worker = maker_of_workers(
-            lane=lane,
-            attempt=endpoint.attempt,
-            rules=rules,
-            outage=endpoint.outage,
-            size=endpoint.batch_size,
-            settler=settler,
-        )
+        worker = _maker_of_workers(shared, endpoint, lane, self._sweeper)
         self._workers = [worker() for _ in range(endpoint.settings.concurrency)]
         self.prober = Prober(lane, worker().deliver, self._sweeper, incoming)
         self._adopter = Adopter(
@@ -156,14 +151,27 @@ class LaneLoops:
         self._claimable.changed.set()
 
 
-def _settler(shared: Shared, endpoint: Endpoint, lane: Lane, rules: Rules, sweeper: Sweeper) -> Settler:
-    return Settler(
+def _maker_of_workers(
+    shared: Shared, endpoint: Endpoint, lane: Lane, sweeper: Sweeper
+) -> Callable[[], Worker | BatchWorker]:
+    settings = endpoint.settings
+    rules = Rules(settings.backoff, settings.backoff_max, shared.settings.give_up_after, shared.timings)
+    settler = Settler(
         lane=lane,
         rules=rules,
         tokens=shared.tokens,
         outage=endpoint.outage,
         refusals=endpoint.refusals,
         sweeper=sweeper,
+        log=shared.delivery_log,
+    )
+    return maker_of_workers(
+        lane=lane,
+        attempt=endpoint.attempt,
+        rules=rules,
+        outage=endpoint.outage,
+        size=endpoint.batch_size,
+        settler=settler,
     )
 
 
