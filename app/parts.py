@@ -10,6 +10,7 @@ from app.config.hosts import host_and_port
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
+from app.delivery.batch_size import BatchSize
 from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
@@ -113,7 +114,8 @@ class Parts:
         transport = with_tokens(plain, settings, timings, self._resolver, lambda: not gate.breaker.is_closed)
         attempt = Attempt(settings, transport)
         refusals = Refusals(settings.name, timings.complaint_pause)
-        return Endpoint(settings, attempt, certificate, gate, outage, refusals, sample.metrics)
+        size = BatchSize(settings, timings)
+        return Endpoint(settings, attempt, certificate, gate, size, outage, refusals, sample.metrics)
 
     def _notifier(self) -> Notifier | None:
         """Return what sends notices, where they are asked for, and let it hear of all that they tell."""
