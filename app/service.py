@@ -40,8 +40,10 @@ class Service:
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
         settings = self._settings
         urls = {one.name: one.shown_url for one in settings.endpoints}
-        process_events.service_started(version("cdr-forwarder"), settings.integrator, settings.source_key, urls)
+        process_events.service_started(version("cdr-forwarder"), settings.integrator, self.parts.source.key, urls)
         self._warn()
+        if self.parts.notifier:
+            self.parts.notifier.start()
         try:
             async with self._deadline, self.parts.operator_server(self._heartbeats):
                 await self._forward()
@@ -57,7 +59,7 @@ class Service:
         for endpoint in self._settings.endpoints:
             if not endpoint.tls_verify:
                 process_events.endpoint_unverified(endpoint.name)
-            if endpoint.shows_secrets:
+            if endpoint.shows_secrets or endpoint.shows_client_secret:
                 process_events.endpoint_unencrypted(endpoint.name)
 
     def stop(self) -> None:
@@ -94,7 +96,7 @@ class Service:
                     tasks.create_task(parts.sampler.run(slot.number)),
                     tasks.create_task(parts.reporter.run(slot)),
                     tasks.create_task(parts.work.run()),
-                    tasks.create_task(drop_expired(parts.link, self._settings)),
+                    tasks.create_task(drop_expired(parts.link, parts.topology, self._settings.dead_letter_max_age)),
                 ]
                 async with asyncio.TaskGroup() as lanes:
                     for work in forwarding:
@@ -120,6 +122,9 @@ class Service:
                 await self.parts.lease.release()
         for endpoint in self.parts.endpoints:
             endpoint.refusals.close()
+        if self.parts.notifier:
+            await self.parts.notifier.aclose()
+        for endpoint in self.parts.endpoints:
             await endpoint.attempt.aclose()
         if self.parts.delivery_log:
             self.parts.delivery_log.close()

@@ -59,7 +59,7 @@ def test_each_command_can_be_typed(command: str) -> None:
 
 def test_each_variable_there_is() -> None:
     """None that was renamed."""
-    named = {name.removesuffix("_FILE") for name in re.findall(r"CDR_[A-Z_]+[A-Z]\b", README)}
+    named = {name.removesuffix("_FILE") for name in re.findall(r"CDR_[A-Z0-9_]+[A-Z]\b", README)}
     assert named <= {*variable_names(("BILLING", "CRM")), "CDR_STORE"}  # that one is the receivers'
 
 
@@ -79,7 +79,7 @@ def test_what_is_put_into_env_reaches_the_forwarder(block: str, names: list[str]
     settings = settings_from(given_by_compose((tmp_path / ".env").read_text()))
     assert [endpoint.name for endpoint in settings.endpoints] == names
     assert len({key for endpoint in settings.endpoints for key in endpoint.signing_keys}) == len(names)
-    assert settings.shown_redis_url == "redis://redis.example:6379/***"
+    assert settings.sources[0].redis.shown_url == "redis://redis.example:6379/***"
 
 
 async def test_check_and_a_test_cdr_pass_with_several_endpoints(

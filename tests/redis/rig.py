@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
+from app.delivery.batch_size import BatchSize
 from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
@@ -96,10 +97,10 @@ class Rig:
     ) -> None:
         self.settings = _settings(url, integrator, endpoints, variables)
         self.timings = timings
-        self.topology = Topology(self.settings)
-        self.link = Link(self.settings, timings=timings)
+        self.topology = Topology(self.settings.sources[0])
+        self.link = Link(self.settings.sources[0], timings=timings)
         self.process_id = f"{integrator}-{id(self):x}"
-        self.lease = Lease(self.link, self.process_id, self.settings)
+        self.lease = Lease(self.link, self.process_id, self.settings.sources[0], self.settings.lease)
         self.clock, self.tokens = RedisClock(), Tokens(self.process_id)
         self.stopping = asyncio.Event()
         self.redis: Redis = Redis.from_url(url, protocol=2)
@@ -194,7 +195,14 @@ class Rig:
         attempt = Attempt(settings, httpx.MockTransport(answers))
         certificate = Certificate(settings.name)
         built = Endpoint(
-            settings, attempt, certificate, gate, outage, Refusals(settings.name, 60), LaneMetrics(settings.name)
+            settings,
+            attempt,
+            certificate,
+            gate,
+            BatchSize(settings, self.timings),
+            outage,
+            Refusals(settings.name, 60),
+            LaneMetrics(settings.name),
         )
         return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
 
