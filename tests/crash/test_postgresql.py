@@ -26,7 +26,9 @@ LAST_OF_FORWARDERS: Final = 8
 async def test_each_cdr_is_one_row_whoever_is_killed(world: World, tmp_path: Path) -> None:
     """100,000 CDRs in batches of 100, SIGKILL for forwarders and receiver in between: exactly 100,000 rows."""
     chance = random.Random(14)
-    world = world.with_variables(webhook_batch_size="100", webhook_secret=SECRET, webhook_timeout="2", lease="0.7")
+    world = world.with_variables(
+        webhook_batch_size="100", webhook_concurrency="8", webhook_secret=SECRET, webhook_timeout="5"
+    )
     with PostgreSql() as database:
         site = Site("python", tmp_path, database=database)
         await site.start()
