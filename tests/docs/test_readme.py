@@ -106,10 +106,10 @@ async def test_the_acl_user_has_every_right_that_is_needed(
         await sent(admin, acl_line())
         await admin.rpush(f"{processing}:5", b"orphan")
         await admin.rpush(source, b"good", b"bad", b"later")
-        forwarder = await start_child(variables)
+        forwarder = await start_child(variables, fresh=True)
         await eventually(lambda: receiver.bodies.keys() == {b"good", b"later", b"orphan"})
         await eventually(lambda: gone(admin, source, processing, f"{processing}:5"))
-        assert await (await start_child(variables, "healthcheck")).ended() == 0
+        assert await (await start_child(variables, "healthcheck", fresh=True)).ended() == 0
         forwarder.signal(signal.SIGTERM)
         assert await forwarder.ended() == 0
         # what was rejected once waits for its second rejection, which is a minute away
@@ -138,13 +138,13 @@ async def test_the_acl_user_has_every_right_that_a_command_needs(
         await sent(admin, acl_line())
         await admin.rpush("cdr-forwarder:gone:pending:cdr", b"left over")
         await admin.rpush("cdr-forwarder:gone:dead:cdr", raw_letter(b"dead"), raw_letter(b"dead too"))
-        forwarder = await start_child(variables)
+        forwarder = await start_child(variables, fresh=True)
         for command in "inject " + str(file), "reroute gone webhook":
-            assert await (await start_child(variables, *command.split())).ended() == 0
+            assert await (await start_child(variables, *command.split(), fresh=True)).ended() == 0
         await eventually(lambda: receiver.refusals.total() >= 2)
         await eventually(lambda: gone(admin, "cdr-forwarder:processing:cdr", "enigma:notifications:cdr"))
         for command in "status", "dead-letters list", "dead-letters replay --limit 1", "dead-letters drop --all --yes":
-            child = await start_child(variables, *command.split())
+            child = await start_child(variables, *command.split(), fresh=True)
             assert await child.ended() == 0, child.log.read_text()
     assert not forwarder.events("redis.refused")
 
