@@ -21,15 +21,15 @@ WORDS: Final[dict[type[Exception], str]] = {ConnectionRefusedError: "refused", C
 
 
 class NameResolutionError(httpx.ConnectError):
-    """The name of the endpoint, or of its proxy, has no address."""
+    """Raised when the name of the endpoint, or of its proxy, has no address."""
 
 
 class TLSError(httpx.ConnectError):
-    """The two sides did not agree on a TLS connection; most often a certificate."""
+    """Raised when the two sides did not agree on a TLS connection; most often a certificate."""
 
 
 class ConnectionLostError(httpx.ReadError):
-    """The connection ended before the answer began, or, for a body, within it."""
+    """Raised when the connection ended before the answer began, or, for a body, within it."""
 
 
 def failure_kind(error: httpx.TransportError) -> FailureKind:
