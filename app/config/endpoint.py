@@ -1,6 +1,5 @@
 """Define every variable of an endpoint: its name, its default, and what it accepts."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -16,9 +15,9 @@ from pydantic import (
     field_validator,
 )
 
+from app.config.headers import headers_to_send
 from app.config.hosts import is_loopback
 from app.config.values import (
-    PRINTABLE,
     File,
     Seconds,
     header_value,
@@ -32,16 +31,6 @@ from app.config.values import (
     words,
 )
 
-FIXED_HEADERS: Final = frozenset(
-    {
-        *("user-agent", "webhook-id", "webhook-timestamp", "webhook-attempt", "webhook-signature", "webhook-source"),
-        *("host", "connection", "content-length", "transfer-encoding", "expect", "keep-alive"),
-        *("proxy-connection", "te", "trailer", "upgrade"),
-    }
-)
-"""Ours, or about the connection and not about the CDR."""
-
-HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 NEVER_INHERITED: Final = frozenset(
     {"url", "secret", "headers", "cert_file", "key_file", "username", "password", "bearer_token"}
 )
@@ -75,7 +64,7 @@ class EndpointSettings(BaseModel):
     keep_alive: bool = True
     http_client: Literal["direct", "httpx"] = "direct"
     secret: Annotated[tuple[SecretStr, ...], BeforeValidator(words)] = ()
-    headers: Annotated[dict[str, SecretStr], BeforeValidator(json_object)] = {}
+    headers: Annotated[dict[str, SecretStr], BeforeValidator(json_object), AfterValidator(headers_to_send)] = {}
     cert_file: File | None = None
     key_file: File | None = None
     username: Annotated[str, AfterValidator(one_line)] | None = None
@@ -119,20 +108,6 @@ class EndpointSettings(BaseModel):
         if 0 < rate < SLOWEST_RATE:
             raise ValueError(f"must be 0, which is no limit, or at least {SLOWEST_RATE:g}")
         return rate
-
-    @field_validator("headers")
-    @classmethod
-    def _can_be_sent(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for name, value in headers.items():
-            if not HEADER_NAME.fullmatch(name):
-                raise ValueError("must have names that a header can have (RFC 9110, 5.6.2)")
-            if name.lower() in FIXED_HEADERS:
-                raise ValueError(f"cannot set {name.lower()}: this header is reserved")
-            if not PRINTABLE.fullmatch(value.get_secret_value()):
-                raise ValueError(f"the value of {name} cannot contain line breaks, control or non-ASCII characters")
-        if len({name.lower() for name in headers}) < len(headers):
-            raise ValueError("cannot name a header twice: upper and lower case are the same")
-        return headers
 
     @field_validator("backoff_max")
     @classmethod

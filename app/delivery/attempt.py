@@ -8,7 +8,8 @@ import httpx
 from app.config.endpoint import EndpointSettings
 from app.delivery.deadline import Deadline, Deadlines
 from app.delivery.failures import failure_kind
-from app.delivery.headers import headers_of_endpoint, names_of_attempt, values_of_attempt
+from app.delivery.headers import HeadersOfAttempt, headers_of_endpoint
+from app.delivery.message import Message
 from app.delivery.transport import build_transport
 from app.delivery.transport.request import Post, Target
 from app.delivery.verdict import Kind, Verdict, verdict_of
@@ -18,23 +19,32 @@ KEPT_ANSWER_BYTES: Final = 512
 
 
 class Attempt:
-    """Makes attempts at one webhook URL, with its own settings."""
+    """Makes attempts at one webhook URL, with its own settings.
 
-    def __init__(self, settings: EndpointSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    `names_source`: whether a header says from which source the CDRs came.
+    """
+
+    def __init__(
+        self,
+        settings: EndpointSettings,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        names_source: bool = False,
+    ) -> None:
         self.name = settings.name
         self._deadlines = Deadlines(settings.timeout)
         self._reject_statuses = settings.reject_statuses
-        self._keys = settings.signing_keys
         self._transport = transport or build_transport(settings)
-        self._target = _target(settings)
+        self._one = _Form(settings, names_source=names_source, counts=False)
+        self._batch = _Form(settings, names_source=names_source, counts=True)
 
-    async def post(self, webhook_id: str, body: bytes, attempt: int) -> Verdict:
-        """POST the bytes once, and judge what comes of it within the total deadline."""
+    async def post(self, message: Message) -> Verdict:
+        """POST a message once, and judge what comes of it within the total deadline."""
         response: httpx.Response | None = None
         answer = b""
         try:
             with Deadline(self._deadlines):
-                response = await self._transport.handle_async_request(self._post(webhook_id, body, attempt))
+                response = await self._transport.handle_async_request(self._request(message))
                 answer = await _read(response)
         except TimeoutError:
             if response is None:
@@ -48,8 +58,18 @@ class Attempt:
         self._deadlines.close()
         await self._transport.aclose()
 
-    def _post(self, webhook_id: str, body: bytes, attempt: int) -> Post:
-        return Post(self._target, values_of_attempt(webhook_id, body, attempt, self._keys), body)
+    def _request(self, message: Message) -> Post:
+        form = self._one if message.cdrs is None else self._batch
+        return Post(form.target, form.headers.values(message), message.body)
+
+
+class _Form:
+    """What all requests of a kind have in common."""
+
+    def __init__(self, settings: EndpointSettings, *, names_source: bool, counts: bool) -> None:
+        url = httpx.URL(settings.url.get_secret_value())
+        self.headers = HeadersOfAttempt(settings, names_source=names_source, counts=counts)
+        self.target = Target(url.copy_with(userinfo=b""), headers_of_endpoint(settings, url), self.headers.names)
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -67,9 +87,3 @@ async def _read(response: httpx.Response) -> bytes:
         with suppress(httpx.TransportError):
             await response.aclose()
     return kept
-
-
-def _target(settings: EndpointSettings) -> Target:
-    url = httpx.URL(settings.url.get_secret_value())
-    own = names_of_attempt(settings.signing_keys)
-    return Target(url.copy_with(userinfo=b""), headers_of_endpoint(settings, url), own)

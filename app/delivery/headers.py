@@ -2,12 +2,16 @@
 
 import time
 from base64 import b64encode
+from collections.abc import Iterator
 from importlib.metadata import version
+from secrets import randbelow
 from typing import Final
 
 import httpx
 
 from app.config.endpoint import EndpointSettings
+from app.config.headers import has_placeholders
+from app.delivery.message import Message
 from app.delivery.signature import signature
 from app.delivery.transport.request import Header
 
@@ -19,21 +23,66 @@ def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL) -> list[Head
     headers = {"host": url.netloc.decode(), "content-type": settings.content_type, "user-agent": USER_AGENT}
     if credentials := _authorization(settings, url):
         headers["authorization"] = credentials
-    headers |= {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
+    for name, value in _configured(settings).items():
+        if has_placeholders(value):
+            headers.pop(name, None)
+        else:
+            headers[name] = value.format()
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
-def names_of_attempt(keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Return the names of the headers that differ from request to request. `keys` sign it."""
-    signed = (b"webhook-signature",) if keys else ()
-    return (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt", *signed)
+class HeadersOfAttempt:
+    """The headers whose values differ from one request to the next.
+
+    `names_source`: whether they tell where the CDRs came from; `counts`: and how many a batch holds.
+    """
+
+    def __init__(self, settings: EndpointSettings, *, names_source: bool, counts: bool) -> None:
+        self._keys = settings.signing_keys
+        self._names_source, self._counts = names_source, counts
+        self._endpoint = settings.name
+        self._templates = {name: value for name, value in _configured(settings).items() if has_placeholders(value)}
+        optional = {
+            b"webhook-signature": self._keys,
+            b"webhook-source": names_source,
+            b"webhook-count": counts,
+        }
+        more = [*(name for name, wanted in optional.items() if wanted), *(name.encode() for name in self._templates)]
+        self._has_more = bool(more)
+        self.names = (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt", *more)
+
+    def values(self, message: Message) -> tuple[bytes, ...]:
+        """Return their values, in the order of `names`."""
+        name, timestamp = message.webhook_id.encode(), b"%d" % time.time()
+        values = (b"%d" % len(message.body), name, timestamp, b"%d" % message.attempt)
+        return (*values, *self._more(message, name, timestamp)) if self._has_more else values
+
+    def _more(self, message: Message, name: bytes, timestamp: bytes) -> Iterator[bytes]:
+        if self._keys:
+            yield signature(self._keys, name, timestamp, message.body)
+        if self._names_source:
+            yield message.source.encode()
+        if self._counts:
+            yield b"%d" % (message.cdrs or 0)
+        if self._templates:
+            values = self._placeholders(message, timestamp.decode())
+            for template in self._templates.values():
+                yield template.format_map(values).encode()
+
+    def _placeholders(self, message: Message, timestamp: str) -> dict[str, object]:
+        return {
+            "webhook_id": message.webhook_id,
+            "attempt": message.attempt,
+            "timestamp": timestamp,
+            "source": message.source,
+            "endpoint": self._endpoint,
+            "trace_id": message.webhook_id.rpartition("_")[2],
+            "span_id": f"{randbelow(2**64 - 1) + 1:016x}",  # W3C Trace Context: never all zero
+        }
 
 
-def values_of_attempt(webhook_id: str, body: bytes, attempt: int, keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Return their values, in the same order. `attempt` counts from 1."""
-    name, timestamp = webhook_id.encode(), b"%d" % time.time()
-    values = (b"%d" % len(body), name, timestamp, b"%d" % attempt)
-    return (*values, signature(keys, name, timestamp, body)) if keys else values
+def _configured(settings: EndpointSettings) -> dict[str, str]:
+    return {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
 
 
 def _authorization(settings: EndpointSettings, url: httpx.URL) -> str | None:

@@ -4,6 +4,7 @@ import time
 
 from app.cdr import Cdr
 from app.delivery.attempt import Attempt
+from app.delivery.message import Message
 from app.delivery.verdict import Verdict
 from app.lane.lane import Lane
 from app.lane.settler import Settler
@@ -30,7 +31,8 @@ class Worker:
     async def deliver(self, cdr: Cdr) -> Verdict:
         """Make one attempt, and settle it."""
         began, began_ms = time.monotonic(), self._lane.clock.now()
-        verdict = await self._attempt.post(cdr.webhook_id, cdr.body, cdr.history.attempts + 1)
+        source = self._lane.queue.keys.source
+        verdict = await self._attempt.post(Message(cdr.webhook_id, cdr.body, cdr.history.attempts + 1, source))
         self._settler.settle(cdr, verdict, began, began_ms)
         return verdict
 

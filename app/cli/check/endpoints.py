@@ -20,6 +20,7 @@ from app.config.values import redacted
 from app.delivery.attempt import Attempt
 from app.delivery.certificate import ends_soon
 from app.delivery.failures import reason
+from app.delivery.message import Message
 from app.delivery.transport import tls_context
 from app.delivery.verdict import Kind, Verdict
 from app.errors import ConfigurationError
@@ -147,7 +148,7 @@ async def _send(endpoint: EndpointSettings) -> Finding:
     receiver, body = Attempt(endpoint), marked_cdr()
     began = time.monotonic()
     try:
-        verdict = await receiver.post(webhook_id(body), body, attempt=1)
+        verdict = await receiver.post(Message(webhook_id(body), body, 1, "cdr"))
     finally:
         await receiver.aclose()
     return _judged(f"endpoint {endpoint.name}", verdict, time.monotonic() - began)

@@ -23,7 +23,7 @@ class Target:
         self.headers, self.own = tuple(headers), tuple(own)
         empty = httpx.Request("POST", url, headers=[*headers], stream=httpx.ByteStream(b""))
         same = head_of(empty, keeps_alive=True).removesuffix(b"\r\n")
-        self.head = same.replace(b"%", b"%%") + b"".join([name + b": %b\r\n" for name in own])
+        self.head = b"".join([same.replace(b"%", b"%%"), *(name.replace(b"%", b"%%") + b": %b\r\n" for name in own)])
 
 
 class Post(httpx.Request):

@@ -12,6 +12,7 @@ import uvloop
 from app.cdr import Cdr
 from app.config.environment import load_settings
 from app.delivery.attempt import Attempt
+from app.delivery.message import Message
 from app.delivery.verdict import Kind
 from tests.benchmarks.cdrs import cdrs
 
@@ -19,7 +20,7 @@ from tests.benchmarks.cdrs import cdrs
 async def deliver(attempt: Attempt, waiting: list[Cdr]) -> None:
     while waiting:
         cdr = waiting.pop()
-        verdict = await attempt.post(cdr.webhook_id, cdr.body, 1)
+        verdict = await attempt.post(Message(cdr.webhook_id, cdr.body, 1, "cdr"))
         assert verdict.kind is Kind.DELIVERED, verdict
 
 

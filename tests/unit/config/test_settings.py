@@ -170,6 +170,7 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
         ({"CDR_WEBHOOK_HEADERS": '{"a": "b\\tc"}'}, "control or non-ASCII"),
         ({"CDR_WEBHOOK_HEADERS": '{"a": "caf\u00e9"}'}, "control or non-ASCII"),
         ({"CDR_WEBHOOK_HEADERS": '{"Webhook-Id": "c"}'}, "this header is reserved"),
+        ({"CDR_WEBHOOK_HEADERS": '{"Webhook-Count": "1"}'}, "this header is reserved"),
         ({"CDR_WEBHOOK_CONTENT_TYPE": "text/plain\r\nx: y"}, "cannot contain line breaks"),
         ({"CDR_WEBHOOK_BEARER_TOKEN": "a\nb"}, "cannot contain line breaks"),
         ({"CDR_WEBHOOK_BEARER_TOKEN": "a", "CDR_WEBHOOK_USERNAME": "b"}, "cannot be combined"),

@@ -18,6 +18,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from app.cdr import webhook_id
 from app.config.endpoint import EndpointSettings
 from app.delivery.attempt import MOST_ANSWER_BYTES, Attempt
+from app.delivery.message import Message
 from app.delivery.verdict import Kind, Verdict
 from tests.support.http_faults import (
     NO_CONTENT,
@@ -60,7 +61,7 @@ async def sent(url: str = URL, *, body: bytes = BODY, attempt: int = 1, **overri
     router = respx.Router()
     route = router.post(url__regex=".*").respond(stream=httpx.ByteStream(b""), status_code=204)
     one = Attempt(settings(url, **overrides), httpx.MockTransport(router.async_handler))
-    await one.post(webhook_id(body), body, attempt)
+    await one.post(Message(webhook_id(body), body, attempt, "cdr"))
     assert route.call_count == 1
     request: httpx.Request = route.calls.last.request
     return request
@@ -69,7 +70,7 @@ async def sent(url: str = URL, *, body: bytes = BODY, attempt: int = 1, **overri
 async def verdict_on(behaviour: Behaviour, **overrides: Any) -> Verdict:
     """Return the verdict on one attempt at a receiver that behaves so; it must come in time."""
     async with serve(behaviour) as server, endpoint(server.url, **overrides) as one, asyncio.timeout(20):
-        return await one.post(ID, BODY, 1)
+        return await one.post(Message(ID, BODY, 1, "cdr"))
 
 
 # What is sent
@@ -79,7 +80,7 @@ async def test_the_headers_are_those_of_the_contract() -> None:
     """On the wire, exactly these, whatever the HTTP client would like to add."""
     before = int(time.time())
     async with serve(answers(NO_CONTENT)) as server, endpoint(server.url) as one:
-        await one.post(ID, BODY, 3)
+        await one.post(Message(ID, BODY, 3, "cdr"))
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     request, *lines = head.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
@@ -129,7 +130,7 @@ async def test_another_secret_does_not_verify() -> None:
 async def test_odd_bodies_arrive_byte_for_byte(body: bytes) -> None:
     """The bytes are the body, with their length; nothing is re-encoded."""
     async with serve(answers(NO_CONTENT)) as server, endpoint(server.url) as one:
-        assert (await one.post(webhook_id(body), body, 1)).kind is Kind.DELIVERED
+        assert (await one.post(Message(webhook_id(body), body, 1, "cdr"))).kind is Kind.DELIVERED
     assert server.requests[0].partition(b"\r\n\r\n")[2] == body
 
 
@@ -193,7 +194,7 @@ def with_user_info(url: str) -> str:
 async def test_user_info_of_the_url_is_sent_as_a_header_only() -> None:
     """Not in the path, not as the host: there it would end in other people's logs."""
     async with serve(answers(NO_CONTENT)) as server, endpoint(with_user_info(server.url)) as one:
-        assert (await one.post(ID, BODY, 1)).kind is Kind.DELIVERED
+        assert (await one.post(Message(ID, BODY, 1, "cdr"))).kind is Kind.DELIVERED
     head = server.requests[0].partition(b"\r\n\r\n")[0].decode()
     assert head.startswith(f"POST /hook?tenant=7 HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\n")
     assert "s3cret" not in head
@@ -260,7 +261,7 @@ async def test_a_port_where_nobody_listens_is_transient() -> None:
     """A receiver that is being restarted."""
     with refused() as url:
         async with endpoint(url) as one:
-            assert await one.post(ID, BODY, 1) == Verdict(Kind.TRANSIENT, "connect", detail="refused")
+            assert await one.post(Message(ID, BODY, 1, "cdr")) == Verdict(Kind.TRANSIENT, "connect", detail="refused")
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,7 @@ async def test_no_redirect_is_followed(status: int) -> None:
     """It would turn the POST into a GET, or send CDRs where nobody configured them to go."""
     answer = f"HTTP/1.1 {status} Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"
     async with serve(answers(answer.encode())) as server, endpoint(server.url) as one:
-        assert await one.post(ID, BODY, 1) == Verdict(Kind.TRANSIENT, "http_3xx", status)
+        assert await one.post(Message(ID, BODY, 1, "cdr")) == Verdict(Kind.TRANSIENT, "http_3xx", status)
     assert len(server.requests) == 1
 
 
@@ -291,7 +292,7 @@ def ok_with(size: int) -> Behaviour:
 async def test_an_answer_of_a_usual_size_keeps_its_connection() -> None:
     """It is read to its end, and the next attempt goes the same way."""
     async with serve(ok_with(MOST_ANSWER_BYTES)) as server, endpoint(server.url) as one:
-        assert [await one.post(ID, BODY, attempt) for attempt in (1, 2, 3)] == [DELIVERED] * 3
+        assert [await one.post(Message(ID, BODY, attempt, "cdr")) for attempt in (1, 2, 3)] == [DELIVERED] * 3
     assert server.connections == 1
 
 
@@ -299,14 +300,14 @@ async def test_an_answer_of_a_usual_size_keeps_its_connection() -> None:
 async def test_a_huge_answer_is_not_drained(behaviour: Behaviour) -> None:
     """After 64 KiB its connection is closed, and the next attempt has a new one."""
     async with serve(behaviour) as server, endpoint(server.url) as one:
-        assert await one.post(ID, BODY, 1) == DELIVERED
+        assert await one.post(Message(ID, BODY, 1, "cdr")) == DELIVERED
         await server.until(lambda server: server.connections == 1 and server.open_connections == 0)
-        assert await one.post(ID, BODY, 2) == DELIVERED
+        assert await one.post(Message(ID, BODY, 2, "cdr")) == DELIVERED
     assert server.connections == 2
 
 
 async def test_what_timed_out_leaves_no_connection_behind() -> None:
     """A late answer must not be taken for that of the next CDR."""
     async with serve(answers_then_hangs(b"")) as server, endpoint(server.url, timeout=0.2) as one:
-        assert await one.post(ID, BODY, 1) == TIMED_OUT
+        assert await one.post(Message(ID, BODY, 1, "cdr")) == TIMED_OUT
         await server.until(lambda server: server.connections == 1 and server.open_connections == 0)
