@@ -32,7 +32,7 @@ def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL) -> list[Head
 
 
 class HeadersOfAttempt:
-    """The headers whose values differ from one request to the next.
+    """Makes the headers whose values differ from one request to the next.
 
     `names_source`: whether they tell where the CDRs came from; `counts`: and how many a batch holds.
     """
