@@ -37,6 +37,8 @@ from app.store.neighbours import Neighbours
 from app.store.operations import Operations
 from app.store.owner import new_process_id
 from app.store.retry_set import Tokens
+from app.telemetry import stdout
+from app.telemetry.delivery_log import DeliveryLog
 from app.telemetry.metrics import EVERYBODY, LaneMetrics
 
 
@@ -60,8 +62,16 @@ class Parts:
         self.reporter = Reporter(self.link, self.lease, lambda: self.lanes)
         self.lanes: list[LaneLoops] = []
         self.distributions: list[Distribution] = []
+        self.delivery_log = _delivery_log(settings, timings)
         self._shared = Shared(
-            settings, self.link, self.lease, RedisClock(), Tokens(self.process_id), timings, self.stopping
+            settings,
+            self.link,
+            self.lease,
+            RedisClock(),
+            Tokens(self.process_id),
+            timings,
+            self.stopping,
+            self.delivery_log,
         )
 
     def forwarding(self, slot: Slot) -> list[Coroutine[Any, Any, None]]:
@@ -131,6 +141,12 @@ class Parts:
             for one in self.settings.endpoints
         }
         return waiting | lanes if topology.fans_out else lanes
+
+
+def _delivery_log(settings: Settings, timings: Timings) -> DeliveryLog | None:
+    if not settings.delivery_log:
+        return None
+    return DeliveryLog(stdout.queued(), settings.delivery_log_fields, timings.complaint_pause)
 
 
 def _taker(loops: LaneLoops) -> Taker:

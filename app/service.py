@@ -121,6 +121,8 @@ class Service:
         for endpoint in self.parts.endpoints:
             endpoint.refusals.close()
             await endpoint.attempt.aclose()
+        if self.parts.delivery_log:
+            self.parts.delivery_log.close()
         await self.parts.link.aclose()
 
     def _exit_status(self) -> int:

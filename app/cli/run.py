@@ -11,7 +11,7 @@ from app.config.environment import load_settings, log_format_of
 from app.config.settings import LogFormat, Settings
 from app.errors import ConfigurationError, RedisUnusableError
 from app.service import Service
-from app.telemetry import log, process_events, stderr
+from app.telemetry import log, process_events, stderr, stdout
 from app.telemetry.printable import plain
 
 CRASHED: Final = 1
@@ -22,6 +22,7 @@ FAREWELL: Final = 1.0
 
 def run_forwarder() -> int:
     """Run the service and return its exit status. Whatever ends it is an event."""
+    stdout.keep_numbers()
     form = log_format_of()
     log.configure("info", form)
     try:
@@ -36,6 +37,7 @@ def run_forwarder() -> int:
         process_events.service_crashed(error)
         return CRASHED
     finally:
+        stdout.flush(FAREWELL)
         stderr.flush(FAREWELL)
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.config.endpoint import EndpointSettings
 from app.config.hosts import host_name, is_loopback
+from app.config.paths import field_paths
 from app.config.redis_url import RedisPlace, hash_tag, place_of
 from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, redacted, url_of_redis
 
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     ops_host: Annotated[str, AfterValidator(host_name)] = "127.0.0.1"
     ops_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     ops_token: Annotated[SecretStr, Field(min_length=16), AfterValidator(header_value)] | None = None
+    delivery_log: bool = False
+    delivery_log_fields: Annotated[tuple[str, ...], BeforeValidator(field_paths)] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: LogFormat = Field(default_factory=default_log_format)
 

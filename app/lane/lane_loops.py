@@ -34,6 +34,7 @@ from app.store.keys import LaneKeys
 from app.store.lease import Lease
 from app.store.queue import Queue
 from app.store.retry_set import Tokens
+from app.telemetry.delivery_log import DeliveryLog
 from app.telemetry.metrics import LaneMetrics
 
 
@@ -65,6 +66,7 @@ class Shared:
     tokens: Tokens
     timings: Timings
     stopping: asyncio.Event
+    delivery_log: DeliveryLog | None = None
 
     def queue(self, keys: LaneKeys, slot: int, oldest: str, longest: float = 0.0) -> Queue:
         """Return the keys of a lane, as the owner of a slot sees them.
@@ -155,6 +157,7 @@ def _settler(shared: Shared, endpoint: Endpoint, lane: Lane, rules: Rules, sweep
         outage=endpoint.outage,
         refusals=endpoint.refusals,
         sweeper=sweeper,
+        log=shared.delivery_log,
     )
 
 

@@ -15,16 +15,25 @@ from app.lane.outbox import Parcel
 from app.lane.sweeper import Sweeper
 from app.store.retry_set import Tokens
 from app.telemetry import events
+from app.telemetry.delivery_log import DeliveryLog, Outcome
 
 
 class Settler:
     """Settles CDRs without ever waiting: what it decides travels with the next exchange."""
 
     def __init__(  # noqa: PLR0913 - whom it tells what
-        self, *, lane: Lane, rules: Rules, tokens: Tokens, outage: Outage, refusals: Refusals, sweeper: Sweeper
+        self,
+        *,
+        lane: Lane,
+        rules: Rules,
+        tokens: Tokens,
+        outage: Outage,
+        refusals: Refusals,
+        sweeper: Sweeper,
+        log: DeliveryLog | None = None,
     ) -> None:
         self._lane, self._rules, self._tokens = lane, rules, tokens
-        self._outage, self._refusals, self._sweeper = outage, refusals, sweeper
+        self._outage, self._refusals, self._sweeper, self._log = outage, refusals, sweeper, log
 
     def settle(self, cdr: Cdr, verdict: Verdict, began: float, began_ms: int) -> None:
         """Settle a CDR after an attempt that began at `began` (monotonic), `began_ms` by Redis' clock."""
@@ -51,7 +60,8 @@ class Settler:
     def _parcel(self, cdr: Cdr, verdict: Verdict, decision: Decision) -> Parcel:
         match decision.action:
             case "ack":
-                return Parcel(cdr, settlements.ack(cdr), self._acked)
+                done = partial(self._acked_and_logged, verdict=verdict) if self._log else self._acked
+                return Parcel(cdr, settlements.ack(cdr), done)
             case "defer":
                 way = settlements.defer(cdr, decision.history, decision.delay, self._tokens)
                 return Parcel(cdr, way, partial(self._deferred, verdict=verdict, decision=decision))
@@ -79,6 +89,10 @@ class Settler:
         if not found:
             self._lost(1)
 
+    def _acked_and_logged(self, cdr: Cdr, found: bool, *, verdict: Verdict) -> None:  # noqa: FBT001
+        self._acked(cdr, found)
+        self._note(cdr, "delivered", verdict, cdr.history.attempts + 1)
+
     def _deferred(self, cdr: Cdr, found: bool, *, verdict: Verdict, decision: Decision) -> None:  # noqa: FBT001
         if not found:
             return self._sweeper.soon()
@@ -95,7 +109,21 @@ class Settler:
         self._lane.metrics.dead_lettered[reason] += 1
         events.cdr_dead_lettered(self._lane.endpoint, cdr.webhook_id, reason, verdict.status, attempts)
         self._refusals.dead_lettered(reason, verdict)
+        self._note(cdr, reason, verdict, attempts)
         return None
+
+    def _note(self, cdr: Cdr, outcome: Outcome, verdict: Verdict, attempts: int) -> None:
+        """Write its line into the delivery log, if there is one: Redis has settled it."""
+        if self._log:
+            self._log.note(
+                cdr,
+                source=self._lane.queue.keys.source,
+                endpoint=self._lane.endpoint,
+                outcome=outcome,
+                status=verdict.status,
+                result=verdict.result,
+                attempts=attempts,
+            )
 
     def _lost(self, number: int) -> None:
         events.ack_found_nothing(self._lane.endpoint, number)

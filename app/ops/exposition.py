@@ -13,7 +13,7 @@ from app.delivery.verdict import Result
 from app.ops.observation import LaneView, Observation
 from app.ops.operations import OperatorWork
 from app.ops.sampler import Lengths, Sample
-from app.telemetry import stderr
+from app.telemetry import stderr, stdout
 from app.telemetry.metrics import BOUNDS, Durations, LaneMetrics, Origin
 
 PREFIX: Final = "cdr_forwarder"
@@ -55,7 +55,7 @@ class Exposition(Collector):
         others = "Forwarders of other integrators that take from our source."
         yield _gauge("foreign_consumers", others, {(): observed.neighbours.foreign_consumers})
         yield CounterMetricFamily(
-            f"{PREFIX}_log_lines_dropped", "Log lines that nobody read in time.", stderr.dropped()
+            f"{PREFIX}_log_lines_dropped", "Log lines that nobody read in time.", stderr.dropped() + stdout.dropped()
         )
         yield _gauge("build_info", "Always 1.", {(observed.identity.version,): 1}, ("version",))
 

@@ -17,6 +17,14 @@ def lines_dropped(number: int) -> None:
     log.warning("log.dropped", number=number, advice="the reader of standard error was too slow, or gone")
 
 
+def delivery_lines_dropped(number: int) -> None:
+    log.warning(
+        "delivery_log.dropped",
+        number=number,
+        advice="the reader of standard output was too slow, or gone; deliveries are not affected",
+    )
+
+
 def library_reported(record: logging.LogRecord) -> None:
     told = log.error if record.levelno >= logging.ERROR else log.warning
     told("library.reported", library=record.name, message=record.getMessage(), exc_info=record.exc_info)
