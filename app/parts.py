@@ -49,10 +49,11 @@ class Parts:
         self.settings = settings
         self.timings = timings
         self.stopping = asyncio.Event()
-        self.topology = Topology(settings)
+        self.source = settings.sources[0]
+        self.topology = Topology(self.source)
         self.process_id = new_process_id()
-        self.link = Link(settings, timings=timings)
-        self.lease = Lease(self.link, self.process_id, settings)
+        self.link = Link(self.source, timings=timings)
+        self.lease = Lease(self.link, self.process_id, self.source, settings.lease)
         self._resolver = Resolver()
         # Before the endpoints: their outages tell how many CDRs the sampler has seen waiting.
         self.sampler = Sampler(self.link, self._samples())

@@ -40,7 +40,7 @@ class Service:
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
         settings = self._settings
         urls = {one.name: one.shown_url for one in settings.endpoints}
-        process_events.service_started(version("cdr-forwarder"), settings.integrator, settings.source_key, urls)
+        process_events.service_started(version("cdr-forwarder"), settings.integrator, self.parts.source.key, urls)
         self._warn()
         try:
             async with self._deadline, self.parts.operator_server(self._heartbeats):
@@ -94,7 +94,7 @@ class Service:
                     tasks.create_task(parts.sampler.run(slot.number)),
                     tasks.create_task(parts.reporter.run(slot)),
                     tasks.create_task(parts.work.run()),
-                    tasks.create_task(drop_expired(parts.link, self._settings)),
+                    tasks.create_task(drop_expired(parts.link, parts.topology, self._settings.dead_letter_max_age)),
                 ]
                 async with asyncio.TaskGroup() as lanes:
                     for work in forwarding:

@@ -68,7 +68,7 @@ class DeadLetters:
     @classmethod
     async def of(cls, link: Link, settings: Settings, where: Where = EVERYWHERE) -> "DeadLetters":
         """Return those of one endpoint, or of all, including endpoints that are no longer configured."""
-        topology = Topology(settings)
+        topology = Topology(settings.sources[0])
         keys, endpoint = topology.lanes, where.endpoint
         if endpoint not in keys:
             keys |= await not_configured(link, topology)
@@ -82,7 +82,7 @@ class DeadLetters:
         cls, link: Link, settings: Settings, where: Where = EVERYWHERE, to: str | None = None
     ) -> "DeadLetters":
         """Return those whose CDRs can be delivered. `to`: the endpoint that gets the CDRs of another one."""
-        topology = Topology(settings)
+        topology = Topology(settings.sources[0])
         keys, target, endpoint = topology.lanes, None, where.endpoint
         if to:
             if to not in keys or not endpoint:

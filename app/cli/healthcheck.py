@@ -31,10 +31,10 @@ def _lives(settings: Settings) -> bool:
 
 async def _has_lease(settings: Settings) -> bool:
     """Tell whether a process on this host has a lease. A stuck process cannot renew its lease, which then ends."""
-    link = Link(settings, COMMAND)
+    link = Link(settings.sources[0], COMMAND)
     owners: list[bytes | None] = []
     with suppress(ForwarderError):
-        keys = [slot.owner for slot in Topology(settings).short.slots()]
+        keys = [slot.owner for slot in Topology(settings.sources[0]).short.slots()]
         owners = await link.call("owners", lambda: link.commands.mget(keys))
     await link.aclose()
     return any(Owner.read(owner).runs_here for owner in owners)

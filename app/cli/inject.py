@@ -111,8 +111,8 @@ class Injection:
 
     def __post_init__(self) -> None:
         self._script = self.link.script("inject")
-        self._operation = Topology(self.settings).short.operation(uuid4().hex)
-        self._push_newest = ENDS[self.settings.source_oldest].push_newest
+        self._operation = Topology(self.settings.sources[0]).short.operation(uuid4().hex)
+        self._push_newest = ENDS[self.settings.sources[0].oldest].push_newest
 
     async def run(self, file: BinaryIO, from_line: int) -> None:
         # All lines before the first push: a file with a bad line is corrected once, and not half-way through.
@@ -125,12 +125,12 @@ class Injection:
                     pushed += len(page.lines)
                     advance(len(page.lines))
         finally:
-            await Operations(self.link, Topology(self.settings)).leave(Operation("inject", pushed))
-        say(f"{pushed} CDRs pushed to {self.settings.source_key}")
+            await Operations(self.link, Topology(self.settings.sources[0])).leave(Operation("inject", pushed))
+        say(f"{pushed} CDRs pushed to {self.settings.sources[0].key}")
 
     async def _push(self, number: int, page: Page, before: int) -> None:
         args: list[bytes | str | int] = [number, REMEMBERED_MS, self._push_newest, *(cdr for _, cdr in page.lines)]
-        keys = [self._operation, self.settings.source_key]
+        keys = [self._operation, self.settings.sources[0].key]
         try:
             await ask(self.link, "inject", lambda: self._script(keys=keys, args=args))
         # Ctrl-C while a page was on its way: it may have been pushed.

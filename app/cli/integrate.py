@@ -26,7 +26,7 @@ def receive(  # noqa: PLR0913 - each is an option
     ] = None,
     body: Annotated[bool, typer.Option(help="Print the CDRs themselves, which hold phone numbers.")] = True,
 ) -> None:
-    """Receive CDRs and print them: verified, deduplicated by webhook-id, and refused on demand. To try with."""
+    """Receive CDRs, also in batches, and print them: verified, deduplicated, and refused on demand. To try with."""
     import asyncio
 
     from app.config.signing import signing_keys

@@ -12,7 +12,7 @@ from app.store.refusals import ADVICE
 @asynccontextmanager
 async def linked(settings: Settings) -> AsyncIterator[Link]:
     """Open a link to Redis for a command. Its errors become sentences for the person who typed it."""
-    link = Link(settings, COMMAND)
+    link = Link(settings.sources[0], COMMAND)
     try:
         yield link
     except (TransientRedisError, OperatorRedisError) as error:
@@ -28,7 +28,8 @@ def explained(error: Exception, settings: Settings) -> str:
 
 def wrong_and_advice(error: Exception, settings: Settings) -> tuple[str, str]:
     """Return what is wrong with Redis, and what a person is to do."""
-    redis = f"CDR_REDIS_URL: {settings.shown_redis_url}"
+    login = settings.sources[0].redis
+    redis = f"{login.url_variable}: {login.shown_url}"
     match error:
         case LoginRefusedError():
             return f"{redis} refuses our login: {error}", ADVICE["login"]

@@ -22,7 +22,7 @@ class Reroute:
     """Moves what is in the keys of `old` to the retry set of `new`."""
 
     def __init__(self, link: Link, settings: Settings, old: str, new: str) -> None:
-        topology = Topology(settings)
+        topology = Topology(settings.sources[0])
         if new not in topology.endpoints:
             raise CommandError(f"{new} is not configured: CDRs can go to {', '.join(topology.endpoints)}")
         if settings.fans_out and old in topology.endpoints:

@@ -52,8 +52,8 @@ def _refuse(form: LogFormat, tell: Callable[[str], None], *reasons: str) -> None
 
 def _run_service(settings: Settings) -> int:
     log.configure(settings.log_level, settings.log_format)
-    if settings.trusts_any_redis:
-        process_events.redis_unverified()
+    for variable in dict.fromkeys(one.redis.url_variable for one in settings.sources if one.redis.trusts_any):
+        process_events.redis_unverified(variable)
     status = _run(_service(settings))
     process_events.service_stopped(status)
     return status

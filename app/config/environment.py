@@ -3,22 +3,28 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from dotenv import dotenv_values
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from app.config.endpoint import NEVER_INHERITED, EndpointSettings
 from app.config.problem import Origin
+from app.config.redis_login import URL_VARIABLE
 from app.config.secret_file import path_shown, reason, secret_in
 from app.config.settings import PREFIX, LogFormat, Settings, default_log_format
+from app.config.source import SourceSettings
+from app.config.source_variables import SOURCE, names_in, source_problems
 from app.errors import ConfigurationError
 
 KUBERNETES: Final = "CDR_FORWARDER_"
 """Kubernetes injects variables of this prefix into every pod where a Service has our name."""
+
+NESTED: Final = ("webhook", "named_endpoints", "named_sources")
+"""Fields of the settings that hold what more than one variable says."""
 
 ENDPOINT: Final = re.compile(r"CDR_ENDPOINTS__(?P<name>[A-Za-z0-9_-]+?)__(?P<field>[A-Za-z][A-Za-z_]*)")
 
@@ -27,12 +33,12 @@ class _Variables(EnvSettingsSource):
     """Reads variables from a mapping in place of the environment."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        # What is a field of an endpoint is nested; `endpoints` itself is what both ways to name them lead to.
+        # What is a field of an endpoint or a source is nested; `endpoints` and `sources` are what all ways lead to.
         self._given = {
             re.sub(
-                "^cdr_endpoints__", "cdr_named_endpoints__", re.sub("^cdr_webhook_", "cdr_webhook__", name.lower())
+                "^cdr_(endpoints|sources)__", r"cdr_named_\1__", re.sub("^cdr_webhook_", "cdr_webhook__", name)
             ): value
-            for name, value in variables.items()
+            for name, value in ((name.lower(), value) for name, value in variables.items())
         }
         super().__init__(Settings)
 
@@ -40,21 +46,25 @@ class _Variables(EnvSettingsSource):
         return self._given
 
 
-def variable_names(endpoints: Iterable[str] = ()) -> dict[str, bool]:
+def variable_names(endpoints: Iterable[str] = (), sources: Iterable[str] = ()) -> dict[str, bool]:
     """Return every variable, and whether it is secret; a secret one can also be given as <NAME>_FILE.
 
-    Those of CDR_ENDPOINTS__<name>__ are among them for each of `endpoints`.
+    Those of CDR_ENDPOINTS__<name>__ and CDR_SOURCES__<name>__ are among them for each that is named.
     """
-    names = {
-        f"{PREFIX}{field.upper()}": "SecretStr" in repr(info.annotation)
-        for field, info in Settings.model_fields.items()
-        if "EndpointSettings" not in repr(info.annotation)
-    }
-    for before in ("WEBHOOK_", *(f"ENDPOINTS__{endpoint}__" for endpoint in endpoints)):
-        for field, info in EndpointSettings.model_fields.items():
-            if field != "name":
-                names[f"{PREFIX}{before}{field.upper()}"] = "SecretStr" in repr(info.annotation)
+    names = _names_of(Settings, "", *NESTED) | _names_of(EndpointSettings, "WEBHOOK_", "name")
+    for endpoint in endpoints:
+        names |= _names_of(EndpointSettings, f"ENDPOINTS__{endpoint}__", "name")
+    for source in sources:
+        names |= _names_of(SourceSettings, f"SOURCES__{source}__")
     return names
+
+
+def _names_of(model: type[BaseModel], before: str, *without: str) -> dict[str, bool]:
+    return {
+        f"{PREFIX}{before}{field.upper()}": "SecretStr" in repr(info.annotation)
+        for field, info in model.model_fields.items()
+        if field not in without
+    }
 
 
 def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
@@ -63,15 +73,25 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
     given = _given(environ, dotenv, problems)
     variables, files = _with_files(given, problems)
     inherited = _inherited(variables, problems)
+    endpoints, sources = names_in(ENDPOINT, variables), names_in(SOURCE, variables)
+    problems += _of_sources(variables, endpoints)
     try:
         settings = Settings(**_Variables(inherited)())
     except ValidationError as error:
-        secrets = [name for name, secret in variable_names(_endpoints_in(variables)).items() if secret]
+        secrets = [name for name, secret in variable_names(endpoints, sources).items() if secret]
         origin = Origin(variables, inherited, files, secrets)
         problems += map(origin.problem, error.errors(include_url=False))
     if problems:
         raise ConfigurationError(*dict.fromkeys(problems))
     return settings
+
+
+def _of_sources(variables: Mapping[str, str], endpoints: Sequence[str]) -> Iterator[str]:
+    fields = Settings.model_fields
+    integrator = variables.get(f"{PREFIX}INTEGRATOR", fields["integrator"].default)
+    url = variables.get(URL_VARIABLE, fields["redis_url"].default.get_secret_value())
+    configured = [name.lower() for name in endpoints] or [EndpointSettings.model_fields["name"].default]
+    return source_problems(variables, configured, integrator, url)
 
 
 def log_format_of(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> LogFormat:
@@ -94,15 +114,9 @@ def _given(environ: Mapping[str, str] | None, dotenv: Path | None, problems: lis
     return _ours(below) | _ours(os.environ if environ is None else environ)
 
 
-def _endpoints_in(variables: Iterable[str]) -> list[str]:
-    """Return the endpoints that are named, as they are written."""
-    found = (ENDPOINT.fullmatch(name) for name in variables)
-    return list(dict.fromkeys(match["name"] for match in found if match))
-
-
 def _inherited(variables: dict[str, str], problems: list[str]) -> dict[str, str]:
     """Give named endpoints what CDR_WEBHOOK_<X> says for all, and say what is never inherited."""
-    endpoints = _endpoints_in(variables)
+    endpoints = names_in(ENDPOINT, variables)
     problems += _twice(variables)
     shared = {name: value for name, value in variables.items() if name.startswith(f"{PREFIX}WEBHOOK_")}
     if not endpoints:
@@ -127,11 +141,11 @@ def _inherited(variables: dict[str, str], problems: list[str]) -> dict[str, str]
 
 
 def _twice(variables: Iterable[str]) -> Iterator[str]:
-    """Yield a problem for each variable of one endpoint that is set in upper and in lower case."""
+    """Yield a problem for each variable of one endpoint or source that is set in upper and in lower case."""
     written: dict[str, str] = {}
     for name in sorted(variables):
         if (first := written.setdefault(name.upper(), name)) != name:
-            yield f"{name}: cannot be combined with {first}: names of endpoints do not differ by case"
+            yield f"{name}: cannot be combined with {first}: names do not differ by case"
 
 
 def _dotenv(path: Path, problems: list[str]) -> Mapping[str, str | None]:
@@ -156,7 +170,7 @@ def _with_files(given: dict[str, str], problems: list[str]) -> tuple[dict[str, s
 
     Returns the variables, and the paths of those that were read from files.
     """
-    names = variable_names(_endpoints_in(given))
+    names = variable_names(names_in(ENDPOINT, given), names_in(SOURCE, given))
     files = {f"{name}_FILE": name for name, secret in names.items() if secret}
     variables = {name: value for name, value in given.items() if name in names}
     read: dict[str, str] = {}

@@ -42,7 +42,8 @@ class Origin:
         name = self._variable_at(details["loc"])
         got = self._shown(name)
         if details["loc"][-1] == "[key]":
-            got = f"the endpoint name {details['loc'][1]!r}"
+            kind = "source" if details["loc"][0] == "named_sources" else "endpoint"
+            got = f"the {kind} name {details['loc'][1]!r}"
         elif name in self.files:
             name, got = f"{name}_FILE", f"{got} in {self.files[name]!r}"
         return f"{name}: got {got}; {_wanted(details)}"
@@ -60,6 +61,9 @@ class Origin:
                     if written in self.variables or written not in self.inherited
                     else f"{PREFIX}WEBHOOK_{field}"
                 )
+            case ["NAMED_SOURCES", source, field, *_]:
+                own = f"{PREFIX}SOURCES__{source}__{'KEY' if field == '[KEY]' else field}"
+                return {name.upper(): name for name in self.variables}.get(own, own)
             case ["WEBHOOK"]:
                 return f"{PREFIX}WEBHOOK_URL"
             case ["WEBHOOK", field, *_]:

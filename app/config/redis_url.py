@@ -3,10 +3,11 @@
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 Host = tuple[str, int]
 
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 DEFAULT_PORTS: Final = {"sentinel": 26379, "cluster": 6379}
 SEVERAL: Final = re.compile(
     r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://(?:(?P<user_info>[^@/]*)@)?(?P<hosts>[^@/?]+)"
@@ -52,6 +53,28 @@ def _host(text: str, default_port: int) -> Host:
     if not parts.hostname or parts.port == 0:
         raise ValueError("must name its hosts as host:port,host:port")
     return parts.hostname, parts.port or default_port
+
+
+def same_database(one: str, other: str) -> bool:
+    """Tell whether two URLs lead to the same keys, as far as they say it themselves. Raises ValueError."""
+    these, those = place_of(one), place_of(other)
+    if (these.kind, these.service, _database(these)) != (those.kind, those.service, _database(those)):
+        return False
+    return bool(_servers(these) & _servers(those))
+
+
+def _database(place: RedisPlace) -> int:
+    parts = urlsplit(place.url)
+    path = "" if parts.scheme == "unix" else parts.path.strip("/")
+    return int(dict(parse_qsl(parts.query)).get("db", path) or 0)
+
+
+def _servers(place: RedisPlace) -> set[Host]:
+    parts = urlsplit(place.url)
+    if parts.scheme == "unix":
+        return {(parts.path, 0)}
+    here = (parts.hostname or "", parts.port or DEFAULT_PORTS["cluster"])
+    return {("localhost" if host in LOOPBACK else host.lower(), port) for host, port in place.seeds or (here,)}
 
 
 def hash_tag(key: str) -> str:

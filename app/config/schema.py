@@ -9,9 +9,11 @@ from typing import Any, Final
 from app.config.endpoint import EndpointSettings
 from app.config.environment import KUBERNETES, variable_names
 from app.config.settings import PREFIX, Settings
+from app.config.source import SourceSettings
 
 Schema = dict[str, Any]
 
+A_SOURCE: Final = "SOURCES__<name>__"
 NAME: Final = "[A-Za-z0-9_-]{1,32}?"
 BOOLEANS: Final = [True, False, "true", "false", "1", "0", "yes", "no", "on", "off"]
 NUMBERS: Final = {"integer": "[0-9]+", "number": r"[0-9]+(\.[0-9]+)?"}
@@ -27,13 +29,9 @@ def settings_schema(example: str) -> Schema:
     texts = _described(example)
     properties = _variables(PREFIX, Settings.model_json_schema(), texts)
     properties |= _variables(f"{PREFIX}WEBHOOK_", EndpointSettings.model_json_schema(), texts)
-    named = {
-        re.sub(f"^{PREFIX}WEBHOOK_(.*)$", rf"^{PREFIX}ENDPOINTS__{NAME}__\1$", name): {
-            key: value for key, value in schema.items() if key != "default"
-        }
-        for name, schema in properties.items()
-        if name.startswith(f"{PREFIX}WEBHOOK_")
-    }
+    named = _by_name(f"{PREFIX}WEBHOOK_", f"{PREFIX}ENDPOINTS__{NAME}__", properties)
+    sources = _variables(f"{PREFIX}{A_SOURCE}", SourceSettings.model_json_schema(), texts)
+    named |= _by_name(f"{PREFIX}{A_SOURCE}", f"{PREFIX}SOURCES__{NAME}__", sources)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Environment variables of cdr-forwarder",
@@ -49,20 +47,29 @@ def settings_schema(example: str) -> Schema:
     }
 
 
+def _by_name(before: str, pattern: str, properties: Schema) -> Schema:
+    """Return the patterns of variables that have the name of an endpoint or a source in them."""
+    return {
+        f"^{pattern}{name.removeprefix(before)}$": {key: value for key, value in schema.items() if key != "default"}
+        for name, schema in properties.items()
+        if name.startswith(before)
+    }
+
+
 def _variables(prefix: str, model: Schema, texts: dict[str, str]) -> Schema:
     """Return the variables of a model. A secret has a second one, for a file."""
     found = {}
-    known = variable_names()
+    known = variable_names(sources=["<name>"])
     for field, schema in model["properties"].items():
         name = f"{prefix}{field.upper()}"
         if name in known:
-            found[name] = {"description": texts[name]} | _of_variable(name, schema)
+            found[name] = {"description": texts[name]} | _of_variable(name, schema, secret=known[name])
         if known.get(name):
             found[f"{name}_FILE"] = {"description": f"Path of a file that holds {name}.", "type": "string"}
     return found
 
 
-def _of_variable(name: str, field: Schema) -> Schema:
+def _of_variable(name: str, field: Schema, *, secret: bool) -> Schema:
     """Return what a variable may hold, from what its field may hold."""
     schema = {**field, **next((one for one in field.get("anyOf", []) if one.get("type") != "null"), {})}
     limits = {name: schema[name] for name in LIMITS if name in schema}
@@ -74,8 +81,8 @@ def _of_variable(name: str, field: Schema) -> Schema:
         return {"enum": [*BOOLEANS, ""]} | default
     if "enum" in schema:
         return {"enum": [*schema["enum"], ""]} | default
-    secret = {"writeOnly": True} if variable_names()[name] else {}
-    return {"type": "string"} | _pattern(name, schema) | secret | default
+    hidden = {"writeOnly": True} if secret else {}
+    return {"type": "string"} | _pattern(name, schema) | hidden | default
 
 
 def _pattern(name: str, schema: Schema) -> Schema:
@@ -109,7 +116,7 @@ def _described(example: str) -> dict[str, str]:
     """Return the comment above each variable; one comment may be for several."""
     texts, comment, is_new = {}, "", True
     for line in example.splitlines():
-        variable = re.fullmatch(r"(?:# )?(CDR_[A-Z_]+)=.*", line)
+        variable = re.fullmatch(r"(?:# )?(CDR_(?:SOURCES__<name>__)?[A-Z_]+)=.*", line)
         if variable:
             texts[variable[1]], is_new = re.sub(r" \[secret[^]]*\]", "", comment), True
         elif line.startswith("# ") and not line.startswith("# -"):

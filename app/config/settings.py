@@ -1,7 +1,8 @@
 """Define every variable that does not belong to an endpoint: its name, its default, and what it accepts."""
 
-import re
 import sys
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -12,21 +13,17 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.config.endpoint import EndpointSettings
 from app.config.hosts import host_name, is_loopback
 from app.config.paths import field_paths
-from app.config.redis_url import RedisPlace, hash_tag, place_of
-from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, redacted, url_of_redis
+from app.config.redis_login import RedisLogin
+from app.config.redis_url import place_of
+from app.config.source import DEFAULT_SOURCE, End, Source, SourceSettings, not_ours, with_a_slot
+from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, source_name, url_of_redis
 
 PREFIX: Final = "CDR_"
 TEN_YEARS: Final = 3650 * DAY
 
 Age = Annotated[float, Field(ge=0, le=TEN_YEARS, allow_inf_nan=False)]
 EndpointName = Annotated[str, AfterValidator(endpoint_name)]
-
-OUR_KEYS: Final = (
-    r"(\{{[^}}]*\}}:)?{integrator}:(scratch|([a-z0-9_-]+:)?"
-    r"(pending|processing|retry|retrying|dead|minutes|operations):[a-z0-9_-]+)(:.*)?"
-)
-"""Every key that we write. An integrator may be called enigma, so not every key of this prefix is ours."""
-
+SourceName = Annotated[str, AfterValidator(source_name)]
 
 LogFormat = Literal["json", "console"]
 
@@ -47,12 +44,13 @@ class Settings(BaseSettings):
     redis_username: Annotated[str, AfterValidator(one_line)] | None = None
     redis_password: Annotated[SecretStr, AfterValidator(one_line)] | None = None
     redis_sentinel_password: Annotated[SecretStr, AfterValidator(one_line)] | None = None
+    integrator: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "cdr-forwarder"
+    source_key: Annotated[str, Field(min_length=1)] = "enigma:notifications:cdr"
+    source_oldest: End = "head"
+    named_sources: dict[SourceName, SourceSettings] = {}
     redis_ca_file: File | None = None
     redis_cert_file: File | None = None
     redis_key_file: File | None = None
-    integrator: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] = "cdr-forwarder"
-    source_key: Annotated[str, Field(min_length=1)] = "enigma:notifications:cdr"
-    source_oldest: Literal["head", "tail"] = "head"
     webhook: EndpointSettings | None = None
     named_endpoints: dict[EndpointName, EndpointSettings] = {}
     sweep_interval: Annotated[Seconds, Field(ge=0.1)] = 60
@@ -77,30 +75,37 @@ class Settings(BaseSettings):
         """Tell whether each endpoint has lists of its own. CDR_WEBHOOK_URL alone has one lane, on the short keys."""
         return self.webhook is None
 
-    @property
-    def redis_place(self) -> RedisPlace:
-        return place_of(self.redis_url.get_secret_value())
-
-    @property
-    def shown_redis_url(self) -> str:
-        """Return the URL without what may be secret."""
-        return redacted(self.redis_url.get_secret_value())
-
-    @property
-    def trusts_any_redis(self) -> bool:
-        """Tell whether the certificate of Redis, or its host name, is not verified."""
-        options = urlsplit(self.redis_place.url).query.split("&")
-        return bool({"ssl_cert_reqs=none", "ssl_check_hostname=false"} & set(options))
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """Return the lists that are read: those that are named, or the only one."""
+        if not self.named_sources:
+            return (self._source(DEFAULT_SOURCE, SourceSettings(key=self.source_key, oldest=self.source_oldest)),)
+        return tuple(self._source(name, own) for name, own in self.named_sources.items())
 
     @property
     def shows_ops_token(self) -> bool:
         """Tell whether CDR_OPS_TOKEN goes over a network: the operator server has no TLS."""
         return bool(self.ops_port and self.ops_token and not is_loopback(self.ops_host))
 
-    @property
-    def pending_oldest(self) -> Literal["head", "tail"]:
-        """Return which end of a lane's pending list is the oldest; distribution always fills it at the tail."""
-        return "head" if self.fans_out else self.source_oldest
+    def _source(self, name: str, own: SourceSettings) -> Source:
+        chosen = tuple(one for one in self.endpoints if not own.endpoints or one.name in own.endpoints)
+        return Source(self.integrator, name, own.key, own.oldest, self._login(name, own), chosen, self.fans_out)
+
+    def _login(self, name: str, own: SourceSettings) -> RedisLogin:
+        """Return how a source reaches its Redis. Only its own URL tells a Redis of its own who we are."""
+        login = RedisLogin(
+            url=self.redis_url,
+            username=self.redis_username,
+            password=self.redis_password,
+            sentinel_password=self.redis_sentinel_password,
+            ca_file=self.redis_ca_file,
+            cert_file=self.redis_cert_file,
+            key_file=self.redis_key_file,
+        )
+        if not own.redis_url:
+            return login
+        variable = f"{PREFIX}SOURCES__{name.upper()}__REDIS_URL"
+        return replace(login, url=own.redis_url, url_variable=variable, username=None, password=None)
 
     @field_validator("named_endpoints", mode="before")
     @classmethod
@@ -124,8 +129,10 @@ class Settings(BaseSettings):
     @field_validator("redis_ca_file", "redis_cert_file")
     @classmethod
     def _with_tls(cls, file: Path | None, info: ValidationInfo) -> Path | None:
-        if file and "redis_url" in info.data and not info.data["redis_url"].get_secret_value().startswith("rediss"):
-            raise ValueError("needs TLS: CDR_REDIS_URL must begin with rediss")
+        if file and "redis_url" in info.data and "named_sources" in info.data:
+            own = [source.redis_url for source in info.data["named_sources"].values() if source.redis_url]
+            if not any(url.get_secret_value().startswith("rediss") for url in (info.data["redis_url"], *own)):
+                raise ValueError("needs TLS: CDR_REDIS_URL must begin with rediss")
         return file
 
     @field_validator("redis_key_file")
@@ -138,18 +145,12 @@ class Settings(BaseSettings):
     @field_validator("source_key")
     @classmethod
     def _is_enigmas(cls, key: str, info: ValidationInfo) -> str:
-        if "integrator" in info.data and re.fullmatch(OUR_KEYS.format(integrator=info.data["integrator"]), key):
-            raise ValueError("must be the list that Enigma writes, not a key of the forwarder")
-        return key
+        return not_ours(key, info.data["integrator"]) if "integrator" in info.data else key
 
     @field_validator("source_key")
     @classmethod
     def _has_a_slot(cls, key: str, info: ValidationInfo) -> str:
-        """Refuse a key whose hash tag, put before our own keys, leads to another slot of a cluster."""
-        in_cluster = "redis_url" in info.data and "+cluster:" in info.data["redis_url"].get_secret_value()
-        if in_cluster and hash_tag(f"{{{hash_tag(key)}}}:") != hash_tag(key):
-            raise ValueError("cannot be used in a cluster: its braces make no hash tag that our keys can share")
-        return key
+        return with_a_slot(key, info.data["redis_url"].get_secret_value()) if "redis_url" in info.data else key
 
     @classmethod
     def settings_customise_sources(

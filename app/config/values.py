@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
@@ -20,6 +21,8 @@ DAY: Final = 86_400
 LONGEST_URL: Final = 8192
 RESERVED: Final = frozenset({"processing", "pending", "retry", "retrying", "dead", "minutes", "scratch", "webhook"})
 """Words of our keys, and the name of the endpoint of CDR_WEBHOOK_URL: no other endpoint can have them."""
+
+RESERVED_FOR_SOURCES: Final = RESERVED | {"operations"}
 
 NEVER_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f#]")
 REDIS_OPTION: Final = re.compile(r"db=[0-9]+")
@@ -111,9 +114,17 @@ def url_of_redis(url: SecretStr) -> SecretStr:
 
 def endpoint_name(name: str) -> str:
     """Return the name in lower case. Raises ValueError if its keys could be mistaken for others."""
-    name = name.lower()
-    if name in RESERVED:
-        raise ValueError(f"cannot be one of the reserved names {', '.join(sorted(RESERVED))}")
+    return _unreserved(name.lower(), RESERVED)
+
+
+def source_name(name: str) -> str:
+    """Return the name in lower case. Raises ValueError if its keys could be mistaken for others."""
+    return _unreserved(name.lower(), RESERVED_FOR_SOURCES)
+
+
+def _unreserved(name: str, reserved: Collection[str]) -> str:
+    if name in reserved:
+        raise ValueError(f"cannot be one of the reserved names {', '.join(sorted(reserved))}")
     if name.isdecimal() or not re.fullmatch("[a-z0-9_-]{1,32}", name):
         raise ValueError("must have 1 to 32 characters of a-z, 0-9, _ and -, and not digits only")
     return name

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import timedelta
 
-from app.config.settings import Settings
 from app.dead_letters.lanes import stores
 from app.dead_letters.selection import Selection
 from app.dead_letters.store import DeadStore
@@ -13,16 +12,16 @@ from app.store.keys import Topology
 from app.telemetry import events
 
 
-async def drop_expired(link: Link, settings: Settings) -> None:
-    """Go on until cancelled; return at once where there is no limit.
+async def drop_expired(link: Link, topology: Topology, seconds: float) -> None:
+    """Go on until cancelled; return at once where there is no limit (0 seconds).
 
     Every process does this; it does no harm if another one has dropped a letter first.
     """
-    if not settings.dead_letter_max_age:
+    if not seconds:
         return
-    age = timedelta(seconds=settings.dead_letter_max_age)
+    age = timedelta(seconds=seconds)
     while True:
-        for endpoint, store in stores(link, Topology(settings).lanes, None).items():
+        for endpoint, store in stores(link, topology.lanes, None).items():
             try:
                 events.dead_letters_expired(endpoint, await _drop(store, Selection(older_than=age)))
             except ForwarderError as error:

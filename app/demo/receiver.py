@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.delivery.signature import unverified
+from app.demo.members import Member
 from app.demo.sample_endpoint import Arrival, SampleEndpoint
 from app.errors import CommandError
 from app.telemetry.printable import escaped, plain
@@ -31,7 +32,7 @@ class Manner:
 
 
 class Receiver(SampleEndpoint):
-    """Verifies, deduplicates by webhook-id, and prints a line for each request."""
+    """Verifies, deduplicates by webhook-id, and prints a line for each request, and for each CDR of a batch."""
 
     def __init__(self, manner: Manner) -> None:
         super().__init__(self._tell)
@@ -39,6 +40,7 @@ class Receiver(SampleEndpoint):
         self.status, self.delay = manner.status, manner.delay
         self.judge = self._judged
         self.unverified = 0
+        self._known: set[str] = set()
 
     @property
     def summary(self) -> str:
@@ -61,11 +63,28 @@ class Receiver(SampleEndpoint):
         return UNAVAILABLE if random.random() < self._manner.fail else self.status  # noqa: S311
 
     def _tell(self, arrival: Arrival) -> None:
-        is_new = self.taken[arrival.webhook_id] == 1 if arrival.taken else False
-        what = "new" if is_new else "duplicate" if arrival.taken else "refused"
-        content = f": {_shown(arrival.body)}" if self._manner.shows_bodies else ""
-        name = plain(arrival.webhook_id) or "(no webhook-id)"
-        _say(f"{arrival.status} {name} {what}, attempt {arrival.attempt}, {len(arrival.body)} bytes{content}")
+        head = f"{arrival.status} {plain(arrival.webhook_id) or '(no webhook-id)'}"
+        size = f"attempt {arrival.attempt}, {len(arrival.body)} bytes"
+        match arrival.members:
+            case [Member(webhook_id, body)] if webhook_id == arrival.webhook_id:
+                _say(f"{head} {self._news(arrival, webhook_id)}, {size}{self._content(body)}")
+            case []:
+                _say(f"{head} a batch that cannot be read, {size}{self._content(arrival.body)}")
+            case members:
+                _say(f"{head} {len(members)} in a batch, {size}")
+                for webhook_id, body in members:
+                    news = self._news(arrival, webhook_id)
+                    _say(f"    {webhook_id} {news}, {len(body)} bytes{self._content(body)}")
+
+    def _news(self, arrival: Arrival, webhook_id: str) -> str:
+        if not arrival.taken:
+            return "refused"
+        is_new = webhook_id not in self._known
+        self._known.add(webhook_id)
+        return "new" if is_new else "duplicate"
+
+    def _content(self, body: bytes) -> str:
+        return f": {_shown(body)}" if self._manner.shows_bodies else ""
 
 
 async def serve(host: str, port: int, manner: Manner) -> None:

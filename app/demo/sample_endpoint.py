@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -14,21 +14,27 @@ from uvicorn.server import ServerState
 
 from app.asgi import protocol_config
 from app.demo.connection import Connection
+from app.demo.members import Member, members_of
 
 BACKLOG: Final = 1024
+BAD_REQUEST: Final = 400
 IDLE: Final = 3600
 """Seconds until an idle connection is closed: longer than any caller keeps one, so that none meets its end."""
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """Holds one POST, with the status of the answer and the time of arrival (`time.monotonic`)."""
+    """Holds one POST, with the status of the answer and the time of arrival (`time.monotonic`).
+
+    `members` are the CDRs in it; none where it is a batch that cannot be read, which is answered 400.
+    """
 
     webhook_id: str
     attempt: int
     body: bytes
     status: int
     at: float
+    members: Sequence[Member] = ()
 
     @property
     def taken(self) -> bool:
@@ -38,7 +44,8 @@ class Arrival:
 class SampleEndpoint:
     """Answers `status`, or what `judge` makes of the body, after `delay` seconds; all may be changed at any time.
 
-    `taken` counts per webhook-id what was answered 2xx, `refused` all else, `open` what waits for its answer.
+    `taken` counts what was answered 2xx per webhook-id, in batches per id inside; `refused` counts all other POSTs, and
+    `open` those that wait for their answer.
     """
 
     def __init__(self, on_arrival: Callable[[Arrival], None] | None = None) -> None:
@@ -90,7 +97,7 @@ class SampleEndpoint:
         await Response(status_code=await self.receive(request.headers, body))(scope, receive, send)
 
     async def receive(self, headers: Mapping[str, str], body: bytes) -> int:
-        """Take note of a CDR, and return the status that answers it. Names of `headers` are found in any case."""
+        """Take note of a POST, and return the status that answers it. Names of `headers` are found in any case."""
         at = time.monotonic()
         self.open += 1
         try:
@@ -99,9 +106,13 @@ class SampleEndpoint:
             self.open -= 1
         attempt = headers.get("webhook-attempt", "")
         number = int(attempt) if attempt.isdecimal() else 0
-        arrival = Arrival(headers.get("webhook-id", ""), number, body, self.judge(body), at)
+        try:
+            members, status = members_of(headers, body), self.judge(body)
+        except ValueError:
+            members, status = [], BAD_REQUEST
+        arrival = Arrival(headers.get("webhook-id", ""), number, body, status, at, members)
         if arrival.taken:
-            self.taken[arrival.webhook_id] += 1
+            self.taken.update(member.webhook_id for member in members)
         else:
             self.refused += 1
         if self._on_arrival:

@@ -87,7 +87,7 @@ class Letters:
         """Say what has become of CDRs that were replayed."""
         replay = Replay.read(body)
         async with self._alone(self._link.timings.scan_queue):
-            return await outcome(self._link, Topology(self._settings).lanes, replay)
+            return await outcome(self._link, Topology(self._settings.sources[0]).lanes, replay)
 
     async def show(self, letter_id: str) -> list[dict[str, Any]]:
         """Return each letter of that id, with its CDR."""
@@ -160,10 +160,10 @@ class Letters:
             self._reading.release()
 
     def _keys(self, names: Iterable[str]) -> dict[str, LaneKeys]:
-        return {name: Topology(self._settings).lane(name) for name in names}
+        return {name: Topology(self._settings.sources[0]).lane(name) for name in names}
 
     async def _stores(self, endpoint: str | None) -> dict[str, DeadStore]:
-        keys = Topology(self._settings).lanes
+        keys = Topology(self._settings.sources[0]).lanes
         if endpoint is not None and endpoint not in keys:
             raise CommandError(f"there is no such endpoint; there are {', '.join(keys)}")
         return dead_lanes.stores(self._link, keys, endpoint)

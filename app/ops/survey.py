@@ -34,7 +34,7 @@ class Survey:
         self._link = link
         self._settings = settings
         self._ask, self._own = ask, own
-        self._topology = Topology(settings)
+        self._topology = Topology(settings.sources[0])
         self._slots, self._reports = link.script("survey"), link.script("reports")
         self._sample, self._history = link.script("sample"), link.script("history")
 

@@ -104,8 +104,8 @@ class View:
         return {
             "integrator": observed.settings.integrator,
             "host": observed.identity.host,
-            "redis_url": observed.settings.shown_redis_url,
-            "source_key": observed.settings.source_key,
+            "redis_url": observed.settings.sources[0].redis.shown_url,
+            "source_key": observed.settings.sources[0].key,
             "unready": observed.unready,
             "events": list(observed.events),
         }

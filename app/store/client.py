@@ -11,7 +11,7 @@ import redis.exceptions as refusals
 from redis.asyncio.connection import AbstractConnection
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from app.config.settings import Settings
+from app.config.source import Source
 from app.config.timings import Timings
 from app.errors import FencedError, ForwarderError, OperatorRedisError, TransientRedisError
 from app.store.connection import connect, locate_with
@@ -36,24 +36,23 @@ def client_name(integrator: str, source_key: str, role: str = "") -> str:
 
 
 class Link:
-    """Holds our connections to Redis: a pool for commands, and separate ones for channels.
+    """Holds our connections to the Redis of one source: a pool for commands, and separate ones for channels.
 
     redis-py never retries here: a silently re-sent BLMOVE leaves a CDR in processing that nobody knows of.
     """
 
-    def __init__(self, settings: Settings, role: str = "", timings: Timings | None = None) -> None:
+    def __init__(self, source: Source, role: str = "", timings: Timings | None = None) -> None:
         self.timings = timings or Timings()
-        self._settings = settings
-        self.integrator = settings.integrator
-        self.name = client_name(settings.integrator, settings.source_key, role)
-        self.commands = connect(settings, self.timings.reply_patience, self.name)
+        self.source = source
+        self.name = client_name(source.integrator, source.key, role)
+        self.commands = connect(source, self.timings.reply_patience, self.name)
         self._own: list[AbstractConnection] = []
         self.claim_role = f"{CLAIM}-{token_hex(6)}"
-        self._locate = locate_with(settings)
+        self._locate = locate_with(source)
         self.lease_doubted = asyncio.Event()
-        self.place = settings.shown_redis_url
+        self.place = source.redis.shown_url
         self.outage = outages.redis_outage(self.place)
-        self.refused = Refusals(settings, self.timings)
+        self.refused = Refusals(source, self.timings)
 
     @property
     def database(self) -> str:
@@ -68,7 +67,7 @@ class Link:
     def connection(self, role: str = "") -> AbstractConnection:
         """Make a connection that is in no pool. It has no timeouts: whoever uses it knows how long it may take."""
         # The client is made only for its pool, which knows how a connection of this kind is made.
-        made = connect(self._settings, None, f"{self.name}:{role}" if role else self.name)
+        made = connect(self.source, None, f"{self.name}:{role}" if role else self.name)
         connection: AbstractConnection = made.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._own.append(connection)
         return connection

@@ -9,7 +9,8 @@ from redis.asyncio.connection import DefaultParser
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from app.config.settings import Settings
+from app.config.redis_login import RedisLogin
+from app.config.source import Source
 from app.store.master import Locate, follow, locator
 
 CONNECTIONS: Final = 1024
@@ -27,9 +28,10 @@ class CountingParser(DefaultParser):  # type: ignore[misc, valid-type]  # which 
         return read
 
 
-def connect(settings: Settings, reply_deadline: float | None, name: str) -> Redis:
+def connect(source: Source, reply_deadline: float | None, name: str) -> Redis:
     """Return a client that answers in bytes, never retries, and notices a dead connection before it uses it."""
-    url = settings.redis_place.url
+    login = source.redis
+    url = login.place.url
     client = Redis.from_url(
         url,
         retry=Retry(NoBackoff(), 0),
@@ -42,17 +44,17 @@ def connect(settings: Settings, reply_deadline: float | None, name: str) -> Redi
         max_connections=CONNECTIONS,
         client_name=name,
         parser_class=CountingParser,
-        **_given(username=settings.redis_username, password=_password(settings)),
-        **_tls(settings),
+        **_given(username=login.username, password=_password(login)),
+        **_tls(login),
         **({} if url.startswith("unix:") else {"socket_keepalive": True}),
     )
-    if locate := locate_with(settings):
+    if locate := locate_with(source):
         follow(client, locate)
     return client
 
 
-def locate_with(settings: Settings) -> Locate | None:
-    return locator(settings.redis_place, settings.source_key, _asking(settings))
+def locate_with(source: Source) -> Locate | None:
+    return locator(source.redis.place, source.key, _asking(source.redis))
 
 
 def _given(**options: str | Path | None) -> dict[str, Any]:
@@ -60,25 +62,25 @@ def _given(**options: str | Path | None) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _password(settings: Settings) -> str | None:
-    return settings.redis_password.get_secret_value() if settings.redis_password else None
+def _password(login: RedisLogin) -> str | None:
+    return login.password.get_secret_value() if login.password else None
 
 
-def _tls(settings: Settings) -> dict[str, Any]:
-    if not settings.redis_place.url.startswith("rediss:"):
+def _tls(login: RedisLogin) -> dict[str, Any]:
+    if not login.place.url.startswith("rediss:"):
         return {}
-    files = (settings.redis_ca_file, settings.redis_cert_file, settings.redis_key_file)
+    files = (login.ca_file, login.cert_file, login.key_file)
     return _given(**dict(zip(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"), files, strict=True)))
 
 
-def _asking(settings: Settings) -> dict[str, Any]:
+def _asking(login: RedisLogin) -> dict[str, Any]:
     """Return what those are asked with who know the master: sentinels have a password of their own."""
-    url = settings.redis_place.url
-    tls = {"ssl": True, **_tls(settings)} if url.startswith("rediss:") else {}
-    if settings.redis_place.kind == "sentinel":
-        sentinels = settings.redis_sentinel_password
+    url = login.place.url
+    tls = {"ssl": True, **_tls(login)} if url.startswith("rediss:") else {}
+    if login.place.kind == "sentinel":
+        sentinels = login.sentinel_password
         return {**_given(password=sentinels.get_secret_value() if sentinels else None), **tls}
     parts = urlsplit(url)
     username, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-    logged_in = _given(username=username or settings.redis_username, password=password or _password(settings))
+    logged_in = _given(username=username or login.username, password=password or _password(login))
     return {**logged_in, **tls}

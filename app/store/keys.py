@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.config.redis_url import hash_tag
-from app.config.settings import Settings
+from app.config.source import DEFAULT_SOURCE, Source
 
 MOST_SLOTS: Final = 64
-SOURCE: Final = "cdr"
-"""The name of the source while there is only one."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class LaneKeys:
     integrator: str
     pending: str
     endpoint: str | None = None
-    source: str = SOURCE
+    source: str = DEFAULT_SOURCE
 
     @property
     def retry(self) -> str:
@@ -77,7 +75,7 @@ class Slot:
     integrator: str
     number: int
     endpoint: str | None = None
-    source: str = SOURCE
+    source: str = DEFAULT_SOURCE
 
     @property
     def processing(self) -> str:
@@ -111,23 +109,24 @@ class Slot:
 
 
 class Topology:
-    """Answers which lanes and keys a configuration has."""
+    """Answers which lanes and keys a source has."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.fans_out = settings.fans_out
-        self.endpoints = [endpoint.name for endpoint in settings.endpoints]
-        self.pending_oldest = settings.pending_oldest
-        self.source_oldest = settings.source_oldest
-        self.source_key = settings.source_key
-        in_cluster = settings.redis_place.kind == "cluster"
-        tag = f"{{{hash_tag(settings.source_key)}}}:" if in_cluster else ""
-        self.namespace = f"{tag}{settings.integrator}"
+    def __init__(self, source: Source) -> None:
+        self.source = source.name
+        self.fans_out = source.fans_out
+        self.endpoints = [endpoint.name for endpoint in source.endpoints]
+        self.pending_oldest = source.pending_oldest
+        self.source_oldest = source.oldest
+        self.source_key = source.key
+        in_cluster = source.redis.place.kind == "cluster"
+        tag = f"{{{hash_tag(source.key)}}}:" if in_cluster else ""
+        self.namespace = f"{tag}{source.integrator}"
         """What all our keys begin with; in a cluster it puts them into the hash slot of the source."""
 
     @property
     def short(self) -> LaneKeys:
         """Return the short keys: those of the only lane, or of what is to be distributed."""
-        return LaneKeys(self.namespace, self.source_key)
+        return LaneKeys(self.namespace, self.source_key, source=self.source)
 
     @property
     def lanes(self) -> dict[str, LaneKeys]:
@@ -140,13 +139,13 @@ class Topology:
 
     def named(self, endpoint: str) -> LaneKeys:
         """Return the keys that carry the endpoint's name."""
-        pending = f"{base_of(self.namespace, endpoint)}:pending:{SOURCE}"
-        return LaneKeys(self.namespace, pending, endpoint)
+        pending = f"{base_of(self.namespace, endpoint)}:pending:{self.source}"
+        return LaneKeys(self.namespace, pending, endpoint, self.source)
 
     @property
     def scratch(self) -> str:
         """Return the prefix of the keys on which our rights are tried at start; they never outlive the trial."""
-        return f"{self.namespace}:scratch"
+        return f"{self.namespace}:scratch:{self.source}"
 
 
 def base_of(integrator: str, endpoint: str | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from app.config.settings import Settings
+from app.config.source import Source
 from app.errors import ConfigurationError, FencedError, ForwarderError
 from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Slot, Topology
@@ -26,12 +26,12 @@ TRUSTED_PART: Final = 0.7
 class Lease:
     """Owns one slot for this process, with the lists of all its lanes."""
 
-    def __init__(self, link: Link, process_id: str, settings: Settings) -> None:
+    def __init__(self, link: Link, process_id: str, source: Source, seconds: float) -> None:
         self._link = link
-        self._topology = Topology(settings)
-        self.seconds = settings.lease
-        self.lease_ms = int(settings.lease * 1000)
-        self.value = owner_value(process_id, settings)
+        self._topology = Topology(source)
+        self.seconds = seconds
+        self.lease_ms = int(seconds * 1000)
+        self.value = owner_value(process_id, source, self.lease_ms)
         self.owner = Owner.read(self.value)
         self.slot: Slot | None = None
         self._trusted_until = 0.0

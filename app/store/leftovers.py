@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from app.errors import ForwarderError
 from app.store.client import Link
-from app.store.keys import SOURCE, Topology
+from app.store.keys import Topology
 from app.store.patience import ask
 from app.telemetry import events
 
@@ -24,13 +24,14 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
     """
     # Without named endpoints the short keys are used, so every key with a name is left over.
     used = set(topology.endpoints) if topology.fans_out else set()
+    source = topology.source
     places = "pending|processing|retry|retrying|dead"
-    ours = re.compile(f"{re.escape(topology.namespace)}:([a-z0-9_-]+):({places}):{SOURCE}(:[0-9]+)?".encode())
+    ours = re.compile(f"{re.escape(topology.namespace)}:([a-z0-9_-]+):({places}):{source}(:[0-9]+)?".encode())
     waiting: Counter[str] = Counter()
     cursor, begun = 0, False
     while cursor or not begun:
         begun = True
-        cursor, keys = await _page(link, cursor, f"{topology.namespace}:*:{SOURCE}*")
+        cursor, keys = await _page(link, cursor, f"{topology.namespace}:*:{source}*")
         for match in filter(None, map(ours.fullmatch, keys)):
             if (endpoint := match[1].decode()) not in used:
                 waiting[endpoint] += await length(link, match[0])

@@ -54,7 +54,7 @@ class Neighbours:
         """Tell which other integrators take from our source."""
         clients = await self._link.call("client list", self._link.commands.client_list)
         others = integrators_on(clients, self._lease.owner.source, self._link.database)
-        others.discard(self._link.integrator)
+        others.discard(self._link.source.integrator)
         self.foreign_consumers = len(others)
         self.poppers = poppers(clients, self._link.database).total()
         if others:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from app.config.settings import Settings
+from app.config.source import Source
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ def fingerprint(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
-def owner_value(process_id: str, settings: Settings) -> bytes:
+def owner_value(process_id: str, source: Source, lease_ms: int) -> bytes:
     """Return what this process writes to the owner key of its slot."""
     value = {
         "id": process_id,
         "host": socket.gethostname(),
-        "source": settings.source_key,
-        "fans_out": settings.fans_out,
-        "endpoints": {one.name: fingerprint(one.url.get_secret_value()) for one in settings.endpoints},
-        "lease_ms": int(settings.lease * 1000),
+        "source": source.key,
+        "fans_out": source.fans_out,
+        "endpoints": {one.name: fingerprint(one.url.get_secret_value()) for one in source.endpoints},
+        "lease_ms": lease_ms,
     }
     return json.dumps(value).encode()
 

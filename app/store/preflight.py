@@ -33,7 +33,9 @@ async def preflight(link: Link, scratch: str) -> None:
 async def _check_version(link: Link) -> None:
     found = str((await link.persist("info", lambda: info(link, "server"))).get("redis_version", "6.2"))
     if is_too_old(found):
-        raise RedisUnusableError(f"CDR_REDIS_URL: this Redis is {found}; 6.2 or newer is needed (or Valkey)")
+        raise RedisUnusableError(
+            f"{link.source.redis.url_variable}: this Redis is {found}; 6.2 or newer is needed (or Valkey)"
+        )
 
 
 def is_too_old(version: str) -> bool:

@@ -5,9 +5,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from urllib.parse import urlsplit
 
-from app.config.settings import Settings
+from app.config.source import Source
 from app.config.timings import Timings
 from app.errors import ForwarderError, LoginRefusedError, OperatorRedisError, OutOfMemoryError
 from app.telemetry import outages
@@ -48,9 +47,9 @@ class Refusal:
 class Refusals:
     """Holds what Redis refuses now. A login is one refusal, however many commands meet it."""
 
-    def __init__(self, settings: Settings, timings: Timings) -> None:
-        self._place = settings.shown_redis_url
-        self._login_variable = _login_variable(settings)
+    def __init__(self, source: Source, timings: Timings) -> None:
+        self._place = source.redis.shown_url
+        self._login_variable = source.redis.password_variable
         self._reminder = timings.reminder
         self._forgotten_after = 2 * timings.look + timings.operator_pause
         self._lasting: dict[str, Refusal] = {}
@@ -125,8 +124,3 @@ def _kind(error: ForwarderError) -> Kind:
         return "full"
     # An answer that we do not know may need a person, so it is told as an error.
     return "passing" if getattr(error, "known", True) else "other"
-
-
-def _login_variable(settings: Settings) -> str:
-    """Return the variable that holds the password, or that has to."""
-    return "CDR_REDIS_URL" if urlsplit(settings.redis_place.url).password else "CDR_REDIS_PASSWORD"

@@ -23,10 +23,11 @@ def redis_unusable(error: str) -> None:
     log.error("redis.unusable", error=error)
 
 
-def redis_unverified() -> None:
+def redis_unverified(variable: str) -> None:
     log.warning(
         "redis.unverified",
-        advice="CDR_REDIS_URL has ssl_cert_reqs=none or ssl_check_hostname=false: another server could pose as Redis",
+        variable=variable,
+        advice="it has ssl_cert_reqs=none or ssl_check_hostname=false: another server could pose as Redis",
     )
 
 

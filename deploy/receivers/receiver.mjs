@@ -1,11 +1,11 @@
 /*
- * Receive CDRs from cdr-forwarder: verify each one, store it once, and answer 2xx only when it is on disk.
+ * Receive CDRs from cdr-forwarder: verify each request, store each CDR once, and answer 2xx only when it is on disk.
  *
  *     CDR_WEBHOOK_SECRET=whsec_… CDR_STORE=cdrs.jsonl node receiver.mjs 127.0.0.1:9000
  *
  * It needs Node ≥ 18 and nothing else. Run it behind TLS. One process may write to a store, no more.
  */
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { open } from "node:fs/promises";
 import { createServer } from "node:http";
 
@@ -38,12 +38,63 @@ function isAuthentic(headers, body, keys) {
   return authentic;
 }
 
+/** Return the id that the forwarder gives to a CDR. In an envelope it stands beside it, and this checks it. */
+function idOf(cdr) {
+  return `cdr_${createHash("sha256").update(cdr).digest("hex").slice(0, 32)}`;
+}
+
+const TOKEN = /\\.|["[\]{},]/gs;
+const ENVELOPE = /^\{"id":"(cdr_[0-9a-f]{32})","attempt":[0-9]+,"source":"[^"]*","cdr":(.*)\}$/s;
+
+/**
+ * Return the bytes of each element of a JSON array, as text whose characters are bytes; none where it is not whole.
+ * From what a parser returns, nobody can make the same bytes again. To work with values: JSON.parse, and each element's
+ * `id` and `cdr`.
+ */
+function elementsOf(array) {
+  const elements = [];
+  let depth = 0;
+  let begin = 1;
+  let inString = false;
+  for (const { 0: token, index } of array.matchAll(TOKEN)) {
+    inString = inString !== (token === '"');
+    if (inString || token === '"') {
+      continue;
+    }
+    depth += token === "[" || token === "{" ? 1 : token === "]" || token === "}" ? -1 : 0;
+    if (depth === 0 || (depth === 1 && token === ",")) {
+      elements.push(array.slice(begin, index));
+      begin = index + 1;
+    }
+  }
+  return depth === 0 && begin === array.length ? elements : [];
+}
+
+/** Return id and bytes of each CDR in the body. A batch is known by its webhook-id, which is signed. */
+function cdrsOf(id, type, body) {
+  if (!id.startsWith("batch_")) {
+    return [{ id, cdr: body }];
+  }
+  const text = body.toString("latin1");
+  const withId = (one, cdr = Buffer.from(one, "latin1")) => ({ id: idOf(cdr), cdr });
+  if (type.includes("ndjson") || !text.startsWith("[")) {
+    return text.replace(/\n$/, "").split("\n").map((line) => withId(line));
+  }
+  const elements = elementsOf(text);
+  const enveloped = elements.map((element) => ENVELOPE.exec(element)).filter(Boolean);
+  return enveloped.length === elements.length
+    ? enveloped.map(([, name, cdr]) => ({ id: name, cdr: Buffer.from(cdr, "latin1") }))
+    : elements.map((element) => withId(element));
+}
+
 /**
  * Keeps CDRs in a file, one JSON object a line, and their ids in memory: enough for a million CDRs or so. Node has a
- * database of its own only from version 22 on (`node:sqlite`). With PostgreSQL (package `pg`), the class is this:
+ * database of its own only from version 22 on (`node:sqlite`). With PostgreSQL (package `pg`), the class is this, with
+ * the ids of a batch in one order, so that no two requests deadlock:
  *
  *     CREATE TABLE cdr (webhook_id TEXT PRIMARY KEY, received_at TIMESTAMPTZ DEFAULT now(), body BYTEA NOT NULL);
- *     await pool.query("INSERT INTO cdr (webhook_id, body) VALUES ($1, $2) ON CONFLICT DO NOTHING", [id, body]);
+ *     const rows = "SELECT * FROM unnest($1::text[], $2::bytea[])";
+ *     await pool.query(`INSERT INTO cdr (webhook_id, body) ${rows} ON CONFLICT DO NOTHING`, [ids, bodies]);
  */
 class Store {
   #ids = new Set();
@@ -54,9 +105,12 @@ class Store {
     return this.#last;
   }
 
-  /** Resolves when the CDR is on disk. Does nothing if it is there already. */
-  keep(id, body) {
-    const kept = this.#last.then(() => this.#ids.has(id) || this.#append(id, body));
+  /** Resolves when all are on disk. Does nothing for those that are there already. */
+  keep(cdrs) {
+    const kept = this.#last.then(() => {
+      const fresh = new Map(cdrs.filter(({ id }) => !this.#ids.has(id)).map(({ id, cdr }) => [id, cdr]));
+      return fresh.size && this.#append(fresh);
+    });
     this.#last = kept.catch(() => {});
     return kept;
   }
@@ -70,16 +124,22 @@ class Store {
     }
   }
 
-  async #append(id, body) {
-    const text = body.toString();
-    const cdr = Buffer.from(text).equals(body) ? { cdr: text } : { cdr_base64: body.toString("base64") };
-    const line = Buffer.from(`${JSON.stringify({ webhook_id: id, received_at: new Date(), ...cdr })}\n`);
-    await this.file.truncate(this.size); // half a line, of a crash or of a full disk, was never answered 2xx
-    await this.file.appendFile(line);
+  async #append(fresh) {
+    const lines = Buffer.from([...fresh].map(([id, cdr]) => `${JSON.stringify(lineOf(id, cdr))}\n`).join(""));
+    await this.file.truncate(this.size); // part of them, of a crash or of a full disk, was never answered 2xx
+    await this.file.appendFile(lines);
     await this.file.datasync();
-    this.size += line.length;
-    this.#ids.add(id);
+    this.size += lines.length;
+    for (const id of fresh.keys()) {
+      this.#ids.add(id);
+    }
   }
+}
+
+function lineOf(id, cdr) {
+  const text = cdr.toString();
+  const content = Buffer.from(text).equals(cdr) ? { cdr: text } : { cdr_base64: cdr.toString("base64") };
+  return { webhook_id: id, received_at: new Date(), ...content };
 }
 
 /** Return the body, or null where it is too large. It is read to its end: else its sender would see no answer. */
@@ -107,7 +167,11 @@ async function statusFor(request) {
   if (!isAuthentic(request.headers, body, keys)) {
     return 401;
   }
-  await store.keep(request.headers["webhook-id"], body);
+  const cdrs = cdrsOf(request.headers["webhook-id"], request.headers["content-type"] ?? "", body);
+  if (cdrs.length === 0 || Number(request.headers["webhook-count"] ?? cdrs.length) !== cdrs.length) {
+    return 400; // a batch that is not whole
+  }
+  await store.keep(cdrs);
   return 204;
 }
 

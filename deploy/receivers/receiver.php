@@ -1,6 +1,6 @@
 <?php
 /*
- * Receive CDRs from cdr-forwarder: verify each one, store it once, and answer 2xx only when it is on disk.
+ * Receive CDRs from cdr-forwarder: verify each request, store each CDR once, and answer 2xx only when it is on disk.
  *
  * It needs PHP >= 8.0 with pdo_sqlite and nothing else. In production it is a file behind your web server and TLS, with
  * CDR_WEBHOOK_SECRET and CDR_STORE in the environment of PHP-FPM (`env[CDR_WEBHOOK_SECRET] = whsec_...` in its pool).
@@ -12,7 +12,7 @@ const TOLERANCE = 300; // seconds that the sender's clock may differ from ours; 
 const LARGEST = 4 * 1024 * 1024; // bytes, below post_max_size of php.ini; what is larger becomes a dead letter
 const BUSY = 5; // seconds to wait for another writer
 
-// PostgreSQL: new PDO('pgsql:...'); `body` is BYTEA. ON CONFLICT is the same.
+// PostgreSQL: new PDO('pgsql:...'); `body` is BYTEA. ON CONFLICT is the same; sort the ids, so that nothing deadlocks.
 const TABLE = 'CREATE TABLE IF NOT EXISTS cdr (
     webhook_id TEXT PRIMARY KEY, -- the unique index that makes a CDR that arrives twice one row
     received_at INTEGER NOT NULL,
@@ -49,8 +49,61 @@ function is_authentic(string $id, string $timestamp, string $signatures, string 
     return $authentic;
 }
 
-/** Return when the CDR is committed. Does nothing if it is there already. */
-function store(string $id, string $body): void
+/** Return the id that the forwarder gives to a CDR. In an envelope it stands beside it, and this checks it. */
+function id_of(string $cdr): string
+{
+    return 'cdr_' . substr(hash('sha256', $cdr), 0, 32);
+}
+
+/**
+ * Return the bytes of each element of a JSON array, none where it is not whole. From what a parser returns, nobody can
+ * make the same bytes again. To work with values: json_decode($body, true), and each element's 'id' and 'cdr'.
+ */
+function elements_of(string $array): array
+{
+    [$depth, $begin, $in_string, $elements] = [0, 1, false, []];
+    for ($at = 0; ($at += strcspn($array, '"\\[]{},', $at)) < strlen($array); $at++) {
+        $sign = $array[$at];
+        if ($sign === '\\') {
+            $at++; // what it escapes means nothing here
+        } elseif ($sign === '"') {
+            $in_string = !$in_string;
+        }
+        if ($in_string || $sign === '"' || $sign === '\\') {
+            continue;
+        }
+        $depth += match ($sign) {'[', '{' => 1, ']', '}' => -1, default => 0};
+        if ($depth === 0 || ($depth === 1 && $sign === ',')) {
+            $elements[] = substr($array, $begin, $at - $begin);
+            $begin = $at + 1;
+        }
+    }
+    return $depth === 0 && $begin === strlen($array) ? $elements : [];
+}
+
+const ENVELOPE = '/^\{"id":"(cdr_[0-9a-f]{32})","attempt":[0-9]+,"source":"[^"]*","cdr":(.*)\}\z/s';
+
+/** Return id and bytes of each CDR in the body. A batch is known by its webhook-id, which is signed. */
+function cdrs_of(string $id, string $type, string $body): array
+{
+    if (!str_starts_with($id, 'batch_')) {
+        return [[$id, $body]];
+    }
+    if (str_contains($type, 'ndjson') || !str_starts_with($body, '[')) {
+        return array_map(fn ($line) => [id_of($line), $line], explode("\n", preg_replace('/\n\z/', '', $body)));
+    }
+    $elements = elements_of($body);
+    $enveloped = [];
+    foreach ($elements as $element) {
+        if (preg_match(ENVELOPE, $element, $found)) {
+            $enveloped[] = [$found[1], $found[2]];
+        }
+    }
+    return count($enveloped) === count($elements) ? $enveloped : array_map(fn ($one) => [id_of($one), $one], $elements);
+}
+
+/** Return when all are committed, in one transaction. Does nothing for those that are there already. */
+function store(array $cdrs): void
 {
     $database = new PDO('sqlite:' . (getenv('CDR_STORE') ?: 'cdrs.sqlite'));
     $database->setAttribute(PDO::ATTR_ERRMODE, PDO::ERRMODE_EXCEPTION);
@@ -58,10 +111,14 @@ function store(string $id, string $body): void
     $database->exec('PRAGMA journal_mode = WAL');
     $database->exec(TABLE);
     $insert = $database->prepare(INSERT);
-    $insert->bindValue(1, $id);
-    $insert->bindValue(2, time(), PDO::PARAM_INT);
-    $insert->bindValue(3, $body, PDO::PARAM_LOB);
-    $insert->execute();
+    $database->beginTransaction();
+    foreach ($cdrs as [$id, $cdr]) {
+        $insert->bindValue(1, $id);
+        $insert->bindValue(2, time(), PDO::PARAM_INT);
+        $insert->bindValue(3, $cdr, PDO::PARAM_LOB);
+        $insert->execute();
+    }
+    $database->commit();
 }
 
 /** Handle the request, and return the status of its answer. */
@@ -84,7 +141,11 @@ function status_for(array $server): int
     if (!is_authentic($id, $timestamp, $server['HTTP_WEBHOOK_SIGNATURE'] ?? '', $body, $keys)) {
         return 401;
     }
-    store($id, $body);
+    $cdrs = cdrs_of($id, $server['CONTENT_TYPE'] ?? '', $body);
+    if (!$cdrs || (int) ($server['HTTP_WEBHOOK_COUNT'] ?? count($cdrs)) !== count($cdrs)) {
+        return 400; // a batch that is not whole
+    }
+    store($cdrs);
     return 204;
 }
 

@@ -143,7 +143,7 @@ class World:
         fresh = settings_from(self.variables)
         async with running(fresh, quick()):
             await eventually(lambda: is_done(self.client, fresh), deadline=60)
-        dead = [keys.dead for keys in Topology(fresh).lanes.values()]
+        dead = [keys.dead for keys in Topology(fresh.sources[0]).lanes.values()]
         letters = [letter for key in dead for letter in await self.client.lrange(key, 0, -1)]
         arrived = self.receiver.bodies + Counter(json.loads(letter)["cdr"].encode() for letter in letters)
         return Counter({self.bodies[body]: self.copies * copies for body, copies in WORK.items()}) - arrived

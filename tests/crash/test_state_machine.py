@@ -76,8 +76,8 @@ class Process:
     def __init__(self, link: Link, configured: Settings) -> None:
         self.link = link
         self.configured = configured
-        self.topology = Topology(configured)
-        self.lease = Lease(link, new_process_id(), configured)
+        self.topology = Topology(configured.sources[0])
+        self.lease = Lease(link, new_process_id(), configured.sources[0], configured.lease)
 
     async def start(self) -> "Process":
         self.slot = await self.lease.take()
@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
         self.owed: dict[str, Counter[bytes]] = {name: Counter() for name in self.names}
         self.delivered: dict[str, Counter[bytes]] = {name: Counter() for name in self.names}
         self.acked: dict[str, Counter[bytes]] = {name: Counter() for name in self.names}
-        self.topology = Topology(self.configured(self.names))
+        self.topology = Topology(self.configured(self.names).sources[0])
         self.numbers = count()
 
     def do(self, work: Any) -> Any:
@@ -144,7 +144,7 @@ class Machine(RuleBasedStateMachine):
 
     def begin(self, names: list[str]) -> Process:
         configured = self.configured(names)
-        link = Link(configured, uuid4().hex)
+        link = Link(configured.sources[0], uuid4().hex)
         self.links.append(link)
         process: Process = self.do(Process(link, configured).start())
         return process
@@ -213,7 +213,7 @@ class Machine(RuleBasedStateMachine):
         keys = self.topology.lane(name)
         letters: Any = self.do(self.client.lrange(keys.dead, 0, -1))
         if letters:
-            link = Link(self.configured(self.names), "operator")
+            link = Link(self.configured(self.names).sources[0], "operator")
             self.links.append(link)
             assert self.do(DeadStore(link, keys).replay(Letter.read(letters[number % len(letters)])))
 
@@ -411,7 +411,7 @@ class Distributors(Machine):
         if old == new:
             return
         configured = self.configured([name for name in LANES if name != old])
-        link = Link(configured, "operator")
+        link = Link(configured.sources[0], "operator")
         self.links.append(link)
         owners: list[Any] = [self.do(self.client.get(slot.owner)) for slot in self.topology.short.slots()[:SLOTS]]
         is_live = any(old in Owner.read(owner).names for owner in owners if owner)

@@ -79,7 +79,7 @@ def test_what_is_put_into_env_reaches_the_forwarder(block: str, names: list[str]
     settings = settings_from(given_by_compose((tmp_path / ".env").read_text()))
     assert [endpoint.name for endpoint in settings.endpoints] == names
     assert len({key for endpoint in settings.endpoints for key in endpoint.signing_keys}) == len(names)
-    assert settings.shown_redis_url == "redis://redis.example:6379/***"
+    assert settings.sources[0].redis.shown_url == "redis://redis.example:6379/***"
 
 
 async def test_check_and_a_test_cdr_pass_with_several_endpoints(

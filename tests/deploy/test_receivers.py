@@ -1,32 +1,53 @@
 """The receivers of deploy/receivers/: they verify, store each CDR once, and answer 2xx only for what is stored."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from app.cdr import webhook_id
+from tests.support.batches import FORMATS, content_type, envelope
 from tests.support.forwarder import numbered
 from tests.support.harness import eventually, gone
+from tests.support.postgresql import PostgreSql
 from tests.support.site import LANGUAGES, SECRET, Site, answer, signed
 from tests.support.world import World
 
 CDR: Final = '{"type": "cdr", "payload": {"call_ref": "c2d-1", "contact_ref": "Zoë"}}'
 OTHER: Final = "whsec_" + base64.b64encode(b"a key of somebody else..").decode()
 TOO_LARGE: Final = 4 * 1024 * 1024 + 1
+MEMBERS: Final = (
+    CDR.encode(),
+    b'{"id": "cdr_0123456789abcdef0123456789abcdef", "cdr": [{"\\\\\\"]": "},{[\\u00e9"}, -1.0e+2, null]}',
+    b'{"text": "' + b"\\n" * 200_000 + b'"}',
+)
 ODD: Final = (b"", b"\xff\xfe not UTF-8", b"two\nlines\xe2\x80\xa8", b"x" * 2**20)
 
 
-@pytest.fixture(params=LANGUAGES)
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSql]:
+    """One server for all tests of a worker; it takes seconds to make one."""
+    with PostgreSql() as server:
+        yield server
+
+
+@pytest.fixture(params=[*LANGUAGES, "postgresql"])
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
     """Each of them in turn, with a second secret that is about to replace the first one."""
     new = base64.b64encode(b"the next key of this site").decode().rstrip("=")
-    receiver = Site(request.param, tmp_path, f"whsec_{new} {SECRET}")
+    database = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    if database:
+        database.query("DROP TABLE IF EXISTS cdr")
+    receiver = Site(request.param, tmp_path, f"whsec_{new} {SECRET}", database)
     await receiver.start()
     yield receiver
     await receiver.kill()
+
+
+async def accepts(site: Site, webhook_id: str) -> bool:
+    return await answer(site, signed(webhook_id, CDR), CDR) == 204
 
 
 async def stores(site: Site, number: int) -> None:
@@ -72,13 +93,51 @@ async def test_it_refuses_what_is_no_cdr(site: Site) -> None:
 
 
 async def test_it_answers_2xx_only_for_what_is_on_disk(site: Site) -> None:
-    """With a full disk it is 5xx, and the forwarder keeps the CDR; with room again it is stored, as are others."""
+    """With a full disk, or no database, it is 5xx, and the forwarder keeps the CDR; afterwards it is stored."""
     assert await answer(site, signed("cdr_1", CDR), CDR) == 204
-    site.fill_disk(full=True)
+    site.break_store()
     assert await answer(site, signed("cdr_2", CDR), CDR) == 503
-    site.fill_disk(full=False)
-    assert [await answer(site, signed(name, CDR), CDR) for name in ("cdr_2", "cdr_3")] == [204, 204]
+    site.mend_store()
+    await eventually(lambda: accepts(site, "cdr_2"))
+    assert await answer(site, signed("cdr_3", CDR), CDR) == 204
     assert site.stored() == [(name, CDR.encode()) for name in ("cdr_1", "cdr_2", "cdr_3")]
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+async def test_it_stores_each_cdr_of_a_batch_once(site: Site, format_name: str) -> None:
+    """With its own bytes and id, although one came alone before, and although two of the batch are twins."""
+    write = FORMATS[format_name]
+    headers = {"content-type": content_type(format_name), "webhook-count": str(len(MEMBERS) + 1)}
+    assert await answer(site, signed(webhook_id(MEMBERS[2]), MEMBERS[2].decode()), MEMBERS[2]) == 204
+    for cdrs in ([*MEMBERS, MEMBERS[0]], [MEMBERS[1], *MEMBERS]):
+        body = write(cdrs)
+        assert await answer(site, signed("batch_1", body.decode()) | headers, body) == 204
+    assert sorted(site.stored()) == sorted((webhook_id(cdr), cdr) for cdr in MEMBERS)
+
+
+async def test_it_stores_nothing_of_a_batch_that_is_not_whole(site: Site) -> None:
+    """One that ends too soon, or holds fewer CDRs than its sender says."""
+    whole = envelope(MEMBERS).decode()
+    for body in (whole[:-1], whole[:-2], "[", ""):
+        assert await answer(site, signed("batch_1", body) | {"webhook-count": "3"}, body) == 400
+    assert await answer(site, signed("batch_1", whole) | {"webhook-count": "4"}, whole) == 400
+    assert await answer(site, signed("batch_1", whole, OTHER), whole) == 401
+    assert site.stored() == []
+
+
+async def test_a_batch_is_stored_as_a_whole_or_answered_5xx(site: Site) -> None:
+    """And none of it is missing when it comes again."""
+    body = envelope(MEMBERS)
+    headers = signed("batch_1", body.decode())
+    site.break_store()
+    assert await answer(site, headers, body) == 503
+    site.mend_store()
+
+    async def comes_again() -> bool:
+        return await answer(site, headers, body) == 204
+
+    await eventually(comes_again)
+    assert sorted(site.stored()) == sorted((webhook_id(cdr), cdr) for cdr in MEMBERS)
 
 
 async def test_each_cdr_is_stored_once_whoever_is_killed(site: Site, world: World) -> None:

@@ -54,8 +54,8 @@ class Neighbour:
 @pytest.fixture
 async def neighbour(variables: dict[str, str], client: Redis) -> AsyncIterator[Neighbour]:
     settings = settings_from(variables | {"CDR_LEASE": "600"})
-    link, keys = Link(settings, "neighbour"), Topology(settings).short
-    lease = Lease(link, "neighbour", settings)
+    link, keys = Link(settings.sources[0], "neighbour"), Topology(settings.sources[0]).short
+    lease = Lease(link, "neighbour", settings.sources[0], settings.lease)
     own = await lease.take()
     lease.seconds = LEASE
     queue = Queue(link=link, lease=lease, clock=RedisClock(), slot=own, keys=keys, oldest="head", horizon=600)
@@ -76,7 +76,7 @@ async def neighbour(variables: dict[str, str], client: Redis) -> AsyncIterator[N
 
 @pytest.fixture
 def slots(variables: dict[str, str]) -> list[Slot]:
-    return Topology(settings_from(variables)).short.slots()
+    return Topology(settings_from(variables).sources[0]).short.slots()
 
 
 @pytest.fixture
@@ -114,6 +114,16 @@ async def test_an_owner_that_comes_back_is_let_be(neighbour: Neighbour) -> None:
     await neighbour.redis.delete(neighbour.other.owner)
     assert await neighbour.look() == 0
     assert await neighbour.redis.lrange(neighbour.other.processing, 0, -1) == [b"theirs"]
+
+
+async def test_an_owner_between_two_distant_looks_is_noticed(neighbour: Neighbour) -> None:
+    """Redis was away: the look before was more than a lease ago, and the list had an owner since then, perhaps."""
+    await neighbour.redis.rpush(neighbour.other.processing, "theirs")
+    assert await neighbour.look() == 0
+    again = time.monotonic() + LEASE
+    await eventually(lambda: time.monotonic() >= again)
+    assert await neighbour.look() == 0
+    assert await eventually(neighbour.look) == 1
 
 
 async def test_a_long_list_is_adopted_page_by_page(neighbour: Neighbour, said: list[EventDict]) -> None:

@@ -46,7 +46,7 @@ def without(variables: dict[str, str], name: str) -> dict[str, str]:
 
 def keys_of(settings: Settings) -> list[str]:
     """Return every key that a CDR of these settings may be in on its way, but for high slots."""
-    topology = Topology(settings)
+    topology = Topology(settings.sources[0])
     lanes = [topology.short, *topology.lanes.values()]
     return [key for lane in lanes for key in (*lane.waiting, *(lane.slot(number).processing for number in range(1, 5)))]
 
@@ -133,7 +133,7 @@ async def test_a_long_backlog_waits_once(
     for receiver in receivers.values():
         receiver.gate.clear()
     await client.rpush(source, *PUSHED)
-    pendings = [lane.pending for lane in Topology(settings).lanes.values()]
+    pendings = [lane.pending for lane in Topology(settings.sources[0]).lanes.values()]
     async with running(settings, replace(QUICK, most_pending=20, distributed=10)):
         await eventually(lambda: all(receiver.at_the_gate == 4 for receiver in receivers.values()))
 
@@ -201,7 +201,7 @@ async def test_the_lists_of_a_process_that_died_are_adopted_by_lane(
 ) -> None:
     """Also where its slot is held by a process that has no such lane."""
     settings = settings_from(several)
-    topology = Topology(settings)
+    topology = Topology(settings.sources[0])
     short, billing, crm = topology.short, topology.lane("billing"), topology.lane("crm")
     await client.rpush(crm.slot(6).processing, b"orphan of the crm")
     await client.rpush(short.slot(6).processing, b"orphan of all")
@@ -238,7 +238,7 @@ async def test_a_list_of_another_type_stops_distribution_and_loses_nothing(
 ) -> None:
     """All lanes or none: no endpoint gets a CDR that another one would miss."""
     settings = settings_from(several)
-    wrong = Topology(settings).lane("archive").pending
+    wrong = Topology(settings.sources[0]).lane("archive").pending
     await client.set(wrong, "a string")
     await client.rpush(source, *PUSHED)
     async with running(settings, QUICK) as service:
@@ -273,7 +273,7 @@ async def test_a_lane_that_is_shut_and_has_nothing_to_probe_with_is_given_one(
     async with running(settings, replace(QUICK, gone_probe=0.1)) as service:
         await eventually(lambda: service.parts.lanes and all(loops.lane.is_shut for loops in service.parts.lanes))
         # given: a hand has removed what waited
-        await eventually(lambda: client.exists(*(lane.retry for lane in Topology(settings).lanes.values())))
+        await eventually(lambda: client.exists(*(lane.retry for lane in Topology(settings.sources[0]).lanes.values())))
         await client.delete(*keys_of(settings))
         # when: new ones come, and the endpoints are well again
         for receiver in receivers.values():
@@ -288,7 +288,7 @@ async def test_what_a_former_one_endpoint_configuration_deferred_is_distributed(
 ) -> None:
     """Due ones and later ones, with what is known of them; and what it had in hand when its visibility ends."""
     settings = settings_from(several)
-    short = Topology(settings).short
+    short = Topology(settings.sources[0]).short
     await client.zadd(short.retry, {"cdr1 t-1 2 0 1 0 1 - 0 0\ndeferred": 1})
     await client.zadd(short.retrying, {"cdr1 t-2 2 0 1 0 1 - 0 0\nin hand": 1})
     async with running(settings, QUICK):

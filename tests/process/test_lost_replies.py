@@ -219,7 +219,7 @@ async def test_nothing_is_lost_to_any_lane(
         urls = {f"endpoints__{name}__url": receiver.url for name, receiver in zip(ENDPOINTS, receivers, strict=True)}
         variables = environment(proxy.url, "", world.integrator, lease="0.5", sweep_interval="0.2", **urls)
         settings = settings_from(variables)
-        topology = Topology(settings)
+        topology = Topology(settings.sources[0])
         source, orphaned = settings.source_key, [topology.short.slot(number).processing for number in (7, 8, 9, 10)]
         for key in orphaned:
             await world.redis.rpush(key, "orphan")
@@ -253,13 +253,13 @@ async def test_a_replay_that_is_sent_again_is_delivered_once(
     settings = settings_from(world.variables | {"CDR_REDIS_URL": proxy.url})
     letters = [letter_of(b"twin") for _ in range(2)]
     await world.redis.rpush(world.dead, *letters)
-    link = Link(settings, "command", QUICK)
-    store = DeadStore(link, Topology(settings).short)
+    link = Link(settings.sources[0], "command", QUICK)
+    store = DeadStore(link, Topology(settings.sources[0]).short)
     async with running(settings, QUICK):
         proxy.loses = nth(way, "replay", times=times)
         replayed = [await store.replay(letter) async for letter in store.letters()]
         await eventually(lambda: world.receiver.bodies[b"twin"] >= 2)
-        await eventually(lambda: gone(world.redis, *Topology(settings).short.waiting, world.dead))
+        await eventually(lambda: gone(world.redis, *Topology(settings.sources[0]).short.waiting, world.dead))
     await link.aclose()
     assert replayed == [True, True]
     assert proxy.lost[way, "replay"] == times

@@ -36,7 +36,7 @@ def settings(variables: dict[str, str]) -> Settings:
 
 @pytest.fixture
 def slots(settings: Settings) -> list[Slot]:
-    return Topology(settings).short.slots()
+    return Topology(settings.sources[0]).short.slots()
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def said() -> Iterator[list[EventDict]]:
 @asynccontextmanager
 async def a_process(settings: Settings, name: str = "a") -> AsyncIterator[Lease]:
     """What a process knows of its lease, with a link of its own."""
-    link = Link(settings, name)
+    link = Link(settings.sources[0], name)
     try:
-        yield Lease(link, name, settings)
+        yield Lease(link, name, settings.sources[0], settings.lease)
     finally:
         await link.aclose()
 
@@ -125,8 +125,8 @@ async def test_the_lowest_free_slot_is_taken(ours: Lease, client: Redis, slots: 
 
 async def test_processes_that_start_together_take_different_slots(settings: Settings, client: Redis) -> None:
     """However they race."""
-    links = [Link(settings, f"{number}") for number in range(8)]
-    racing = [Lease(link, f"{number}", settings) for number, link in enumerate(links)]
+    links = [Link(settings.sources[0], f"{number}") for number in range(8)]
+    racing = [Lease(link, f"{number}", settings.sources[0], settings.lease) for number, link in enumerate(links)]
     taken = await asyncio.gather(*(lease.take() for lease in racing))
     assert sorted(slot.number for slot in taken) == list(range(1, 9))
     for link in links:
@@ -309,8 +309,8 @@ async def test_a_slot_that_another_has_had_meanwhile_is_given_up(ours: Lease, th
 
 async def test_a_doubted_lease_is_renewed_at_once(world: World, said: list[EventDict]) -> None:
     """An operation that was FENCED does not wait for the next renewal, here two minutes away."""
-    link = Link(world.settings, "ours")
-    lease = Lease(link, "ours", settings_from(world.variables | {"CDR_LEASE": "600"}))
+    link = Link(world.settings.sources[0], "ours")
+    lease = Lease(link, "ours", world.settings.sources[0], 600)
     slot = await lease.take()
     async with kept(lease):
         await eventually(lambda: remains(world.redis, slot, 1))

@@ -23,7 +23,7 @@ LETTERS = [letter(None), letter(40), letter(31), letter(29), letter(0)]
 
 @pytest.fixture
 async def dead(client: Redis, variables: dict[str, str]) -> str:
-    key = Topology(settings_from(variables)).short.dead
+    key = Topology(settings_from(variables).sources[0]).short.dead
     await client.rpush(key, *LETTERS)
     return key
 

@@ -83,11 +83,11 @@ def said() -> Iterator[list[EventDict]]:
 
 @pytest.fixture
 async def link(variables: dict[str, str]) -> AsyncIterator[Link]:
-    link = Link(settings_from(variables))
+    link = Link(settings_from(variables).sources[0])
     yield link
     await link.aclose()
 
 
 @pytest.fixture
 def keys(variables: dict[str, str]) -> LaneKeys:
-    return Topology(settings_from(variables)).short
+    return Topology(settings_from(variables).sources[0]).short

@@ -96,10 +96,10 @@ class Rig:
     ) -> None:
         self.settings = _settings(url, integrator, endpoints, variables)
         self.timings = timings
-        self.topology = Topology(self.settings)
-        self.link = Link(self.settings, timings=timings)
+        self.topology = Topology(self.settings.sources[0])
+        self.link = Link(self.settings.sources[0], timings=timings)
         self.process_id = f"{integrator}-{id(self):x}"
-        self.lease = Lease(self.link, self.process_id, self.settings)
+        self.lease = Lease(self.link, self.process_id, self.settings.sources[0], self.settings.lease)
         self.clock, self.tokens = RedisClock(), Tokens(self.process_id)
         self.stopping = asyncio.Event()
         self.redis: Redis = Redis.from_url(url, protocol=2)

@@ -61,7 +61,7 @@ def keys(integrator: str, source: str) -> LaneKeys:
 async def a_store(
     variables: dict[str, str], keys: LaneKeys, timings: Timings | None = None
 ) -> AsyncIterator[DeadStore]:
-    link = Link(settings_from(variables), "test", timings)
+    link = Link(settings_from(variables).sources[0], "test", timings)
     try:
         yield DeadStore(link, keys)
     finally:

@@ -55,7 +55,7 @@ async def a_link() -> AsyncIterator[MakeLink]:
     links: list[Link] = []
 
     def make(url: str, name: str = "test", timings: Timings | None = None, **variables: str) -> Link:
-        links.append(Link(settings_from(environment(url, NOWHERE, "test", **variables)), name, timings))
+        links.append(Link(settings_from(environment(url, NOWHERE, "test", **variables)).sources[0], name, timings))
         return links[-1]
 
     yield make

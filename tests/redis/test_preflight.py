@@ -90,7 +90,7 @@ class OldRedis:
 
 @asynccontextmanager
 async def a_link(url: str) -> AsyncIterator[Link]:
-    link = Link(settings_from(environment(url, "http://127.0.0.1:9/", "test")), "test", IMPATIENT)
+    link = Link(settings_from(environment(url, "http://127.0.0.1:9/", "test")).sources[0], "test", IMPATIENT)
     try:
         yield link
     finally:

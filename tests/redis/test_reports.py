@@ -14,7 +14,7 @@ from tests.support.harness import settings_from
 
 @pytest.fixture
 def slot(variables: dict[str, str]) -> Slot:
-    return Topology(settings_from(variables)).short.slot(2)
+    return Topology(settings_from(variables).sources[0]).short.slot(2)
 
 
 async def test_only_the_owner_of_a_slot_reports(link: Link, slot: Slot, client: Redis) -> None:
@@ -48,8 +48,8 @@ async def test_a_full_redis_takes_reports_and_minutes(
     own_redis: EmbeddedRedis, own_client: Redis, variables: dict[str, str]
 ) -> None:
     """That is when an operator looks at them."""
-    link = Link(settings_from(variables | {"CDR_REDIS_URL": own_redis.url}))
-    keys = Topology(settings_from(variables)).short
+    link = Link(settings_from(variables | {"CDR_REDIS_URL": own_redis.url}).sources[0])
+    keys = Topology(settings_from(variables).sources[0]).short
     slot, minute = keys.slot(1), int(time.time() // 60)
     await own_client.set(slot.owner, "owner")
     await own_client.config_set("maxmemory", "1")

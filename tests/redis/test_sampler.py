@@ -20,14 +20,14 @@ from tests.support.harness import eventually, settings_from
 @pytest.fixture
 async def link(variables: dict[str, str], own_redis: EmbeddedRedis) -> AsyncIterator[Link]:
     variables |= {"CDR_REDIS_URL": own_redis.url}
-    link = Link(settings_from(variables), timings=Timings(sample=0.05, look=0.05))
+    link = Link(settings_from(variables).sources[0], timings=Timings(sample=0.05, look=0.05))
     yield link
     await link.aclose()
 
 
 @pytest.fixture
 def sample(variables: dict[str, str]) -> Sample:
-    return Sample(Topology(settings_from(variables)).short, "head", LaneMetrics("webhook"))
+    return Sample(Topology(settings_from(variables).sources[0]).short, "head", LaneMetrics("webhook"))
 
 
 async def test_minutes_wait_while_redis_is_away(

@@ -130,7 +130,7 @@ def keys_of(settings: Any) -> list[str]:
     """Return every key that a CDR of these settings may be in on its way, but for high slots."""
     from app.store.keys import Topology  # noqa: PLC0415 - after the instruments are in place
 
-    topology = Topology(settings)
+    topology = Topology(settings.sources[0])
     lanes = [topology.short, *topology.lanes.values()]
     return [key for lane in lanes for key in (*lane.waiting, *(lane.slot(number).processing for number in range(1, 8)))]
 

@@ -18,6 +18,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from tests.support.harness import eventually
+from tests.support.postgresql import PostgreSql
 from tests.support.repository import ROOT
 from tests.support.tools import tool
 
@@ -41,19 +42,26 @@ def command(language: str, address: str) -> list[str]:
 class Site:
     """Runs a receiver, which may be killed and started again on the same port."""
 
-    def __init__(self, language: str, directory: Path, secret: str = SECRET) -> None:
+    def __init__(
+        self, language: str, directory: Path, secret: str = SECRET, database: PostgreSql | None = None
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         self.url = f"http://{self.address}/cdr"
         self._command = command(language, self.address)
         self._store = directory / ("cdrs.jsonl" if language == "node" else "cdrs.sqlite")
+        self._database = database
         self._secret = secret
         self._process: Process | None = None
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
-            env={"PATH": os.environ["PATH"], "CDR_WEBHOOK_SECRET": self._secret, "CDR_STORE": str(self._store)},
+            env={
+                "PATH": os.environ["PATH"],
+                "CDR_WEBHOOK_SECRET": self._secret,
+                "CDR_STORE": self._database.url if self._database else str(self._store),
+            },
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
             restore_signals=False,  # SIGXFSZ stays ignored: a full disk is an error, and no signal
@@ -65,13 +73,25 @@ class Site:
             self._process.kill()
             await self._process.wait()
 
-    def fill_disk(self, *, full: bool) -> None:
-        """Let no file of the receiver grow, or let it again."""
+    def break_store(self) -> None:
+        """Let no file of the receiver grow; its database is stopped."""
+        self._limit_files(0)
+        if self._database:
+            self._database.stop()
+
+    def mend_store(self) -> None:
+        self._limit_files(RLIM_INFINITY)
+        if self._database:
+            self._database.start()
+
+    def _limit_files(self, size: int) -> None:
         assert self._process
-        prlimit(self._process.pid, RLIMIT_FSIZE, (0 if full else RLIM_INFINITY, RLIM_INFINITY))
+        prlimit(self._process.pid, RLIMIT_FSIZE, (size, RLIM_INFINITY))
 
     def stored(self) -> list[Row]:
         """Return id and bytes of each CDR that is in the store, in order of arrival."""
+        if self._database:
+            return self._database.query("SELECT webhook_id, body FROM cdr ORDER BY ctid")
         if not self._store.exists():
             return []
         if self._store.suffix == ".jsonl":

@@ -63,7 +63,7 @@ class Surroundings:
 
     @property
     def slots(self) -> list[Slot]:
-        return Topology(self.settings).short.slots()
+        return Topology(self.settings.sources[0]).short.slots()
 
     async def start(self, changes: Mapping[str, str] | None = None, *, slot: int = 0) -> Child:
         """Start a forwarder with these variables changed; with a slot, wait until somebody owns it."""

@@ -34,8 +34,8 @@ async def of_lists(link: Link, settings: Settings) -> AsyncIterator[Finding]:
 
 def types(settings: Settings) -> dict[str, str]:
     """Return every key that we may use, and what it must be."""
-    topology = Topology(settings)
-    wanted = {settings.source_key: "list"}
+    topology = Topology(settings.sources[0])
+    wanted = {settings.sources[0].key: "list"}
     for keys in [topology.short, *topology.lanes.values()]:
         wanted |= {
             keys.pending: "list",
@@ -78,9 +78,9 @@ def _owners(status: Status, settings: Settings) -> Iterator[Finding]:
     endpoints = sorted(one.name for one in settings.endpoints)
     for owner in status.owners:
         who = f"owners: {owner.host}:{owner.process}"
-        if owner.source != settings.source_key:
+        if owner.source != settings.sources[0].key:
             yield fail(
-                f"{who} takes from {owner.source}, and we from {settings.source_key}",
+                f"{who} takes from {owner.source}, and we from {settings.sources[0].key}",
                 "give each installation a CDR_INTEGRATOR of its own",
             )
         elif owner.endpoints != endpoints:
@@ -119,7 +119,7 @@ async def _others(link: Link, settings: Settings) -> list[Finding]:
     except OperatorRedisError as error:
         return [warn(f"clients: cannot tell who else takes from the source: {error}", f"grant it: {ACL_LINE}")]
     database = link.database
-    others = integrators_on(clients, settings.source_key, database) - {settings.integrator}
+    others = integrators_on(clients, settings.sources[0].key, database) - {settings.integrator}
     found = [
         fail(f"clients: the forwarder of {other} takes from the same list", "each CDR reaches only one: stop one")
         for other in sorted(others)
@@ -127,7 +127,7 @@ async def _others(link: Link, settings: Settings) -> list[Finding]:
     found += [
         warn(
             f"clients: {number} of {popper}",
-            f"if that list is {settings.source_key}, stop them: no forwarder sees what they take",
+            f"if that list is {settings.sources[0].key}, stop them: no forwarder sees what they take",
         )
         for popper, number in poppers(clients, database).items()
     ]

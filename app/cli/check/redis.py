@@ -25,7 +25,7 @@ Info = dict[str, Any]
 
 async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
     """Yield the findings. Raises our errors if Redis is away, or allows us nothing at all."""
-    where = settings.shown_redis_url
+    where = settings.sources[0].redis.shown_url
     said: Info = await link.call("info", lambda: info(link))
     asked = time.time()  # and not before: the first command has to connect
     said |= await link.call("info", lambda: info(link, "server"))
@@ -109,7 +109,7 @@ def _clock(said: Info, now: float) -> Finding:
 
 async def _rights(link: Link, settings: Settings) -> list[Finding]:
     try:
-        refused = await refusals(link, f"{Topology(settings).scratch}:{new_process_id()}", link.call)
+        refused = await refusals(link, f"{Topology(settings.sources[0]).scratch}:{new_process_id()}", link.call)
     except OperatorRedisError as error:
         refused = [str(error)]
     except TransientRedisError as error:

@@ -32,9 +32,9 @@ def _of_lease(settings: Settings) -> Iterator[Finding]:
 
 
 def _of_redis_url(settings: Settings) -> Iterator[Finding]:
-    if settings.trusts_any_redis:
+    for variable in dict.fromkeys(one.redis.url_variable for one in settings.sources if one.redis.trusts_any):
         yield warn(
-            "settings: CDR_REDIS_URL has ssl_cert_reqs=none or ssl_check_hostname=false: "
+            f"settings: {variable} has ssl_cert_reqs=none or ssl_check_hostname=false: "
             "another server could take the place of Redis",
             "remove these options, and set CDR_REDIS_CA_FILE to the CA of its certificate",
         )

@@ -10,7 +10,10 @@ import pytest
 from redis.asyncio import Redis
 from standardwebhooks import Webhook
 
+from app.cdr import webhook_id
+from app.telemetry.printable import escaped
 from tests.conftest import StartChild
+from tests.support.batches import FORMATS, content_type
 from tests.support.harness import Child, eventually, gone
 
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -30,10 +33,14 @@ async def said(receiver: Child) -> list[str]:
     return receiver.log.read_text().splitlines()[1:]
 
 
-def headers(secret: str = SECRET, name: str = "cdr_1", late: float = 0) -> dict[str, str]:
+def headers(secret: str = SECRET, name: str = "cdr_1", late: float = 0, body: bytes = BODY) -> dict[str, str]:
     at = datetime.now(UTC) - timedelta(seconds=late)
-    signed = Webhook(secret).sign(name, at, BODY.decode())
+    signed = Webhook(secret).sign(name, at, body.decode())
     return {"webhook-id": name, "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": signed}
+
+
+def line_of(cdr: bytes, news: str) -> str:
+    return f"{webhook_id(cdr)} {news}, {len(cdr)} bytes: {escaped(cdr)}"
 
 
 @pytest.mark.parametrize("way", ["option", "variable", "file"])
@@ -60,6 +67,47 @@ async def test_it_verifies_and_deduplicates(way: str, start_child: StartChild, t
     assert "not signed" in unsigned
     assert "webhook-timestamp" in old
     assert summary.startswith("Received 1 CDRs and 1 duplicates, refused 0 requests, and 4 whose signature")
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+async def test_each_cdr_of_a_batch_is_a_line(format_name: str, start_child: StartChild) -> None:
+    """With the id by which it is deduplicated: within a batch, and from one to the next."""
+    receiver = await start_child({}, "receive", "--port", "0", "--secret", SECRET)
+    url = await url_of(receiver)
+    write, other = FORMATS[format_name], b'{"text": "a \\"quoted\\" [,{"}'
+    async with httpx.AsyncClient() as client:
+        for cdrs in ([BODY, other, BODY], [other]):
+            body = write(cdrs)
+            sent = headers(name="batch_1", body=body) | {"content-type": content_type(format_name)}
+            answer = await client.post(url, content=body, headers=sent)
+            assert answer.status_code == 204
+    lines = await said(receiver)
+    assert [line.strip() for line in lines[:6]] == [
+        f"204 batch_1 3 in a batch, attempt 0, {len(write([BODY, other, BODY]))} bytes",
+        line_of(BODY, "new"),
+        line_of(other, "new"),
+        line_of(BODY, "duplicate"),
+        f"204 batch_1 1 in a batch, attempt 0, {len(write([other]))} bytes",
+        line_of(other, "duplicate"),
+    ]
+    assert lines[6].startswith("Received 2 CDRs and 2 duplicates, refused 0 requests")
+
+
+async def test_a_batch_that_cannot_be_read_is_refused(start_child: StartChild) -> None:
+    """Also one that holds fewer CDRs than its sender says; and the CDRs of a refused one are still new."""
+    receiver = await start_child({}, "receive", "--port", "0", "--secret", SECRET)
+    url = await url_of(receiver)
+    answers = []
+    async with httpx.AsyncClient() as client:
+        for body, count in ((b"[" + BODY, "1"), (b"[" + BODY + b"]", "2"), (b"[" + BODY + b"]", "1")):
+            sent = headers(name="batch_1", body=body) | {"webhook-count": count}
+            answers.append((await client.post(url, content=body, headers=sent)).status_code)
+    assert answers == [400, 400, 204]
+    half, short, _, new, summary = await said(receiver)
+    assert half.startswith("400 batch_1 a batch that cannot be read")
+    assert short.startswith("400 batch_1 a batch that cannot be read")
+    assert " new, " in new
+    assert summary.startswith("Received 1 CDRs and 0 duplicates, refused 2 requests")
 
 
 async def test_it_answers_and_waits_as_told(start_child: StartChild) -> None:

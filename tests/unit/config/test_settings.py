@@ -402,11 +402,11 @@ def two(**variables: str) -> dict[str, EndpointSettings]:
 
 def test_each_endpoint_has_its_own_keys_and_one_alone_has_the_short_ones() -> None:
     """What was built on the short keys goes on to work for one endpoint."""
-    several = Topology(load_settings(TWO | {"CDR_INTEGRATOR": "acme"}, dotenv=None))
+    several = Topology(load_settings(TWO | {"CDR_INTEGRATOR": "acme"}, dotenv=None).sources[0])
     assert several.lane("crm").pending == "acme:crm:pending:cdr"
     assert several.lane("crm").slot(2).processing == "acme:crm:processing:cdr:2"
     assert several.short.slot(2).processing == "acme:processing:cdr:2"
-    alone = Topology(load(CDR_INTEGRATOR="acme"))
+    alone = Topology(load(CDR_INTEGRATOR="acme").sources[0])
     assert alone.lane("webhook") == alone.short
 
 
@@ -482,7 +482,7 @@ def test_names_of_endpoints_are_in_lower_case() -> None:
 )
 def test_a_redis_that_is_not_verified_is_known(variables: dict[str, str], *, weak: bool) -> None:
     """It is warned about, as TLS_VERIFY=false is."""
-    assert load(**variables).trusts_any_redis == weak
+    assert load(**variables).sources[0].redis.trusts_any == weak
 
 
 @pytest.mark.parametrize(
@@ -522,5 +522,5 @@ def test_the_log_format_is_known_before_the_settings_are(variables: dict[str, st
 def test_in_a_cluster_all_keys_share_the_slot_of_the_source(source: str, namespace: str) -> None:
     """Scripts move between them, and a source with a hash tag lends us that tag."""
     settings = load(CDR_REDIS_URL="redis+cluster://a,b:7001", CDR_INTEGRATOR="acme", CDR_SOURCE_KEY=source)
-    assert Topology(settings).short.slot(1).processing == f"{namespace}:processing:cdr"
-    assert settings.redis_place.seeds == (("a", 6379), ("b", 7001))
+    assert Topology(settings.sources[0]).short.slot(1).processing == f"{namespace}:processing:cdr"
+    assert settings.sources[0].redis.place.seeds == (("a", 6379), ("b", 7001))

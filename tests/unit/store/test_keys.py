@@ -11,7 +11,7 @@ def topology(redis_url: str = "redis://localhost/0", *endpoints: str, **variable
     if endpoints:
         del given["CDR_WEBHOOK_URL"]
         given |= {f"CDR_ENDPOINTS__{name.upper()}__URL": "http://127.0.0.1:9/" for name in endpoints}
-    return Topology(settings_from(given))
+    return Topology(settings_from(given).sources[0])
 
 
 @pytest.mark.parametrize(
