@@ -13,6 +13,7 @@ from app.delivery.attempt import Attempt
 from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
+from app.delivery.notifier import Notifier
 from app.delivery.outage import Outage, Refusals
 from app.delivery.resolver import Resolver
 from app.delivery.transport import build_transport
@@ -64,6 +65,7 @@ class Parts:
         self.lanes: list[LaneLoops] = []
         self.distributions: list[Distribution] = []
         self.delivery_log = _delivery_log(settings, timings)
+        self.notifier = self._notifier()
         self._shared = Shared(
             settings,
             self.link,
@@ -110,6 +112,17 @@ class Parts:
         attempt = Attempt(settings, build_transport(settings, self._resolver, certificate.note))
         refusals = Refusals(settings.name, timings.complaint_pause)
         return Endpoint(settings, attempt, certificate, gate, outage, refusals, sample.metrics)
+
+    def _notifier(self) -> Notifier | None:
+        """Return what sends notices, where they are asked for, and let it hear of all that they tell."""
+        if not (endpoint := self.settings.notice_endpoint):
+            return None
+        notifier = Notifier(endpoint, self.settings.integrator, self._resolver, self.timings)
+        self.link.inform(notifier.notices)
+        for one in self.endpoints:
+            one.outage.inform(notifier.notices)
+            one.refusals.inform(notifier.notices)
+        return notifier
 
     def _distributing(self, slot: Slot) -> list[Coroutine[Any, Any, None]]:
         """Return the loops that fill the pending lists of all lanes."""

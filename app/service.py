@@ -42,6 +42,8 @@ class Service:
         urls = {one.name: one.shown_url for one in settings.endpoints}
         process_events.service_started(version("cdr-forwarder"), settings.integrator, self.parts.source.key, urls)
         self._warn()
+        if self.parts.notifier:
+            self.parts.notifier.start()
         try:
             async with self._deadline, self.parts.operator_server(self._heartbeats):
                 await self._forward()
@@ -120,6 +122,9 @@ class Service:
                 await self.parts.lease.release()
         for endpoint in self.parts.endpoints:
             endpoint.refusals.close()
+        if self.parts.notifier:
+            await self.parts.notifier.aclose()
+        for endpoint in self.parts.endpoints:
             await endpoint.attempt.aclose()
         if self.parts.delivery_log:
             self.parts.delivery_log.close()

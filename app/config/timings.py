@@ -104,5 +104,14 @@ class Timings:
     """How long a caller without token waits while another one reads dead letters."""
     letters_at_once: int = 500
     """Dead letters per request; the answer then asks for another request."""
+    notice_pause: float = 60.0
+    """Between two notices of one kind about one endpoint, or one Redis."""
+    notice_hour: float = 3600.0
+    """Between two notices of dead letters of one endpoint."""
+    notice_wait: float = 2.0
+    """Before the second try of a notice; twice as long before the third."""
+    notice_farewell: float = 1.0
+    """How long a stop waits for the last notices."""
+
     complaint_pause: float = 60.0
     """Between two lines about what the operator server refused, or an endpoint rejected."""
