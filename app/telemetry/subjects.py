@@ -14,7 +14,7 @@ Change = Literal["lost", "back"]
 
 
 class Subject(Protocol):
-    """What notices are about."""
+    """Names what notices are about."""
 
     @property
     def due_at(self) -> float:
@@ -140,7 +140,7 @@ class Cause:
 
 
 class DeadLetters:
-    """The dead letters of one endpoint: the first of an hour is told at once, the others when the hour is over."""
+    """Follows the dead letters of one endpoint: the first of an hour is told at once, the others when the hour is over."""
 
     def __init__(
         self, endpoint: str, fields: dict[str, str], writer: Writer, timings: Timings, changed: Callable[[], None]

@@ -74,7 +74,7 @@ def test_the_table_of_variables_tells_the_defaults(row: list[str]) -> None:
 
 def test_the_cdr_is_what_enigma_writes() -> None:
     """It has the fields of the demo's CDRs, and the table tells each of them, in their order."""
-    [example] = re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    example, *_ = re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     cdr, like = json.loads(example), json.loads(invent(0))
     table = section("What arrives, and how to receive it").split(FIELD)[1].split("\n\n")[0]
     told = [name for row in rows(table) for name in CODE.findall(row[0])]

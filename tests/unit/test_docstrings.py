@@ -15,7 +15,7 @@ VERBS: Final = re.findall(
     accept ack act adapt add adopt allow answer append apply ask attempt await be become begin behave belong bring build
     calculate call carry check choose claim clear close collect combine compare configure connect convert copy count
     create decide decode defer define delete deliver describe discard distribute divide do draw drop empty encode end
-    enforce ensure escape estimate evict exit expect explain fail fetch fill find finish flush forget format forward get
+    enforce ensure escape estimate evict exit expect explain fail fetch fill find finish flush follow forget format forward get
     give go group grow guess halve hand handle have head hold identify ignore inject interpret join judge keep kill
     know lead learn leave let limit list listen load log look lower make map mark match measure meet merge move name
     note open order own parse pass pause peek pick place plan play poll post prepare print probe produce prove publish
