@@ -10,6 +10,7 @@ from app.config.endpoint import EndpointSettings
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
+from app.delivery.batch_size import BatchSize
 from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
@@ -111,7 +112,8 @@ class Parts:
         certificate = Certificate(settings.name)
         attempt = Attempt(settings, build_transport(settings, self._resolver, certificate.note))
         refusals = Refusals(settings.name, timings.complaint_pause)
-        return Endpoint(settings, attempt, certificate, gate, outage, refusals, sample.metrics)
+        size = BatchSize(settings, timings)
+        return Endpoint(settings, attempt, certificate, gate, size, outage, refusals, sample.metrics)
 
     def _notifier(self) -> Notifier | None:
         """Return what sends notices, where they are asked for, and let it hear of all that they tell."""

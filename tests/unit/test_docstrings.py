@@ -12,18 +12,19 @@ from tests.support.repository import APP
 VERBS: Final = re.findall(
     r"\w+",
     """
-    accept ack act adapt add adopt allow answer append apply ask attempt await be become begin behave belong bring build
-    calculate call carry check choose claim clear close collect combine compare configure connect convert copy count
-    create decide decode defer define delete deliver describe discard distribute divide do draw drop empty encode end
-    enforce ensure escape estimate evict exit expect explain fail fetch fill find finish flush follow forget format forward get
-    give go group grow guess halve hand handle have head hold identify ignore inject interpret join judge keep kill
-    know lead learn leave let limit list listen load log look lower make map mark match measure meet merge move name
-    note open order own parse pass pause peek pick place plan play poll post prepare print probe produce prove publish
-    pull push put quote raise read receive record redeliver reduce refuse register reject release remember remove render
-    renew repeat replace replay reply report request reserve resolve rest restore return rewrite run save say scan
-    schedule search see select send separate serve set settle share shorten show shrink shut sign skip sort split spread
-    stand start stay stop store strip sum swap sweep take tell throw translate trim try turn understand undo unlock
-    update use validate verify visit wait wake warn watch work wrap write yield
+    accept ack act adapt add adopt allow answer append apply ask attempt await be become begin behave belong bring
+    build calculate call carry check choose claim clear close collect combine compare configure connect convert copy
+    count create decide decode defer define delete deliver describe discard distribute divide do draw drop empty
+    encode end enforce ensure escape estimate evict exit expect explain fail fetch fill find finish flush follow
+    forget format forward get give go group grow guess halve hand handle have head hold identify ignore inject
+    interpret join judge keep kill know lead learn leave let limit list listen load log look lower make map mark
+    match measure meet merge move name note open order own parse pass pause peek pick place plan play poll post
+    prepare print probe produce prove publish pull push put quote raise read receive record redeliver reduce refuse
+    register reject release remember remove render renew repeat replace replay reply report request reserve resolve
+    rest restore return rewrite run save say scan schedule search see select send separate serve set settle share
+    shorten show shrink shut sign skip sort split spread stand start stay stop store strip sum swap sweep take tell
+    throw translate trim try turn understand undo unlock update use validate verify visit wait wake warn watch work
+    wrap write yield
     """,
 )
 """The verbs that begin a docstring today; another verb is no mistake, and is added here."""
