@@ -30,7 +30,7 @@ class BatchInbox(Inbox):
 
     @property
     def has_batch(self) -> bool:
-        """Whether there is something to take now."""
+        """Tell whether there is something to take now."""
         return bool(self._retried) or self._fills_batch
 
     def put(self, cdrs: Iterable[Cdr]) -> None:
@@ -66,7 +66,7 @@ class BatchInbox(Inbox):
 
     @property
     def _fills_batch(self) -> bool:
-        """Whether the new ones are worth a POST."""
+        """Tell whether the new ones are worth a POST."""
         new = self._new
         return bool(new) and (
             len(new) >= self._size.cdrs(0)
