@@ -7,7 +7,7 @@ from app.config.timings import Timings
 
 
 class BatchSize:
-    """Limits what a batch for one endpoint may hold. What fails comes back in halves, until the offender stands alone.
+    """Limits what a batch for an endpoint may hold. What fails comes back in halves, until the offender is alone."""
 
     def __init__(self, settings: BatchSettings, timings: Timings) -> None:
         self._cdrs, self._bytes = settings.batch_size, settings.batch_bytes
