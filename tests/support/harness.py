@@ -138,5 +138,7 @@ class Child:
         await self.process.wait()
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        # The last line may still be written.
+        told = self.log.read_text().rpartition("\n")[0].splitlines()
+        lines = [json.loads(line) for line in told if line.startswith("{")]
         return [line for line in lines if name in (None, line["event"])]

@@ -33,11 +33,17 @@ class Post(httpx.Request):
     """
 
     method = "POST"
+    awaits = ""
+    """Whom it waits for before it is sent, as host and port; empty: nobody."""
 
     def __init__(self, target: Target, values: tuple[bytes, ...], body: bytes) -> None:
         self.url = target.url
         self.body = body
         self._target, self._values = target, values
+
+    def with_more(self, *values: bytes) -> "Post":
+        """Return it with values that were not known before: those of the last of the target's own headers."""
+        return Post(self._target, (*self._values, *values), self.body)
 
     @cached_property
     def headers(self) -> httpx.Headers:  # type: ignore[override]
