@@ -33,7 +33,7 @@ class ConnectionLostError(httpx.ReadError):
 
 
 class TokenError(httpx.TransportError):
-    """No access token could be had, so the endpoint was not asked.
+    """Raised when no access token could be had, so the endpoint was not asked.
 
     `advice`: what a person has to do; empty: it passes by itself. `retry_after`: seconds that the server asks for.
     """
