@@ -14,6 +14,7 @@ from rich.console import Console
 from tests.benchmarks import (
     attempt,
     deferred,
+    delivery_log,
     distance,
     drain,
     idle,
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "lanes": lanes.run,
     "memory": memory.run,
     "deferred": deferred.run,
+    "delivery_log": delivery_log.run,
 }
 
 WIDTH = 120
