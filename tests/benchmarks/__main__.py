@@ -15,6 +15,7 @@ from tests.benchmarks import (
     attempt,
     batch,
     deferred,
+    delivery_log,
     distance,
     drain,
     idle,
@@ -45,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "lanes": lanes.run,
     "memory": memory.run,
     "deferred": deferred.run,
+    "delivery_log": delivery_log.run,
 }
 
 WIDTH = 120
