@@ -30,13 +30,19 @@ class Injuries:
     """
 
     def __init__(
-        self, directory: Path, variables: Mapping[str, str], servers: Sequence[EmbeddedRedis], chance: random.Random
+        self,
+        directory: Path,
+        variables: Mapping[str, str],
+        servers: Sequence[EmbeddedRedis],
+        chance: random.Random,
+        pauses: tuple[float, float],
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.ended_badly: list[int] = []
         self._directory = directory
         self._variables = variables
         self._servers = servers
+        self._pauses = pauses
         self._chance = chance
         self._replicas: list[Child] = []
 
@@ -52,7 +58,7 @@ class Injuries:
             self._cut,
         ]
         while not over.is_set():
-            await pause(self._chance.uniform(0.1, 0.6))
+            await pause(self._chance.uniform(*self._pauses))
             (injury,) = self._chance.choices(injuries, (50, 25, 10, 10, 5))
             await injury()
 

@@ -86,7 +86,9 @@ Clients = Sequence[tuple[Source, Redis]]
 
 
 class CrashRun:
-    """One run: what was pushed, who was hurt, and what came of it."""
+    """One run: what was pushed, who was hurt, and what came of it. `pauses`: seconds between injuries."""
+
+    pauses = (0.1, 0.6)
 
     def __init__(self, directory: Path, asked: Asked) -> None:
         self.directory = directory
@@ -115,7 +117,7 @@ class CrashRun:
                 await stack.enter_async_context(server)
             for endpoint in self.endpoints:
                 await stack.enter_async_context(endpoint)
-            injuries = Injuries(self.directory, self.variables(), self.servers, self.chance)
+            injuries = Injuries(self.directory, self.variables(), self.servers, self.chance, self.pauses)
             stack.push_async_callback(injuries.end)
             await injuries.start(self.asked.replicas)
             await self.hurt(injuries)

@@ -42,7 +42,9 @@ class Guarded(Endpoint):
 
 
 class SeveralSources(CrashRun):
-    """One run with all that a configuration may have several of."""
+    """One run with all that a configuration may have several of. Three sources take longer to begin than one."""
+
+    pauses = (0.5, 2.0)
 
     def __init__(self, directory: Path, asked: Asked) -> None:
         super().__init__(directory, asked)
