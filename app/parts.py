@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
-from urllib.parse import urlsplit
 
 from app.config.endpoint import EndpointSettings
+from app.config.hosts import host_and_port
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
@@ -15,6 +15,7 @@ from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
 from app.delivery.notifier import Notifier
+from app.delivery.oauth2 import with_tokens
 from app.delivery.outage import Outage, Refusals
 from app.delivery.resolver import Resolver
 from app.delivery.transport import build_transport
@@ -106,11 +107,12 @@ class Parts:
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:
         timings, sample = self.timings, self.sampler.samples[settings.name]
         gate = Gate(Breaker(settings.breaker_threshold, timings), settings.rate_limit, timings)
-        url = urlsplit(settings.url.get_secret_value())
-        place = f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}"
+        place = host_and_port(settings.url.get_secret_value())
         outage = Outage(settings.name, place, timings.failing, lambda: sample.lengths.waiting)
         certificate = Certificate(settings.name)
-        attempt = Attempt(settings, build_transport(settings, self._resolver, certificate.note))
+        plain = build_transport(settings, self._resolver, certificate.note)
+        transport = with_tokens(plain, settings, timings, self._resolver, lambda: not gate.breaker.is_closed)
+        attempt = Attempt(settings, transport)
         refusals = Refusals(settings.name, timings.complaint_pause)
         size = BatchSize(settings, timings)
         return Endpoint(settings, attempt, certificate, gate, size, outage, refusals, sample.metrics)
