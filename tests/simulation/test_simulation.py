@@ -10,7 +10,20 @@ import pytest
 
 from tests.simulation.ablation import Ablation, check
 from tests.simulation.faults import BEGIN
-from tests.simulation.plan import BINARY, DEFERRED, EMPTY, GOOD, LARGE, PACKETS, POISON, SPOILER, TWIN, Fault, Plan, Push
+from tests.simulation.plan import (
+    BINARY,
+    DEFERRED,
+    EMPTY,
+    GOOD,
+    LARGE,
+    PACKETS,
+    POISON,
+    SPOILER,
+    TWIN,
+    Fault,
+    Plan,
+    Push,
+)
 from tests.simulation.safeguards import ABLATIONS
 from tests.simulation.scenarios import plan_of
 from tests.simulation.world import run
