@@ -210,10 +210,14 @@ def _paced_batches(seed: int, chance: Random) -> Plan:
 
 
 def _stale_batches(seed: int, chance: Random) -> Plan:
-    """Services lose their leases while batches wait for the rate limit."""
-    settings = batches(chance) | {"WEBHOOK_BATCH_SIZE": "2"}
-    plan = made_up(seed, "stale")
-    return plan.but(settings=plan.settings | settings)
+    """A service is cut off from Redis for longer than its lease, while batches wait for the rate limit."""
+    return Plan(
+        seed,
+        settings={"WEBHOOK_CONCURRENCY": "1", "WEBHOOK_RATE_LIMIT": "0.08", "WEBHOOK_BATCH_SIZE": "2"},
+        duration=90.0,
+        pushes=_sorted(_pushes(12, chance, 1.0)),
+        faults=(Fault(round(chance.uniform(2.0, 14.0), 3), "partition", 60.0, 0, "redis"),),
+    )
 
 
 def _too_large(seed: int, chance: Random) -> Plan:
