@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tests.benchmarks import (
     attempt,
+    batch,
     deferred,
     delivery_log,
     distance,
@@ -34,6 +35,7 @@ from tests.benchmarks.stage import stage
 BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "attempt": attempt.run,
     "drain": drain.run,
+    "batch": batch.run,
     "poison": poison.run,
     "loss": loss.run,
     "idle": idle.run,
