@@ -657,4 +657,4 @@ async def test_the_test_cdr_of_send_has_the_format_of_batches(
     assert found.level("endpoint webhook: it took a test CDR: 204") == "ok"
     [arrival] = receiver.arrivals
     assert arrival.webhook_id.startswith("batch_")
-    assert arrival.body == b"[%b]" % arrival.members[0].cdr
+    assert arrival.body == b"[%b]" % arrival.members[0].body
