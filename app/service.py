@@ -126,9 +126,9 @@ class Service:
             await self.parts.notifier.aclose()
         for endpoint in self.parts.endpoints:
             await endpoint.attempt.aclose()
+        await self.parts.link.aclose()
         if self.parts.delivery_log:
             self.parts.delivery_log.close()
-        await self.parts.link.aclose()
 
     def _exit_status(self) -> int:
         cut_off = sum(loops.lane.in_flight.number for loops in self.parts.lanes)

@@ -66,7 +66,7 @@ class Attempt:
 
 
 class _Form:
-    """What all requests of a kind have in common."""
+    """Holds what all requests of a kind have in common."""
 
     def __init__(self, settings: EndpointSettings, *, names_source: bool, counts: bool) -> None:
         url = httpx.URL(settings.url.get_secret_value())

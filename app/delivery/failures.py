@@ -21,19 +21,19 @@ WORDS: Final[dict[type[Exception], str]] = {ConnectionRefusedError: "refused", C
 
 
 class NameResolutionError(httpx.ConnectError):
-    """The name of the endpoint, or of its proxy, has no address."""
+    """Raised when the name of the endpoint, or of its proxy, has no address."""
 
 
 class TLSError(httpx.ConnectError):
-    """The two sides did not agree on a TLS connection; most often a certificate."""
+    """Raised when the two sides did not agree on a TLS connection; most often a certificate."""
 
 
 class ConnectionLostError(httpx.ReadError):
-    """The connection ended before the answer began, or, for a body, within it."""
+    """Raised when the connection ended before the answer began, or, for a body, within it."""
 
 
 class TokenError(httpx.TransportError):
-    """No access token could be had, so the endpoint was not asked.
+    """Raised when no access token could be had, so the endpoint was not asked.
 
     `advice`: what a person has to do; empty: it passes by itself. `retry_after`: seconds that the server asks for.
     """

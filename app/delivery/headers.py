@@ -33,7 +33,7 @@ def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL, *, batch: bo
 
 
 class HeadersOfAttempt:
-    """The headers whose values differ from one request to the next.
+    """Makes the headers whose values differ from one request to the next.
 
     `names_source`: whether they tell where the CDRs came from; `counts`: and how many a batch holds.
     """

@@ -42,7 +42,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Since the first failure of the outage that lasts; 0 where none does."""
+        """Return the seconds since the first failure of the outage that lasts; 0 where none does."""
         return time.monotonic() - self._failing_since if self.told.lasts else 0.0
 
     def note(self, verdict: Verdict, *, down: bool) -> None:

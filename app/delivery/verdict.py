@@ -23,7 +23,7 @@ Result = Literal[
 
 
 class Kind(StrEnum):
-    """What an attempt says about the CDR."""
+    """Says what an attempt means for the CDR."""
 
     DELIVERED = "delivered"
     REJECTED = "rejected"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of one attempt.
+    """Says what came of one attempt.
 
     `retry_after`: seconds for which the endpoint asks for time. `answer`: the first bytes of an answer that is not 2xx.
     `detail`: what failed where there was no answer; `advice`: what a person has to do, where the attempt knows it.
@@ -48,7 +48,7 @@ class Verdict:
 
     @property
     def hold(self) -> float:
-        """Seconds for which nothing at all may be attempted; 0: what it says concerns this CDR alone."""
+        """Return the seconds for which nothing at all may be attempted; 0: what it says concerns this CDR alone."""
         return self.retry_after or 0.0 if self.status in HOLDING else 0.0
 
     @property

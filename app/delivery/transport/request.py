@@ -12,7 +12,7 @@ Header = tuple[bytes, bytes]
 
 
 class Target:
-    """Where an endpoint's POSTs go, and the headers that all of them have; their bytes are written once.
+    """Says where an endpoint's POSTs go, and the headers that all of them have; their bytes are written once.
 
     `own`: the names of those whose values differ from one POST to the next.
     Raises LocalProtocolError where a line break would make one header into two.
@@ -27,7 +27,7 @@ class Target:
 
 
 class Post(httpx.Request):
-    """A POST whose head is written already, but for `values`: those of the target's own headers, without line breaks.
+    """Makes a POST of a written head and of `values`: those of the target's own headers, without line breaks.
 
     httpx takes ten times as long to make a request; what it has besides is made only where somebody asks for it.
     """
