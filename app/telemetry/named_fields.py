@@ -23,6 +23,11 @@ def named_fields(cdr: bytes, paths: Iterable[str]) -> dict[str, Field]:
     return {path: _short(_at(document, path)) for path in paths}
 
 
+def text_of(value: Field) -> str:
+    """Return a value as somebody types it who searches for it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _parsed(cdr: bytes) -> Any:
     try:
         return DECODER.decode(cdr.decode())
