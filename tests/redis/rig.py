@@ -189,14 +189,19 @@ class Rig:
     def loops(self, answers: Answers, **endpoint: Any) -> LaneLoops:
         """Build the lane of the only endpoint; none of its loops runs."""
         settings = self.settings.endpoints[0].model_copy(update=endpoint)
-        gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, self.timings)
+        gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, settings.concurrency, self.timings)
         outage = Outage(settings.name, "nowhere:9", 60, lambda: 0)
         attempt = Attempt(settings, httpx.MockTransport(answers))
         certificate = Certificate(settings.name)
-        built = Endpoint(
-            settings, attempt, certificate, gate, outage, Refusals(settings.name, 60), LaneMetrics(settings.name)
+        built = Endpoint(settings, attempt, certificate, gate, outage, Refusals(settings.name, 60))
+        return LaneLoops(
+            self.shared,
+            built,
+            self.keys,
+            slot=self.slot.number,
+            oldest=self.topology.pending_oldest,
+            metrics=LaneMetrics(settings.name),
         )
-        return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
 
     @asynccontextmanager
     async def running(self, loops: LaneLoops) -> AsyncIterator[LaneLoops]:

@@ -11,6 +11,7 @@ from app.ops.status import DISTRIBUTED, LaneStatus, Status
 from app.ops.survey import Survey
 from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Topology
+from app.store.leftovers import left_sources
 from app.store.neighbours import integrators_on, poppers
 
 
@@ -27,6 +28,8 @@ async def of_lists(link: Link, settings: Settings) -> AsyncIterator[Finding]:
         yield fail(f"lists: cannot be read: {error}", f"grant it: {ACL_LINE}")
         return
     for finding in of_status(status, settings):
+        yield finding
+    for finding in await _left_sources(link, settings):
         yield finding
     for finding in await _others(link, settings):
         yield finding
@@ -72,6 +75,18 @@ def of_status(status: Status, settings: Settings) -> Iterator[Finding]:
         )
     for lane in status.lanes:
         yield from _of_lane(lane)
+
+
+async def _left_sources(link: Link, settings: Settings) -> list[Finding]:
+    configured = [one.name for one in settings.sources]
+    left = await left_sources(link, Topology(settings.sources[0]), configured)
+    return [
+        warn(
+            f"source {name}: it is not configured, and {number} CDRs wait in its keys",
+            f"configure it again, as CDR_SOURCES__{name.upper()}__KEY: then they are delivered",
+        )
+        for name, number in left.items()
+    ]
 
 
 def _owners(status: Status, settings: Settings) -> Iterator[Finding]:
