@@ -10,9 +10,11 @@ from app.config.endpoint import EndpointSettings
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
+from app.delivery.batch_size import BatchSize
 from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
+from app.delivery.notifier import Notifier
 from app.delivery.outage import Outage, Refusals
 from app.delivery.resolver import Resolver
 from app.delivery.transport import build_transport
@@ -51,6 +53,7 @@ class Parts:
             delivery_log=self.delivery_log,
         )
         self.sources = [SourceParts(source, common) for source in settings.sources]
+        self.notifier = self._notifier()
 
     @property
     def lanes(self) -> list[LaneLoops]:
@@ -77,7 +80,19 @@ class Parts:
         transport = build_transport(settings, self._resolver, certificate.note)
         attempt = Attempt(settings, transport, names_source=len(self.settings.sources) > 1)
         refusals = Refusals(settings.name, timings.complaint_pause)
-        return Endpoint(settings, attempt, certificate, gate, outage, refusals)
+        return Endpoint(settings, attempt, certificate, gate, BatchSize(settings, timings), outage, refusals)
+
+    def _notifier(self) -> Notifier | None:
+        """Return what sends notices, where they are asked for, and let it hear of all that they tell."""
+        if not (endpoint := self.settings.notice_endpoint):
+            return None
+        notifier = Notifier(endpoint, self.settings.integrator, self._resolver, self.timings)
+        for source in self.sources:
+            source.link.inform(notifier.notices, source.source.name if len(self.sources) > 1 else "")
+        for one in self.endpoints.values():
+            one.outage.inform(notifier.notices)
+            one.refusals.inform(notifier.notices)
+        return notifier
 
     def _waiting(self, endpoint: str) -> int:
         """Return how many CDRs the samplers have seen waiting for an endpoint."""

@@ -37,6 +37,8 @@ class Service:
         lists = {one.name: one.key for one in settings.sources}
         process_events.service_started(version("cdr-forwarder"), settings.integrator, lists, urls)
         self._warn()
+        if self.parts.notifier:
+            self.parts.notifier.start()
         try:
             async with self._deadline, self.parts.operator_server(self._heartbeats):
                 await self._forward()
@@ -80,6 +82,9 @@ class Service:
         await asyncio.gather(*(reading.close() for reading in self._readings))
         for endpoint in self.parts.endpoints.values():
             endpoint.refusals.close()
+        if self.parts.notifier:
+            await self.parts.notifier.aclose()
+        for endpoint in self.parts.endpoints.values():
             await endpoint.attempt.aclose()
         if self.parts.delivery_log:
             self.parts.delivery_log.close()

@@ -15,6 +15,7 @@ from pydantic import (
     field_validator,
 )
 
+from app.config.batch import BatchSettings
 from app.config.headers import headers_to_send
 from app.config.hosts import is_loopback
 from app.config.values import (
@@ -40,7 +41,7 @@ SLOWEST_RATE: Final = 0.001
 RETRIED_ANYWAY: Final = frozenset({408, 425, 429})
 
 
-class EndpointSettings(BaseModel):
+class EndpointSettings(BatchSettings, BaseModel):
     """Holds the settings of one endpoint. Durations are seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
@@ -75,6 +76,12 @@ class EndpointSettings(BaseModel):
     def shown_url(self) -> str:
         """Return the URL without what may be secret."""
         return redacted(self.url.get_secret_value())
+
+    @property
+    def batch_content_type(self) -> str:
+        """Return the content type of batches: lines have one of their own, unless another one was asked for."""
+        lines = self.batch_format == "ndjson" and "content_type" not in self.model_fields_set
+        return "application/x-ndjson" if lines else self.content_type
 
     @property
     def shows_secrets(self) -> bool:

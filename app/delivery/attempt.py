@@ -69,7 +69,8 @@ class _Form:
     def __init__(self, settings: EndpointSettings, *, names_source: bool, counts: bool) -> None:
         url = httpx.URL(settings.url.get_secret_value())
         self.headers = HeadersOfAttempt(settings, names_source=names_source, counts=counts)
-        self.target = Target(url.copy_with(userinfo=b""), headers_of_endpoint(settings, url), self.headers.names)
+        same = headers_of_endpoint(settings, url, batch=counts)
+        self.target = Target(url.copy_with(userinfo=b""), same, self.headers.names)
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -18,9 +18,10 @@ from app.delivery.transport.request import Header
 USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}"
 
 
-def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL) -> list[Header]:
+def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL, *, batch: bool = False) -> list[Header]:
     """Return what is the same in each request to `url`. Those that the settings name replace ours."""
-    headers = {"host": url.netloc.decode(), "content-type": settings.content_type, "user-agent": USER_AGENT}
+    content_type = settings.batch_content_type if batch else settings.content_type
+    headers = {"host": url.netloc.decode(), "content-type": content_type, "user-agent": USER_AGENT}
     if credentials := _authorization(settings, url):
         headers["authorization"] = credentials
     for name, value in _configured(settings).items():

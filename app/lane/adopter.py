@@ -1,6 +1,7 @@
 """Take over the CDRs of processing lists whose owner is gone."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -41,6 +42,7 @@ class Adopter:
         self._channel, self._stopping = queue.channel(), stopping
         self._pause = lease.seconds / 2
         self._orphans_since: dict[Slot, float] = {}
+        self._looked = -math.inf
         self._wrong: set[str] = set()
         self._survey = link.script("survey")
 
@@ -57,7 +59,12 @@ class Adopter:
 
     async def look(self) -> int:
         """Adopt a page of the first list that was an orphan for long enough; return how many CDRs."""
+        began = time.monotonic()
         orphans = await self._orphans()
+        # A look that waited for Redis: since the one before, a list may have had an owner, and lost it.
+        if time.monotonic() - self._looked >= self._lease.seconds:
+            self._orphans_since.clear()
+        self._looked = began
         for slot in self._due(orphans):
             if moved := await self._adopt(slot, orphans[slot]):
                 events.cdrs_adopted(self._source, self.name, slot.number, moved)

@@ -1,5 +1,6 @@
 """Decide what a verdict leads to: the only place that chooses between ack, defer and dead letter."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
@@ -50,6 +51,12 @@ class Rules:
                 return Decision("defer", history, max(self._backoff(history), verdict.retry_after or 0.0))
             case _:
                 assert_never(verdict.kind)
+
+    def defer_together(self, cdrs: Sequence[Cdr], verdict: Verdict, now: int) -> list[Decision]:
+        """Return what becomes of the CDRs of a batch that failed: all are due at once, to come back together."""
+        histories = [after(cdr.history.known_by(now), verdict, now, strike=False) for cdr in cdrs]
+        delay = max(self._backoff(histories[0]), verdict.retry_after or 0.0)
+        return [Decision("defer", history, delay) for history in histories]
 
     def _is_final(self, before: History, now: int) -> bool:
         """Tell whether this is the second rejection, and a minute after the first: a bad deploy would be over."""

@@ -29,6 +29,11 @@ class Inbox:
         return len(self._new) + len(self._retried)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether there is something to take now."""
+        return bool(self._new or self._retried)
+
+    @property
     def retried(self) -> int:
         return len(self._retried)
 

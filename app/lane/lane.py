@@ -70,7 +70,7 @@ class Lane:
 
     def _wants(self) -> bool:
         """Tell whether a worker could attempt something, if the gate let it pass."""
-        return len(self.inbox) > 0 and self.lease.holds() and not self.stopping.is_set()
+        return self.inbox.is_ready and self.lease.holds() and not self.stopping.is_set()
 
     def new(self, bodies: Iterable[bytes]) -> list[Cdr]:
         """Take note of CDRs that were claimed from pending."""

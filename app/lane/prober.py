@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from app.cdr import Cdr, Origin
 from app.delivery.verdict import GONE, Verdict
@@ -10,8 +10,10 @@ from app.lane.incoming import Incoming
 from app.lane.lane import Lane
 from app.lane.signal import Signal
 from app.lane.sweeper import Sweeper
-from app.lane.worker import Worker
 from app.store.exchange import Wanted
+
+Deliver = Callable[[Cdr], Awaitable[Verdict]]
+"""Makes one attempt with one CDR, and settles it."""
 
 
 class Prober:
@@ -20,13 +22,13 @@ class Prober:
     Either alone could fail for ever where the other would be accepted.
     """
 
-    def __init__(self, lane: Lane, worker: Worker, sweeper: Sweeper, incoming: Incoming) -> None:
+    def __init__(self, lane: Lane, deliver: Deliver, sweeper: Sweeper, incoming: Incoming) -> None:
         self.wants_new = False
         """Whether it found no CDR that was never attempted: distribution then gives it one.
 
         Those that have failed may fail for ever, while good ones wait to be distributed.
         """
-        self._lane, self._worker = lane, worker
+        self._lane, self._deliver = lane, deliver
         self._sweeper, self._incoming = sweeper, incoming
         self._channel = lane.queue.channel()
         self._signal = Signal()
@@ -93,7 +95,7 @@ class Prober:
             self._probed.clear()
         self._probed.add(cdr.webhook_id)
         with probing.attempt():
-            return await self._worker.deliver(cdr)
+            return await self._deliver(cdr)
 
     async def _never_attempted(self) -> Cdr | None:
         lane = self._lane

@@ -54,11 +54,12 @@ class Settler:
             events.attempt_failed(
                 self._source, lane.endpoint, cdr.webhook_id, decision.history.attempts, verdict.result, verdict.status
             )
-        lane.outbox.put(self._parcel(cdr, verdict, decision))
+        lane.outbox.put(self.parcel(cdr, verdict, decision))
         if lane.outbox.is_worth_waking(lane.timings.batch):
             lane.wake()
 
-    def _parcel(self, cdr: Cdr, verdict: Verdict, decision: Decision) -> Parcel:
+    def parcel(self, cdr: Cdr, verdict: Verdict, decision: Decision) -> Parcel:
+        """Return a CDR with its way through Redis, and what follows once it is settled there."""
         match decision.action:
             case "ack":
                 done = partial(self._acked_and_logged, verdict=verdict) if self._log else self._acked

@@ -54,6 +54,8 @@ class Refusals:
         self._reminder = timings.reminder
         self._forgotten_after = 2 * timings.look + timings.operator_pause
         self._lasting: dict[str, Refusal] = {}
+        self.on_login: outages.Listener | None = None
+        """Told when a login is refused: then nothing moves, as in an outage."""
         self.lacks_rights = False
         """The rehearsal at start found ACL permissions missing."""
 
@@ -113,7 +115,9 @@ class Refusals:
         level: outages.Level = "error" if kind in ADVICE else "warning"
         if kind in ADVICE:
             fields["advice"] = ADVICE[kind]
-        return outages.refused(level, self._reminder, **fields)
+        made = outages.refused(level, self._reminder, **fields)
+        made.listener = self.on_login if kind == "login" else None
+        return made
 
 
 def _kind(error: ForwarderError) -> Kind:

@@ -116,6 +116,16 @@ async def test_an_owner_that_comes_back_is_let_be(neighbour: Neighbour) -> None:
     assert await neighbour.redis.lrange(neighbour.other.processing, 0, -1) == [b"theirs"]
 
 
+async def test_an_owner_between_two_distant_looks_is_noticed(neighbour: Neighbour) -> None:
+    """Redis was away: the look before was more than a lease ago, and the list had an owner since then, perhaps."""
+    await neighbour.redis.rpush(neighbour.other.processing, "theirs")
+    assert await neighbour.look() == 0
+    again = time.monotonic() + LEASE
+    await eventually(lambda: time.monotonic() >= again)
+    assert await neighbour.look() == 0
+    assert await eventually(neighbour.look) == 1
+
+
 async def test_a_long_list_is_adopted_page_by_page(neighbour: Neighbour, said: list[EventDict]) -> None:
     """One page after the other; an event for each, and the sweep is told."""
     await neighbour.redis.rpush(neighbour.other.processing, *range(2 * PAGE + 3))

@@ -95,6 +95,7 @@ class Ledger:
         self._stale: Counter[Process] = Counter()
         self._lease_ends: dict[bytes, float] = {}
         self._last_owner: dict[bytes, Process] = {}
+        self._adopted: set[bytes] = set()
 
     def pool(self, name: str) -> Pool:
         """Return an endpoint's. The only one, without lists of its own, has the shared one."""
@@ -147,7 +148,8 @@ class Ledger:
             self._last_owner[key] = process
             self._owners.setdefault(value, process)
             if now - self._renewed.get(process, now) >= self.members[process].lease:
-                self.excuse()
+                # What was adopted meanwhile is still in its memory, too, and may come back to it from the retry set.
+                self.excuse(even_alone=key in self._adopted)
             self._renewed[process] = now
             self._stale[process] = 0
 
@@ -222,6 +224,7 @@ class Ledger:
             self._break("fenced", f"{process.name} takes from {place}, which {owner.name} owns")
         if owner is not process:
             self.excuse()  # it takes over what may have been delivered
+            self._adopted.add(key)
         since = self._clock() - self._lease_ends.get(key, 0.0)
         if value is None and self.clock_is_true and since < self.members[process].lease / 2:
             self._break("eager", f"{process.name} takes from {place} {since:.1f} s after its owner was gone")

@@ -88,3 +88,127 @@ def test_a_rejected_cdr_is_not_posted_again_and_again_when_the_clock_is_set_back
 
     assert result.broken == ""
     assert sum("posts poison 0" in line for line in result.trace.lines()) < 20
+
+
+def test_a_cdr_that_was_accepted_before_a_rejection_does_not_look_later() -> None:
+    """A first answer says that Redis' clock is 30 ms ahead, a better one that it is not: it must not go back."""
+    settings = {"WEBHOOK_CONCURRENCY": "1"}
+    plan = Plan(795548334327, endpoints=3, duration=200.0, mood="varied", oldest="tail", settings=settings)
+    plan = plan.but(pushes=(Push(0.0, 0, TWIN), Push(0.0, 1, POISON)), disorder=0.1, redis_latency=0.03)
+
+    result = run(plan.but(redis="7.0", patience=900.0))
+
+    assert result.broken == ""
+
+
+def test_a_list_that_had_an_owner_while_redis_was_away_is_no_old_orphan() -> None:
+    """Its last look found no owner, and waited 20 s for the next: a process took the slot in between, and died."""
+    times = (
+        0.357,
+        1.313,
+        2.243,
+        7.527,
+        8.519,
+        9.34,
+        10.68,
+        11.548,
+        12.48,
+        14.046,
+        14.327,
+        14.845,
+        15.077,
+        15.876,
+        22.465,
+        26.444,
+        26.965,
+        28.614,
+        28.696,
+        31.511,
+        32.781,
+        33.156,
+        37.031,
+        37.713,
+        38.325,
+        38.342,
+        38.381,
+        38.749,
+        39.176,
+        40.545,
+        42.498,
+        42.861,
+        43.815,
+        46.842,
+        48.232,
+        48.591,
+        48.611,
+        50.78,
+        52.189,
+        54.076,
+    )
+    numbers = (
+        12,
+        34,
+        24,
+        25,
+        26,
+        30,
+        6,
+        13,
+        0,
+        37,
+        4,
+        22,
+        31,
+        29,
+        14,
+        36,
+        11,
+        18,
+        9,
+        21,
+        16,
+        23,
+        15,
+        33,
+        3,
+        19,
+        27,
+        1,
+        39,
+        10,
+        35,
+        5,
+        2,
+        8,
+        38,
+        7,
+        20,
+        32,
+        28,
+        17,
+    )
+    plan = Plan(
+        795548332005,
+        services=3,
+        endpoints=3,
+        duration=70.0,
+        disorder=0.5,
+        mood="flaky",
+        oldest="tail",
+        settings={"WEBHOOK_CONCURRENCY": "1", "WEBHOOK_RATE_LIMIT": "20"},
+        pushes=tuple(Push(at, number) for at, number in zip(times, numbers, strict=True)),
+        faults=(
+            Fault(8.5247, "kill", 29.686, 2),
+            Fault(11.5887, "kill", 23.382, 1),
+            Fault(11.6875, "redis restart", 24.867, 0, "0"),
+            Fault(13.3582, "kill", 33.54, 2),
+            Fault(39.2865, "redis restart", 20.916, 0, "0"),
+            Fault(49.3313, "kill", 30.984, 2),
+        ),
+        redis_latency=0.03,
+        redis="7.2",
+    )
+
+    result = run(plan.but(patience=900.0))
+
+    assert result.broken == ""

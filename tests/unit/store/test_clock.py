@@ -39,6 +39,15 @@ def test_keeps_the_most_exact() -> None:
     assert offset_of(clock) == 100.6
 
 
+def test_goes_on_though_it_was_ahead() -> None:
+    """A more exact answer corrects the estimate, and what happens next is not earlier than what happened before."""
+    clock = RedisClock()
+    note(clock, 0.5, took=2)
+    before = clock.now()
+    note(clock, 0, took=0.002)
+    assert before <= clock.now() <= before + 100
+
+
 def test_believes_a_clock_that_was_set() -> None:
     """An answer that contradicts by more than both can be wrong: set back by hours, say."""
     clock = RedisClock()
