@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from urllib.parse import urlsplit
 
 from app.config.endpoint import EndpointSettings
+from app.config.hosts import host_and_port
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
@@ -15,6 +15,7 @@ from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
 from app.delivery.notifier import Notifier
+from app.delivery.oauth2 import with_tokens
 from app.delivery.outage import Outage, Refusals
 from app.delivery.resolver import Resolver
 from app.delivery.transport import build_transport
@@ -73,11 +74,11 @@ class Parts:
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:
         timings = self.timings
         gate = Gate(Breaker(settings.breaker_threshold, timings), settings.rate_limit, settings.concurrency, timings)
-        url = urlsplit(settings.url.get_secret_value())
-        place = f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}"
+        place = host_and_port(settings.url.get_secret_value())
         outage = Outage(settings.name, place, timings.failing, partial(self._waiting, settings.name))
         certificate = Certificate(settings.name)
-        transport = build_transport(settings, self._resolver, certificate.note)
+        plain = build_transport(settings, self._resolver, certificate.note)
+        transport = with_tokens(plain, settings, timings, self._resolver, lambda: not gate.breaker.is_closed)
         attempt = Attempt(settings, transport, names_source=len(self.settings.sources) > 1)
         refusals = Refusals(settings.name, timings.complaint_pause)
         return Endpoint(settings, attempt, certificate, gate, BatchSize(settings, timings), outage, refusals)

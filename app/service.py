@@ -54,7 +54,7 @@ class Service:
         for endpoint in self._settings.endpoints:
             if not endpoint.tls_verify:
                 process_events.endpoint_unverified(endpoint.name)
-            if endpoint.shows_secrets:
+            if endpoint.shows_secrets or endpoint.shows_client_secret:
                 process_events.endpoint_unencrypted(endpoint.name)
 
     def stop(self) -> None:

@@ -178,7 +178,7 @@ async def show_letter(link: Link, settings: Settings, *, letter_id: str) -> None
 async def rehearse_replay(
     link: Link, settings: Settings, *, selection: Selection, where: Where, to: str | None
 ) -> None:
-    """Only print which would be replayed."""
+    """Print which would be replayed, and replay none."""
     await (await DeadLetters.to_replay(link, settings, where, to)).list(selection, as_json=False)
 
 

@@ -96,7 +96,7 @@ async def reroute(link: Link, settings: Settings, old: str, new: str) -> None:
 
 
 async def rehearse_reroute(link: Link, settings: Settings, old: str, new: str) -> None:
-    """Only say what would be moved."""
+    """Say what would be moved, and move nothing."""
     work = Reroute(link, settings, old.lower(), new.lower())
     cdrs, letters = await work.cdrs(), await work.letters()
     for key, number in (cdrs | letters).items():

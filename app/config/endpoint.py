@@ -18,6 +18,7 @@ from pydantic import (
 from app.config.batch import BatchSettings
 from app.config.headers import headers_to_send
 from app.config.hosts import is_loopback
+from app.config.oauth2 import OAuth2Settings
 from app.config.values import (
     File,
     Seconds,
@@ -33,7 +34,10 @@ from app.config.values import (
 )
 
 NEVER_INHERITED: Final = frozenset(
-    {"url", "secret", "headers", "cert_file", "key_file", "username", "password", "bearer_token"}
+    {
+        *("url", "secret", "headers", "cert_file", "key_file", "username", "password", "bearer_token"),
+        *OAuth2Settings.model_fields,
+    }
 )
 """The credentials of one endpoint must not be shown to another."""
 
@@ -41,7 +45,7 @@ SLOWEST_RATE: Final = 0.001
 RETRIED_ANYWAY: Final = frozenset({408, 425, 429})
 
 
-class EndpointSettings(BatchSettings, BaseModel):
+class EndpointSettings(OAuth2Settings, BatchSettings, BaseModel):
     """Holds the settings of one endpoint. Durations are seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
@@ -87,7 +91,8 @@ class EndpointSettings(BatchSettings, BaseModel):
     def shows_secrets(self) -> bool:
         """Tell whether secrets go over a network unencrypted."""
         url = urlsplit(self.url.get_secret_value())
-        secrets = self.secret or self.headers or self.password or self.bearer_token or url.password
+        tokens = self.bearer_token or self.oauth2_token_url
+        secrets = self.secret or self.headers or self.password or tokens or url.password
         return bool(url.scheme == "http" and secrets and not is_loopback(url.hostname or ""))
 
     @property

@@ -60,6 +60,13 @@ class Timings:
     longest_probe: float = 60.0
     gone_probe: float = 3600.0
 
+    # OAuth 2.0
+    token_pause: float = 1.0
+    longest_token_pause: float = 30.0
+    """Between two requests for a token while the token server fails."""
+    token_replaced: float = 10.0
+    """If an endpoint answers 401 to a token, another one is asked for at most this often."""
+
     # Recovering
     page: int = 256
     adopted: int = 256

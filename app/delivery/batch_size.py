@@ -7,7 +7,7 @@ from app.config.timings import Timings
 
 
 class BatchSize:
-    """How much a batch for one endpoint may hold. What fails comes back in halves, until the offender stands alone."""
+    """Limits what a batch for an endpoint may hold. What fails comes back in halves, until the offender is alone."""
 
     def __init__(self, settings: BatchSettings, timings: Timings) -> None:
         self._cdrs, self._bytes = settings.batch_size, settings.batch_bytes
@@ -20,7 +20,7 @@ class BatchSize:
 
     @property
     def bytes(self) -> int:
-        """How large its body may be."""
+        """Return how large its body may be."""
         return self._smaller if time.monotonic() < self._smaller_until else self._bytes
 
     def too_large(self, size: int) -> None:

@@ -33,7 +33,7 @@ def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL, *, batch: bo
 
 
 class HeadersOfAttempt:
-    """The headers whose values differ from one request to the next.
+    """Makes the headers whose values differ from one request to the next.
 
     `names_source`: whether they tell where the CDRs came from; `counts`: and how many a batch holds.
     """
@@ -50,7 +50,8 @@ class HeadersOfAttempt:
         }
         more = [*(name for name, wanted in optional.items() if wanted), *(name.encode() for name in self._templates)]
         self._has_more = bool(more)
-        self.names = (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt", *more)
+        last = (b"authorization",) if settings.oauth2_token_url else ()  # its value is not ours: the transport knows it
+        self.names = (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt", *more, *last)
 
     def values(self, message: Message) -> tuple[bytes, ...]:
         """Return their values, in the order of `names`."""

@@ -14,7 +14,9 @@ from app.telemetry.tally import Tally
 WILL_PASS: Final = frozenset({408, 425, 429})
 """The statuses below 500 that recover by themselves."""
 
-CREDENTIALS: Final = "correct its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS, CERT_FILE"
+CREDENTIALS: Final = (
+    "correct its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS, CERT_FILE, OAUTH2_…"
+)
 URL: Final = "correct its URL; redirects are not followed"
 ADVICE: Final = dict.fromkeys((401, 403, 407), CREDENTIALS) | dict.fromkeys((404, 405, GONE), URL)
 CERTIFICATE: Final = "renew its certificate, or correct CA_FILE; `cdr-forwarder check` says more"
@@ -40,7 +42,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Since the first failure of the outage that lasts; 0 where none does."""
+        """Return the seconds since the first failure of the outage that lasts; 0 where none does."""
         return time.monotonic() - self._failing_since if self.told.lasts else 0.0
 
     def note(self, verdict: Verdict, *, down: bool) -> None:
@@ -101,6 +103,8 @@ def advice_on(verdict: Verdict) -> str:
     status = verdict.status or 0
     if verdict.result == "tls":
         return CERTIFICATE
+    if verdict.result == "token":
+        return verdict.advice
     if verdict.result not in {"http_3xx", "http_4xx"} or status in WILL_PASS:
         return ""
     if verdict.kind is Kind.REJECTED:

@@ -16,7 +16,7 @@ FARTHEST: Final = 1000
 
 
 class BatchInbox(Inbox):
-    """The inbox of an endpoint that takes batches.
+    """Hands out the CDRs of an endpoint that takes batches.
 
     New CDRs wait here, and not in a worker's hands, until they fill a batch or the oldest has waited for `linger`
     seconds: whatever comes meanwhile, a stop or a hold, concerns them like all others. Retried ones wait for nothing.
@@ -65,7 +65,7 @@ class BatchInbox(Inbox):
 
     @property
     def _fills_batch(self) -> bool:
-        """Whether the new ones are worth a POST."""
+        """Tell whether the new ones are worth a POST."""
         new = self._new
         return bool(new) and (
             len(new) >= self._size.cdrs(0)

@@ -12,7 +12,7 @@ from app.lane.lane import Lane
 
 
 class BatchWorker:
-    """One of `CONCURRENCY` loops of a lane whose endpoint takes batches: each attempt carries one."""
+    """Runs one of `CONCURRENCY` loops of a lane whose endpoint takes batches: each attempt carries one."""
 
     def __init__(self, lane: Lane, inbox: BatchInbox, attempt: Attempt, settler: BatchSettler) -> None:
         self._lane, self._inbox = lane, inbox

@@ -22,7 +22,7 @@ from app.store.exchange import Exchanged, Wanted
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one exchange settles and may claim. `returned`: whether it gives back what was claimed."""
+    """Says what one exchange settles and may claim. `returned`: whether it gives back what was claimed."""
 
     parcels: Sequence[Parcel]
     wanted: Wanted = NOTHING
@@ -167,4 +167,4 @@ class Claimer:
 
 
 def _given_back(_cdr: object, _found: bool) -> None:  # noqa: FBT001 - as every receipt
-    """Nothing follows: whoever claims it next counts it."""
+    """Do nothing: whoever claims it next counts it."""

@@ -14,7 +14,7 @@ from app.delivery.verdict import Kind, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a CDR. `history` includes a failed attempt; `delay`: seconds until a deferred one is due."""
+    """Says what becomes of a CDR. `history` includes a failed attempt; `delay`: seconds until a deferred one is due."""
 
     action: Literal["ack", "defer", "dead_letter"]
     history: History
@@ -27,7 +27,7 @@ ACK = Decision("ack", NEVER_FAILED)
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings of one endpoint that decide. Durations are seconds; `give_up_after` 0: never."""
+    """Holds the settings of one endpoint that decide. Durations are seconds; `give_up_after` 0: never."""
 
     backoff: float
     backoff_max: float

@@ -42,7 +42,7 @@ from app.telemetry.metrics import LaneMetrics
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a process knows of one endpoint, whichever slot it owns."""
+    """Holds what a process knows of one endpoint, whichever slot it owns."""
 
     settings: EndpointSettings
     attempt: Attempt
@@ -59,7 +59,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Shared:
-    """What all lanes of a source have in common."""
+    """Holds what all lanes of a source have in common."""
 
     settings: Settings
     link: Link
@@ -88,7 +88,7 @@ class Shared:
 
 
 class LaneLoops:
-    """One lane in one slot: its loops, and what they share."""
+    """Runs one lane in one slot: its loops, and what they share."""
 
     def __init__(  # noqa: PLR0913 - one lane stands between a source and an endpoint
         self, shared: Shared, endpoint: Endpoint, keys: LaneKeys, *, slot: int, oldest: str, metrics: LaneMetrics

@@ -17,7 +17,7 @@ Deliver = Callable[[Cdr], Awaitable[Verdict]]
 
 
 class Prober:
-    """While the breaker is open, attempts single CDRs: a never-attempted one, and if that fails a deferred one.
+    """Attempts single CDRs while the breaker is open: a never-attempted one, and if that fails a deferred one.
 
     Either alone could fail for ever where the other would be accepted.
     """

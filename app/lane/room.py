@@ -6,7 +6,7 @@ from app.config.timings import Timings
 
 
 class Room:
-    """How many CDRs may be in flight: `at_work`, what all workers hold, and as many more as a claim takes to arrive.
+    """Limits how many CDRs may be in flight: `at_work`, what all workers hold, and the prefetch that covers a claim.
 
     That is found by starvation: it doubles when workers find nothing to do though more is pending, and shrinks
     when none of them has for a while.
@@ -23,12 +23,12 @@ class Room:
         return self._at_work + self._prefetch
 
     def starved(self) -> None:
-        """Workers found nothing to do, and there was more."""
+        """Note that workers found nothing to do, and there was more."""
         self._prefetch = min(2 * self._prefetch, self._timings.prefetch)
         self._plenty_since = time.monotonic()
 
     def had_plenty(self) -> None:
-        """Workers always found something to do."""
+        """Note that workers always found something to do."""
         if time.monotonic() - self._plenty_since >= self._timings.plenty:
             self._prefetch = max(self._least, self._prefetch * 3 // 4)
             self._plenty_since = time.monotonic()

@@ -40,7 +40,7 @@ class Settler:
         """Settle a CDR after an attempt that began at `began` (monotonic), `began_ms` by Redis' clock."""
         lane = self._lane
         lane.metrics.attempted(verdict.result, time.monotonic() - began, verdict.status)
-        strike = verdict.kind is not Kind.DELIVERED and lane.turn.is_strike(cdr)
+        strike = verdict.may_strike and lane.turn.is_strike(cdr)
         decision = self._rules.decide(cdr, verdict, lane.clock.now(), strike=strike)
         if verdict.kind is Kind.DELIVERED:
             lane.turn.record_success(cdr, began_ms)

@@ -36,7 +36,7 @@ NAMED_KEY: Final = re.compile(r"WRONGTYPE (\S+) is a ")
 
 @dataclass(eq=False)
 class Refusal:
-    """One thing that Redis refuses, and the commands that met it."""
+    """Names one thing that Redis refuses, and the commands that met it."""
 
     kind: Kind
     outage: outages.Outage

@@ -33,7 +33,7 @@ class Reminder:
 
 
 class Listener(Protocol):
-    """Somebody besides the log who is told when an outage begins and ends."""
+    """Is told, besides the log, when an outage begins and ends."""
 
     def lost(self, error: str, advice: str = "") -> None: ...
     def back(self) -> None: ...

@@ -14,7 +14,7 @@ Change = Literal["lost", "back"]
 
 
 class Subject(Protocol):
-    """What notices are about."""
+    """Names what notices are about."""
 
     @property
     def due_at(self) -> float:
@@ -31,7 +31,7 @@ class Subject(Protocol):
 
 
 class Lasting:
-    """Something that can be lost and come back: an endpoint, or a Redis. There may be several causes at once."""
+    """Follows what can be lost and come back: an endpoint, or a Redis. There may be several causes at once."""
 
     def __init__(  # noqa: PLR0913 - how it is told
         self,
@@ -127,7 +127,7 @@ class Lasting:
 
 @dataclass(frozen=True)
 class Cause:
-    """One reason for which a subject may be lost."""
+    """Names one reason for which a subject may be lost."""
 
     subject: Lasting
     name: str
@@ -140,7 +140,7 @@ class Cause:
 
 
 class DeadLetters:
-    """The dead letters of one endpoint: the first of an hour is told at once, the others when the hour is over."""
+    """Counts the dead letters of one endpoint: the first of an hour is told at once, the others when it is over."""
 
     def __init__(
         self, endpoint: str, fields: dict[str, str], writer: Writer, timings: Timings, changed: Callable[[], None]
