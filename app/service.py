@@ -86,10 +86,10 @@ class Service:
             await self.parts.notifier.aclose()
         for endpoint in self.parts.endpoints.values():
             await endpoint.attempt.aclose()
-        if self.parts.delivery_log:
-            self.parts.delivery_log.close()
         for source in self.parts.sources:
             await source.link.aclose()
+        if self.parts.delivery_log:
+            self.parts.delivery_log.close()
 
     def _exit_status(self) -> int:
         cut_off = sum(loops.lane.in_flight.number for loops in self.parts.lanes)

@@ -71,6 +71,7 @@ class Rules:
 
     def _backoff(self, history: History) -> float:
         """Draw the pause before the next attempt. Only strikes make it longer than a minute."""
+        # After a thousand strikes, 2 ** strikes is no float any more.
         struck = self.backoff * 2 ** min(history.strikes, 40)
         longest = min(self.backoff_max, max(self.timings.patience, struck))
         drawn = RetryCallState(_JITTER, None, (), {})

@@ -77,6 +77,7 @@ class Prober:
 
     def _end(self, verdicts: Sequence[Verdict | None]) -> None:
         answered = any(verdict and verdict.is_about_the_cdr for verdict in verdicts)
+        # A CDR that is answered 410 alone may be the cause itself.
         gone = all(verdict and verdict.status == GONE for verdict in verdicts)
         # It is there, and refuses these CDRs: so the next one follows soon, until all have had their turn.
         others = self._pending > 0 or len(self._probed) < self._deferred

@@ -180,8 +180,8 @@ async def crashed(request: pytest.FixtureRequest, world: World, tmp_path: Path) 
     """A forwarder with a bug in it, which meets a CDR."""
     code = (
         "from app.delivery.attempt import Attempt\n"
-        "async def post(self, webhook_id, body, attempt):\n"
-        "    copied = bytes(body)\n"
+        "async def post(self, message):\n"
+        "    copied = bytes(message.body)\n"
         "    raise RuntimeError('out of cheese')\n"
         "Attempt.post = post\n"
     )

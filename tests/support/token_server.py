@@ -100,6 +100,8 @@ class Guarded:
 
     valid: set[str] = field(default_factory=set)
     judge: Callable[[bytes], int] = lambda _: 204
+    refusal: bytes = b""
+    """The body of a 401, which comes a little after its head."""
     url: str = ""
     tokens: list[str] = field(default_factory=list)
     taken: list[bytes] = field(default_factory=list)
@@ -116,7 +118,13 @@ class Guarded:
             [token] = [line[22:] for line in head.decode().split("\r\n") if line.startswith("authorization: Bearer ")]
             self.tokens.append(token)
             await self.gate.wait()
-            await connection.send(answer(self._answered(token, body), b""))
+            status = self._answered(token, body)
+            whole = answer(status, self.refusal if status == 401 else b"")
+            head = whole.removesuffix(self.refusal)
+            await connection.send(head)
+            if head != whole:
+                await asyncio.sleep(0.02)
+                await connection.send(self.refusal)
 
     def _answered(self, token: str, body: bytes) -> int:
         if token not in self.valid:

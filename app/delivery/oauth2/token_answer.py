@@ -1,7 +1,6 @@
 """Read what a token server answers. Nothing of it is quoted but the error codes of the standards."""
 
 import json
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -78,7 +77,7 @@ class TokenAnswer:
             raise TokenError("its answer has no access_token", URL)
         if not PRESENTABLE.fullmatch(token):
             raise TokenError("its access_token has characters that no header can hold", ASK)
-        if str(answer.get("token_type", "bearer")).lower() != "bearer":
+        if not _is_bearer(answer.get("token_type")):
             raise TokenError("its token_type is not Bearer", ASK)
         return Grant(token, _lifetime(answer.get("expires_in")))
 
@@ -96,12 +95,17 @@ def _object(body: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _is_bearer(kind: object) -> bool:
+    """Tell whether it is the type that we can show. Some servers leave it out."""
+    return kind is None or (isinstance(kind, str) and kind.lower() == "bearer")
+
+
 def _lifetime(value: object) -> float:
     """Return the seconds. Some servers write them as text."""
     if value is None:
         return USUAL_LIFETIME
     if isinstance(value, str) and DIGITS.fullmatch(value):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:  # NaN is not
         raise TokenError("its expires_in is no number of seconds above 0", ASK)
     return float(min(value, LONGEST_LIFETIME))

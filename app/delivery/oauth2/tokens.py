@@ -70,9 +70,9 @@ class AccessTokens:
         """Return the token to use after a 401: the one that others got meanwhile, or a new one. Raises TokenError."""
         if self._token is not None and self._token is not refused:
             return self._token
-        if self._asking is None:
-            self._replaceable_at = time.monotonic() + self._timings.token_replaced
-        return await self.new()
+        token = await self.new()
+        self._replaceable_at = time.monotonic() + self._timings.token_replaced
+        return token
 
     async def aclose(self) -> None:
         if self._asking:
