@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from app.cdr import webhook_id
 from app.cli.check.finding import Finding, fail, ok, warn
 from app.config.endpoint import EndpointSettings
+from app.config.source import DEFAULT_SOURCE
 from app.config.values import redacted
 from app.delivery.attempt import Attempt
 from app.delivery.certificate import ends_soon
@@ -48,13 +49,16 @@ ADVICE: Final[dict[int | str, str]] = {
 """By status, or by result."""
 
 
-async def of_endpoint(endpoint: EndpointSettings, *, send: bool) -> list[Finding]:
-    """Connect to it, or to its proxy; with `send`, also deliver one marked test CDR where that goes well."""
+async def of_endpoint(endpoint: EndpointSettings, *, send: bool, source: str = DEFAULT_SOURCE) -> list[Finding]:
+    """Connect to it, or to its proxy; with `send`, also deliver one marked test CDR where that goes well.
+
+    `source`: the one that the test CDR is said to come from.
+    """
     try:
         reached = await _reach(endpoint)
     except ConfigurationError as error:
         return [fail(str(error), "it must be PEM, and a key must be that of its certificate")]
-    return [reached, await _send(endpoint)] if send and reached.level != "fail" else [reached]
+    return [reached, await _send(endpoint, source)] if send and reached.level != "fail" else [reached]
 
 
 @dataclass
@@ -144,11 +148,11 @@ def _reached(way: _Way, certificate: dict[str, Any]) -> Finding:
     return ok(f"{way.name} connects{way.seen}; its certificate ends on {until:%Y-%m-%d}")
 
 
-async def _send(endpoint: EndpointSettings) -> Finding:
+async def _send(endpoint: EndpointSettings, source: str) -> Finding:
     receiver, body = Attempt(endpoint), marked_cdr()
     began = time.monotonic()
     try:
-        verdict = await receiver.post(Message(webhook_id(body), body, 1, "cdr"))
+        verdict = await receiver.post(Message(webhook_id(body), body, 1, source))
     finally:
         await receiver.aclose()
     return _judged(f"endpoint {endpoint.name}", verdict, time.monotonic() - began)
