@@ -2,7 +2,7 @@
 
 
 class ForwarderError(Exception):
-    """The root of all. Its text is one sentence for a person: what, where, and what to do."""
+    """Heads all errors of ours. Its text is one sentence for a person: what, where, and what to do."""
 
 
 class ConfigurationError(ForwarderError):

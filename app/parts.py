@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
-from urllib.parse import urlsplit
 
 from app.config.endpoint import EndpointSettings
+from app.config.hosts import host_and_port
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
+from app.delivery.batch_size import BatchSize
 from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
+from app.delivery.notifier import Notifier
+from app.delivery.oauth2 import with_tokens
 from app.delivery.outage import Outage, Refusals
 from app.delivery.resolver import Resolver
 from app.delivery.transport import build_transport
@@ -64,6 +67,7 @@ class Parts:
         self.lanes: list[LaneLoops] = []
         self.distributions: list[Distribution] = []
         self.delivery_log = _delivery_log(settings, timings)
+        self.notifier = self._notifier()
         self._shared = Shared(
             settings,
             self.link,
@@ -103,13 +107,26 @@ class Parts:
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:
         timings, sample = self.timings, self.sampler.samples[settings.name]
         gate = Gate(Breaker(settings.breaker_threshold, timings), settings.rate_limit, timings)
-        url = urlsplit(settings.url.get_secret_value())
-        place = f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}"
+        place = host_and_port(settings.url.get_secret_value())
         outage = Outage(settings.name, place, timings.failing, lambda: sample.lengths.waiting)
         certificate = Certificate(settings.name)
-        attempt = Attempt(settings, build_transport(settings, self._resolver, certificate.note))
+        plain = build_transport(settings, self._resolver, certificate.note)
+        transport = with_tokens(plain, settings, timings, self._resolver, lambda: not gate.breaker.is_closed)
+        attempt = Attempt(settings, transport)
         refusals = Refusals(settings.name, timings.complaint_pause)
-        return Endpoint(settings, attempt, certificate, gate, outage, refusals, sample.metrics)
+        size = BatchSize(settings, timings)
+        return Endpoint(settings, attempt, certificate, gate, size, outage, refusals, sample.metrics)
+
+    def _notifier(self) -> Notifier | None:
+        """Return what sends notices, where they are asked for, and let it hear of all that they tell."""
+        if not (endpoint := self.settings.notice_endpoint):
+            return None
+        notifier = Notifier(endpoint, self.settings.integrator, self._resolver, self.timings)
+        self.link.inform(notifier.notices)
+        for one in self.endpoints:
+            one.outage.inform(notifier.notices)
+            one.refusals.inform(notifier.notices)
+        return notifier
 
     def _distributing(self, slot: Slot) -> list[Coroutine[Any, Any, None]]:
         """Return the loops that fill the pending lists of all lanes."""

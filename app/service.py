@@ -42,6 +42,8 @@ class Service:
         urls = {one.name: one.shown_url for one in settings.endpoints}
         process_events.service_started(version("cdr-forwarder"), settings.integrator, self.parts.source.key, urls)
         self._warn()
+        if self.parts.notifier:
+            self.parts.notifier.start()
         try:
             async with self._deadline, self.parts.operator_server(self._heartbeats):
                 await self._forward()
@@ -57,7 +59,7 @@ class Service:
         for endpoint in self._settings.endpoints:
             if not endpoint.tls_verify:
                 process_events.endpoint_unverified(endpoint.name)
-            if endpoint.shows_secrets:
+            if endpoint.shows_secrets or endpoint.shows_client_secret:
                 process_events.endpoint_unencrypted(endpoint.name)
 
     def stop(self) -> None:
@@ -120,10 +122,13 @@ class Service:
                 await self.parts.lease.release()
         for endpoint in self.parts.endpoints:
             endpoint.refusals.close()
+        if self.parts.notifier:
+            await self.parts.notifier.aclose()
+        for endpoint in self.parts.endpoints:
             await endpoint.attempt.aclose()
+        await self.parts.link.aclose()
         if self.parts.delivery_log:
             self.parts.delivery_log.close()
-        await self.parts.link.aclose()
 
     def _exit_status(self) -> int:
         cut_off = sum(loops.lane.in_flight.number for loops in self.parts.lanes)

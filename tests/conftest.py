@@ -113,8 +113,8 @@ async def start_child(tmp_path: Path) -> AsyncIterator[StartChild]:
     """Start `python -m app` with variables and arguments; whatever still runs at the end is killed."""
     children: list[Child] = []
 
-    async def start(variables: Mapping[str, str], *arguments: str) -> Child:
-        children.append(await Child.start(tmp_path, variables, *arguments))
+    async def start(variables: Mapping[str, str], *arguments: str, fresh: bool = False) -> Child:
+        children.append(await Child.start(tmp_path, variables, *arguments, fresh=fresh))
         return children[-1]
 
     yield start

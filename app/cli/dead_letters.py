@@ -25,7 +25,7 @@ async def list_letters(sources: Sources, *, selection: Selection, endpoint: str 
 
 
 async def rehearse_replay(sources: Sources, *, selection: Selection, endpoint: str | None, to: str | None) -> None:
-    """Only print which would be replayed."""
+    """Print which would be replayed, and replay none."""
     await _list(sources, await find_to_replay(sources, endpoint, to), selection, as_json=False)
 
 

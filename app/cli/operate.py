@@ -31,12 +31,13 @@ def status(
 def check(
     *,
     send: Annotated[bool, typer.Option("--send", help="Also deliver one marked test CDR to each endpoint.")] = False,
+    notice: Annotated[bool, typer.Option("--notice", help="Also send a test notice to CDR_NOTICE_URL.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for programs.")] = False,
 ) -> None:
     """Check settings, Redis, other clients and endpoints for problems. Exit with 1 if there is one."""
     from app.cli.check import check as room
 
-    operate(partial(room.check, send=send, as_json=as_json))
+    operate(partial(room.check, send=send, notice=notice, as_json=as_json))
 
 
 def inject(

@@ -99,7 +99,7 @@ async def reroute(sources: Sources, old: str, new: str) -> None:
 
 
 async def rehearse_reroute(sources: Sources, old: str, new: str) -> None:
-    """Only say what would be moved."""
+    """Say what would be moved, and move nothing."""
 
     async def one(link: Link) -> None:
         work = Reroute(link, old.lower(), new.lower())

@@ -15,8 +15,10 @@ from pydantic import (
     field_validator,
 )
 
+from app.config.batch import BatchSettings
 from app.config.headers import headers_to_send
 from app.config.hosts import is_loopback
+from app.config.oauth2 import OAuth2Settings
 from app.config.values import (
     File,
     Seconds,
@@ -32,7 +34,10 @@ from app.config.values import (
 )
 
 NEVER_INHERITED: Final = frozenset(
-    {"url", "secret", "headers", "cert_file", "key_file", "username", "password", "bearer_token"}
+    {
+        *("url", "secret", "headers", "cert_file", "key_file", "username", "password", "bearer_token"),
+        *OAuth2Settings.model_fields,
+    }
 )
 """The credentials of one endpoint must not be shown to another."""
 
@@ -40,7 +45,7 @@ SLOWEST_RATE: Final = 0.001
 RETRIED_ANYWAY: Final = frozenset({408, 425, 429})
 
 
-class EndpointSettings(BaseModel):
+class EndpointSettings(OAuth2Settings, BatchSettings, BaseModel):
     """Holds the settings of one endpoint. Durations are seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
@@ -77,10 +82,17 @@ class EndpointSettings(BaseModel):
         return redacted(self.url.get_secret_value())
 
     @property
+    def batch_content_type(self) -> str:
+        """Return the content type of batches: lines have one of their own, unless another one was asked for."""
+        lines = self.batch_format == "ndjson" and "content_type" not in self.model_fields_set
+        return "application/x-ndjson" if lines else self.content_type
+
+    @property
     def shows_secrets(self) -> bool:
         """Tell whether secrets go over a network unencrypted."""
         url = urlsplit(self.url.get_secret_value())
-        secrets = self.secret or self.headers or self.password or self.bearer_token or url.password
+        tokens = self.bearer_token or self.oauth2_token_url
+        secrets = self.secret or self.headers or self.password or tokens or url.password
         return bool(url.scheme == "http" and secrets and not is_loopback(url.hostname or ""))
 
     @property

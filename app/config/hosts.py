@@ -4,6 +4,7 @@ import re
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 import idna
 
@@ -17,6 +18,12 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def host_and_port(url: str) -> str:
+    """Return where an HTTP URL leads."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def host_name(host: str) -> str:

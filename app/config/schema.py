@@ -116,7 +116,7 @@ def _described(example: str) -> dict[str, str]:
     """Return the comment above each variable; one comment may be for several."""
     texts, comment, is_new = {}, "", True
     for line in example.splitlines():
-        variable = re.fullmatch(r"(?:# )?(CDR_(?:SOURCES__<name>__)?[A-Z_]+)=.*", line)
+        variable = re.fullmatch(r"(?:# )?(CDR_(?:SOURCES__<name>__)?[A-Z0-9_]+)=.*", line)
         if variable:
             texts[variable[1]], is_new = re.sub(r" \[secret[^]]*\]", "", comment), True
         elif line.startswith("# ") and not line.startswith("# -"):

@@ -12,11 +12,22 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app.config.endpoint import EndpointSettings
 from app.config.hosts import host_name, is_loopback
+from app.config.notice import SigningSecrets, notice_endpoint
 from app.config.paths import field_paths
 from app.config.redis_login import RedisLogin
 from app.config.redis_url import place_of
 from app.config.source import DEFAULT_SOURCE, End, Source, SourceSettings, not_ours, with_a_slot
-from app.config.values import DAY, File, Seconds, endpoint_name, header_value, one_line, source_name, url_of_redis
+from app.config.values import (
+    DAY,
+    File,
+    Seconds,
+    endpoint_name,
+    header_value,
+    http_url,
+    one_line,
+    source_name,
+    url_of_redis,
+)
 
 PREFIX: Final = "CDR_"
 TEN_YEARS: Final = 3650 * DAY
@@ -61,6 +72,8 @@ class Settings(BaseSettings):
     ops_host: Annotated[str, AfterValidator(host_name)] = "127.0.0.1"
     ops_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     ops_token: Annotated[SecretStr, Field(min_length=16), AfterValidator(header_value)] | None = None
+    notice_url: Annotated[SecretStr, AfterValidator(http_url)] | None = None
+    notice_secret: SigningSecrets = ()
     delivery_log: bool = False
     delivery_log_fields: Annotated[tuple[str, ...], BeforeValidator(field_paths)] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -69,6 +82,10 @@ class Settings(BaseSettings):
     @property
     def endpoints(self) -> tuple[EndpointSettings, ...]:
         return (self.webhook,) if self.webhook else tuple(self.named_endpoints.values())
+
+    @property
+    def notice_endpoint(self) -> EndpointSettings | None:
+        return notice_endpoint(self.notice_url, self.notice_secret) if self.notice_url else None
 
     @property
     def fans_out(self) -> bool:
@@ -141,6 +158,13 @@ class Settings(BaseSettings):
         if key and "redis_cert_file" in info.data and not info.data["redis_cert_file"]:
             raise ValueError("needs CDR_REDIS_CERT_FILE too: it is the key of a client certificate")
         return key
+
+    @field_validator("notice_secret")
+    @classmethod
+    def _signs_something(cls, secrets: tuple[SecretStr, ...], info: ValidationInfo) -> tuple[SecretStr, ...]:
+        if secrets and "notice_url" in info.data and not info.data["notice_url"]:
+            raise ValueError("needs CDR_NOTICE_URL too: it signs notices")
+        return secrets
 
     @field_validator("source_key")
     @classmethod

@@ -32,6 +32,8 @@ class Timings:
     ripening: float = 0.005
     prefetch: int = 8192
     """CDRs claimed ahead of a free worker, at most."""
+    most_at_work: int = 100_000
+    """CDRs that workers may hold, where each takes many."""
     late: float = 0.1
     """If claims take longer than this while workers have nothing to do, more are sent beside them."""
     plenty: float = 10.0
@@ -49,10 +51,21 @@ class Timings:
     least_attempts: int = 10
     """Before a CDR is given up."""
 
+    # Batches
+    smaller_batches: float = 3600.0
+    """How long the smaller size is remembered that a 413 has taught."""
+
     # Breaker
     first_probe: float = 1.0
     longest_probe: float = 60.0
     gone_probe: float = 3600.0
+
+    # OAuth 2.0
+    token_pause: float = 1.0
+    longest_token_pause: float = 30.0
+    """Between two requests for a token while the token server fails."""
+    token_replaced: float = 10.0
+    """If an endpoint answers 401 to a token, another one is asked for at most this often."""
 
     # Recovering
     page: int = 256
@@ -104,5 +117,14 @@ class Timings:
     """How long a caller without token waits while another one reads dead letters."""
     letters_at_once: int = 500
     """Dead letters per request; the answer then asks for another request."""
+    notice_pause: float = 60.0
+    """Between two notices of one kind about one endpoint, or one Redis."""
+    notice_hour: float = 3600.0
+    """Between two notices of dead letters of one endpoint."""
+    notice_wait: float = 2.0
+    """Before the second try of a notice; twice as long before the third."""
+    notice_farewell: float = 1.0
+    """How long a stop waits for the last notices."""
+
     complaint_pause: float = 60.0
     """Between two lines about what the operator server refused, or an endpoint rejected."""

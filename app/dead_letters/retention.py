@@ -24,7 +24,7 @@ async def drop_expired(link: Link, topology: Topology, seconds: float) -> None:
         for (_, endpoint), store in stores(link, topology.lanes).items():
             try:
                 events.dead_letters_expired(endpoint, await _drop(store, Selection(older_than=age)))
-            except ForwarderError as error:
+            except ForwarderError as error:  # the next look tries again: nothing else waits for this one
                 events.dead_letters_kept(endpoint, str(error))
         await asyncio.sleep(link.timings.expiry_look)
 
@@ -36,5 +36,5 @@ async def _drop(store: DeadStore, expired: Selection) -> int:
         if expired.holds(letter):
             dropped += await store.drop(letter)
         elif letter.dead_at is not None:
-            break
+            break  # those behind it died later
     return dropped

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from app.dead_letters.store import DeadStore, Letter
+from app.telemetry.named_fields import named_fields, text_of
 
 Lane = TypeVar("Lane")
 
@@ -30,7 +31,8 @@ class Selection:
     """Selects letters for which all given fields are true. `reason` may be `damaged`, for what is no letter.
 
     `ids`: those of CDRs, which twins share, or of single letters. Empty ones select no letter; None selects any.
-    `text`: somewhere in the CDR or in its id, whether in capitals or not.
+    `text`: somewhere in the CDR or in its id, whether in capitals or not; or a field and its value, as in
+    `payload.call_ref=ACC-99120`.
     """
 
     ids: frozenset[str] | None = None
@@ -83,7 +85,15 @@ class Selection:
         return (
             wanted in letter.id.encode(errors="replace")
             or wanted in (letter.raw if letter.damaged else letter.cdr).lower()
+            or self._is_a_field_of(letter)
         )
+
+    def _is_a_field_of(self, letter: Letter) -> bool:
+        path, equals, wanted = (part.strip() for part in self.text.partition("="))
+        if not (path and equals and wanted):
+            return False
+        value = named_fields(letter.cdr, [path])[path]
+        return value is not None and text_of(value).lower() == wanted.lower()
 
     def _is_old(self, letter: Letter, age: timedelta) -> bool:
         # A letter without a date does not count as old: drop it by --reason damaged, or by its id.

@@ -1,21 +1,23 @@
 """Make one attempt: build the request, send it, read the answer."""
 
-from contextlib import suppress
-from typing import Final, cast
+from typing import Final
 
 import httpx
 
 from app.config.endpoint import EndpointSettings
+from app.config.timings import Timings
 from app.delivery.deadline import Deadline, Deadlines
-from app.delivery.failures import failure_kind
+from app.delivery.failures import TokenError, failure_kind, token_timeout
 from app.delivery.headers import HeadersOfAttempt, headers_of_endpoint
 from app.delivery.message import Message
+from app.delivery.oauth2 import with_tokens
+from app.delivery.reading import read
 from app.delivery.transport import build_transport
 from app.delivery.transport.request import Post, Target
 from app.delivery.verdict import Kind, Verdict, verdict_of
 
-MOST_ANSWER_BYTES: Final = 64 * 1024
 KEPT_ANSWER_BYTES: Final = 512
+TIMED_OUT: Final = Verdict(Kind.TRANSIENT, "timeout")
 
 
 class Attempt:
@@ -34,24 +36,24 @@ class Attempt:
         self.name = settings.name
         self._deadlines = Deadlines(settings.timeout)
         self._reject_statuses = settings.reject_statuses
-        self._transport = transport or build_transport(settings)
+        self._transport = transport or with_tokens(build_transport(settings), settings, Timings())
         self._one = _Form(settings, names_source=names_source, counts=False)
         self._batch = _Form(settings, names_source=names_source, counts=True)
 
     async def post(self, message: Message) -> Verdict:
         """POST a message once, and judge what comes of it within the total deadline."""
+        request, answer = self._request(message), b""
         response: httpx.Response | None = None
-        answer = b""
         try:
             with Deadline(self._deadlines):
-                response = await self._transport.handle_async_request(self._request(message))
-                answer = await _read(response)
+                response = await self._transport.handle_async_request(request)
+                answer = await read(response, KEPT_ANSWER_BYTES)
         except TimeoutError:
             if response is None:
-                return Verdict(Kind.TRANSIENT, "timeout")
+                return _failed(token_timeout(request.awaits)) if request.awaits else TIMED_OUT
         except httpx.TransportError as error:
             if response is None:
-                return Verdict(Kind.TRANSIENT, failure_kind(error), detail=str(error))
+                return _failed(error)
         return verdict_of(response, self._reject_statuses, answer)
 
     async def aclose(self) -> None:
@@ -64,26 +66,15 @@ class Attempt:
 
 
 class _Form:
-    """What all requests of a kind have in common."""
+    """Holds what all requests of a kind have in common."""
 
     def __init__(self, settings: EndpointSettings, *, names_source: bool, counts: bool) -> None:
         url = httpx.URL(settings.url.get_secret_value())
         self.headers = HeadersOfAttempt(settings, names_source=names_source, counts=counts)
-        self.target = Target(url.copy_with(userinfo=b""), headers_of_endpoint(settings, url), self.headers.names)
+        same = headers_of_endpoint(settings, url, batch=counts)
+        self.target = Target(url.copy_with(userinfo=b""), same, self.headers.names)
 
 
-async def _read(response: httpx.Response) -> bytes:
-    """Read a little of the answer, so that its connection can be used again; return its first bytes."""
-    if isinstance(response.stream, httpx.ByteStream):  # it is whole, and its connection is free
-        return b"".join(response.stream)[:KEPT_ANSWER_BYTES]
-    kept, read = b"", 0
-    try:
-        async for chunk in cast("httpx.AsyncByteStream", response.stream):
-            read += len(chunk)
-            kept = (kept + chunk)[:KEPT_ANSWER_BYTES]
-            if read > MOST_ANSWER_BYTES:
-                break
-    finally:
-        with suppress(httpx.TransportError):
-            await response.aclose()
-    return kept
+def _failed(error: httpx.TransportError) -> Verdict:
+    advice = error.advice if isinstance(error, TokenError) else ""
+    return Verdict(Kind.TRANSIENT, failure_kind(error), detail=str(error), advice=advice)

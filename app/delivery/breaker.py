@@ -9,7 +9,7 @@ from app.delivery.verdict import GONE, Verdict
 
 
 class State(Enum):
-    """Closed: attempts are made. Open: none is. Half-open: one probe at a time."""
+    """Says which attempts are made. Closed: all. Open: none is. Half-open: one probe at a time."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -18,7 +18,7 @@ class State(Enum):
 
 @dataclass
 class Breaker:
-    """The breaker of one endpoint. `threshold`: failures in a row, of different CDRs, that open it."""
+    """Stops attempts at an endpoint that is down. `threshold`: failures in a row, of different CDRs, that open it."""
 
     threshold: int
     timings: Timings
@@ -73,19 +73,19 @@ class Breaker:
             self._wait(min(2 * self._pause, self.timings.longest_probe))
 
     def look_again(self) -> None:
-        """There was nothing to probe with: look again in a while, unless a late 2xx has closed it."""
+        """Look again in a while, since there was nothing to probe with, unless a late 2xx has closed it."""
         if self.is_closed:
             return
         self.state = State.OPEN
         self.probe_at = time.monotonic() + self.timings.first_probe
 
     def probe_now(self) -> None:
-        """An operator asks for it."""
+        """Probe at once, because an operator asks for it."""
         self.probe_at = 0.0
 
     @property
     def awaits_probe(self) -> bool:
-        """Whether a probe that was asked for has not ended yet."""
+        """Tell whether a probe that was asked for has not ended yet."""
         return not self.is_closed and not self.probe_at
 
     def _wait(self, pause: float) -> None:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import httpx
 
-FailureKind = Literal["timeout", "connect", "dns", "tls", "protocol", "other"]
+FailureKind = Literal["timeout", "connect", "dns", "tls", "protocol", "token", "other"]
 
 FOREIGN_ERRORS: Final = (OSError, RuntimeError)
 """What event loops raise of a connection. uvloop raises RuntimeError where a transport closed under it."""
@@ -21,32 +21,51 @@ WORDS: Final[dict[type[Exception], str]] = {ConnectionRefusedError: "refused", C
 
 
 class NameResolutionError(httpx.ConnectError):
-    """The name of the endpoint, or of its proxy, has no address."""
+    """Raised when the name of the endpoint, or of its proxy, has no address."""
 
 
 class TLSError(httpx.ConnectError):
-    """The two sides did not agree on a TLS connection; most often a certificate."""
+    """Raised when the two sides did not agree on a TLS connection; most often a certificate."""
 
 
 class ConnectionLostError(httpx.ReadError):
-    """The connection ended before the answer began, or, for a body, within it."""
+    """Raised when the connection ended before the answer began, or, for a body, within it."""
+
+
+class TokenError(httpx.TransportError):
+    """Raised when no access token could be had, so the endpoint was not asked.
+
+    `advice`: what a person has to do; empty: it passes by itself. `retry_after`: seconds that the server asks for.
+    """
+
+    def __init__(self, said: str, advice: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(said)
+        self.advice, self.retry_after = advice, retry_after
+
+    def of(self, place: str) -> "TokenError":
+        """Return it with the server's host and port."""
+        return TokenError(f"token server {place}: {self}", self.advice, self.retry_after)
+
+    def again(self) -> "TokenError":
+        """Return another one that says the same: each that is raised has its own traceback."""
+        return TokenError(str(self), self.advice, self.retry_after)
+
+
+KINDS: Final[tuple[tuple[type[httpx.TransportError], FailureKind], ...]] = (
+    (httpx.TimeoutException, "timeout"),
+    (TokenError, "token"),
+    (NameResolutionError, "dns"),
+    (TLSError, "tls"),
+    (httpx.NetworkError, "connect"),
+    (httpx.ProxyError, "connect"),
+    (httpx.RemoteProtocolError, "protocol"),
+)
+"""The first one that fits counts."""
 
 
 def failure_kind(error: httpx.TransportError) -> FailureKind:
     """Reduce an error of a transport to the closed set that metrics and events use."""
-    match error:
-        case httpx.TimeoutException():
-            return "timeout"
-        case NameResolutionError():
-            return "dns"
-        case TLSError():
-            return "tls"
-        case httpx.NetworkError() | httpx.ProxyError():
-            return "connect"
-        case httpx.RemoteProtocolError():
-            return "protocol"
-        case _:
-            return "other"
+    return next((kind for one, kind in KINDS if isinstance(error, one)), "other")
 
 
 def dial_failure(error: Exception) -> httpx.TransportError:
@@ -67,6 +86,10 @@ def loss(error: Exception | None) -> httpx.TransportError:
     if isinstance(error, ssl.SSLError) and not isinstance(error, HUNG_UP):
         return TLSError(reason(error))  # TLS 1.3: the receiver refuses our certificate after the handshake
     return ConnectionLostError(reason(error) if error else "closed by the other side")
+
+
+def token_timeout(place: str) -> TokenError:
+    return TokenError("timeout").of(place)
 
 
 def cut_off() -> httpx.RemoteProtocolError:

@@ -13,7 +13,7 @@ from app.delivery.verdict import Verdict
 
 
 class Gate:
-    """What each attempt must pass: breaker, hold and rate limit. One per endpoint, for all its lanes."""
+    """Holds what each attempt must pass: breaker, hold and rate limit. One per endpoint, for all its lanes."""
 
     def __init__(self, breaker: Breaker, rate_limit: float, timings: Timings) -> None:
         self.breaker = breaker
@@ -33,17 +33,17 @@ class Gate:
 
     @property
     def is_passing(self) -> bool:
-        """Whether attempts pass, but for the rate limit."""
+        """Tell whether attempts pass, but for the rate limit."""
         return self.breaker.is_closed and time.monotonic() >= self.held_until
 
     @property
     def holds_for_long(self) -> bool:
-        """Whether what was claimed is better given back: others may deliver it, or it can wait in Redis."""
+        """Tell whether what was claimed is better given back: others may deliver it, or it can wait in Redis."""
         return not self.breaker.is_closed or self.held_until - time.monotonic() > self._timings.short_hold
 
     @property
     def held_for(self) -> float:
-        """Seconds for which the endpoint still asks for time; 0 where it does not."""
+        """Return the seconds for which the endpoint still asks for time; 0 where it does not."""
         return max(0.0, self.held_until - time.monotonic())
 
     def admits(self) -> bool:
@@ -82,7 +82,7 @@ class Gate:
             self._tell()
 
     def probe_now(self) -> None:
-        """An operator asks for it: a hold is over, and whoever waits for the next probe looks again."""
+        """Probe at once, as an operator asks: a hold is over, and whoever waits for the next probe looks again."""
         self.held_until = 0.0
         self.breaker.probe_now()
         self._tell()

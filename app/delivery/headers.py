@@ -18,9 +18,10 @@ from app.delivery.transport.request import Header
 USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}"
 
 
-def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL) -> list[Header]:
+def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL, *, batch: bool = False) -> list[Header]:
     """Return what is the same in each request to `url`. Those that the settings name replace ours."""
-    headers = {"host": url.netloc.decode(), "content-type": settings.content_type, "user-agent": USER_AGENT}
+    content_type = settings.batch_content_type if batch else settings.content_type
+    headers = {"host": url.netloc.decode(), "content-type": content_type, "user-agent": USER_AGENT}
     if credentials := _authorization(settings, url):
         headers["authorization"] = credentials
     for name, value in _configured(settings).items():
@@ -32,7 +33,7 @@ def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL) -> list[Head
 
 
 class HeadersOfAttempt:
-    """The headers whose values differ from one request to the next.
+    """Makes the headers whose values differ from one request to the next.
 
     `names_source`: whether they tell where the CDRs came from; `counts`: and how many a batch holds.
     """
@@ -49,7 +50,8 @@ class HeadersOfAttempt:
         }
         more = [*(name for name, wanted in optional.items() if wanted), *(name.encode() for name in self._templates)]
         self._has_more = bool(more)
-        self.names = (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt", *more)
+        last = (b"authorization",) if settings.oauth2_token_url else ()  # its value is not ours: the transport knows it
+        self.names = (b"content-length", b"webhook-id", b"webhook-timestamp", b"webhook-attempt", *more, *last)
 
     def values(self, message: Message) -> tuple[bytes, ...]:
         """Return their values, in the order of `names`."""

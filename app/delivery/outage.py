@@ -1,17 +1,22 @@
 """Tell people of an endpoint's outage: one line when it begins, one when it ends."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from app.delivery.verdict import GONE, Kind, Verdict
 from app.telemetry import events, outages
+from app.telemetry.notices import Notices
+from app.telemetry.subjects import DeadLetters
 from app.telemetry.tally import Tally
 
 WILL_PASS: Final = frozenset({408, 425, 429})
 """The statuses below 500 that recover by themselves."""
 
-CREDENTIALS: Final = "correct its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS, CERT_FILE"
+CREDENTIALS: Final = (
+    "correct its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS, CERT_FILE, OAUTH2_…"
+)
 URL: Final = "correct its URL; redirects are not followed"
 ADVICE: Final = dict.fromkeys((401, 403, 407), CREDENTIALS) | dict.fromkeys((404, 405, GONE), URL)
 CERTIFICATE: Final = "renew its certificate, or correct CA_FILE; `cdr-forwarder check` says more"
@@ -28,12 +33,16 @@ class Outage:
 
     def __init__(self, endpoint: str, place: str, patience: float, waiting: Callable[[], int]) -> None:
         self.told = outages.endpoint_outage(endpoint, place)
-        self._endpoint, self._patience, self._waiting = endpoint, patience, waiting
+        self._endpoint, self._place, self._patience, self._waiting = endpoint, place, patience, waiting
         self._failing_since = self._helpless_since = 0.0
+
+    def inform(self, notices: Notices) -> None:
+        """Let notices tell when it begins and ends."""
+        self.told.listener = notices.endpoint(self._endpoint, self._place, self._waiting).cause("attempts")
 
     @property
     def seconds(self) -> float:
-        """Since the first failure of the outage that lasts; 0 where none does."""
+        """Return the seconds since the first failure of the outage that lasts; 0 where none does."""
         return time.monotonic() - self._failing_since if self.told.lasts else 0.0
 
     def note(self, verdict: Verdict, *, down: bool) -> None:
@@ -63,7 +72,13 @@ class Refusals:
 
     def __init__(self, endpoint: str, seconds: float) -> None:
         self._rejected = Tally(lambda statuses: events.cdrs_rejected(endpoint, statuses), seconds)
-        self._dead = Tally(lambda reasons: events.cdrs_dead_lettered(endpoint, reasons), seconds)
+        self._endpoint = endpoint
+        self._notices: DeadLetters | None = None
+        self._dead = Tally(self._tell_dead_letters, seconds)
+
+    def inform(self, notices: Notices) -> None:
+        """Let notices tell of dead letters."""
+        self._notices = notices.dead_letters(self._endpoint)
 
     def rejected(self, verdict: Verdict) -> None:
         """Take note of a first rejection: it waits for a second one."""
@@ -77,12 +92,19 @@ class Refusals:
         self._rejected.close()
         self._dead.close()
 
+    def _tell_dead_letters(self, reasons: Counter[str]) -> None:
+        events.cdrs_dead_lettered(self._endpoint, reasons)
+        if self._notices:
+            self._notices.add(reasons)
+
 
 def advice_on(verdict: Verdict) -> str:
     """Return what a person has to do; empty where the failure passes by itself."""
     status = verdict.status or 0
     if verdict.result == "tls":
         return CERTIFICATE
+    if verdict.result == "token":
+        return verdict.advice
     if verdict.result not in {"http_3xx", "http_4xx"} or status in WILL_PASS:
         return ""
     if verdict.kind is Kind.REJECTED:

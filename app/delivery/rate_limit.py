@@ -8,7 +8,7 @@ BURST: Final = 0.1
 
 
 class RateLimit:
-    """At most `rate` attempts a second, a tenth of a second's worth at once; 0: as many as there are.
+    """Limits attempts to `rate` a second, a tenth of a second's worth at once; 0: as many as there are.
 
     This is the generic cell rate algorithm (ITU-T I.371): one number instead of a bucket and a timer.
     """

@@ -8,7 +8,7 @@ back."""
 
 
 class Successes:
-    """The latest accepted attempt, and the latest one of another CDR.
+    """Remembers the latest accepted attempt, and the latest one of another CDR.
 
     Times are milliseconds of Redis' clock at which the attempts began.
     """

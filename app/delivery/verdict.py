@@ -17,11 +17,13 @@ GONE: Final = 410
 ABOUT_THE_ENDPOINT: Final = frozenset({401, 403, 404, GONE, 429})
 """The 4xx that say nothing about the CDR: a credential, the URL, or too much at once."""
 
-Result = Literal["success", "http_3xx", "http_4xx", "http_5xx", "timeout", "connect", "dns", "tls", "protocol", "other"]
+Result = Literal[
+    "success", "http_3xx", "http_4xx", "http_5xx", "timeout", "connect", "dns", "tls", "protocol", "token", "other"
+]
 
 
 class Kind(StrEnum):
-    """What an attempt says about the CDR."""
+    """Says what an attempt means for the CDR."""
 
     DELIVERED = "delivered"
     REJECTED = "rejected"
@@ -30,10 +32,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of one attempt.
+    """Says what came of one attempt.
 
     `retry_after`: seconds for which the endpoint asks for time. `answer`: the first bytes of an answer that is not 2xx.
-    `detail`: what failed where there was no answer.
+    `detail`: what failed where there was no answer; `advice`: what a person has to do, where the attempt knows it.
     """
 
     kind: Kind
@@ -42,11 +44,17 @@ class Verdict:
     retry_after: float | None = None
     answer: bytes = b""
     detail: str = ""
+    advice: str = ""
 
     @property
     def hold(self) -> float:
-        """Seconds for which nothing at all may be attempted; 0: what it says concerns this CDR alone."""
+        """Return the seconds for which nothing at all may be attempted; 0: what it says concerns this CDR alone."""
         return self.retry_after or 0.0 if self.status in HOLDING else 0.0
+
+    @property
+    def may_strike(self) -> bool:
+        """Tell whether it may say something about this CDR: it failed, and the endpoint was asked."""
+        return self.kind is not Kind.DELIVERED and self.result != "token"
 
     @property
     def is_about_the_cdr(self) -> bool:
@@ -60,7 +68,7 @@ class Verdict:
         if self.status:
             return str(self.status)
         # What a connection met says it all: refused, reset. A look-up or a timeout has to be named.
-        named = self.detail if self.result in {"connect", "protocol"} else f"{self.result}: {self.detail}"
+        named = self.detail if self.result in {"connect", "protocol", "token"} else f"{self.result}: {self.detail}"
         return named if self.detail else self.result
 
 

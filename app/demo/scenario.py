@@ -65,7 +65,7 @@ class Scenario:
         self.asked_to_stop: signal.Signals | None = None
 
     def ask_to_stop(self, signum: signal.Signals) -> None:
-        """Only remember it; a second time, do not wait for the forwarder's attempts on the wire."""
+        """Remember it; a second time, do not wait for the forwarder's attempts on the wire."""
         if self.asked_to_stop:
             self.forwarder.force()
         self.asked_to_stop = signum

@@ -15,7 +15,7 @@ NOTHING = Wanted()
 
 
 class Claimable:
-    """What is known of pending and of the retry set from the last answers, and the room that is left."""
+    """Holds what is known of pending and of the retry set from the last answers, and the room that is left."""
 
     def __init__(self, lane: Lane, sweeper: Sweeper, budget: Budget) -> None:
         self.changed = Signal()
@@ -30,24 +30,24 @@ class Claimable:
 
     @property
     def may_bring_new(self) -> bool:
-        """Whether new CDRs may be claimed. Strays come first: they are the oldest."""
+        """Tell whether new CDRs may be claimed. Strays come first: they are the oldest."""
         return self._lane.claims and not self._sweeper.is_behind and self.room > 0
 
     @property
     def room(self) -> int:
-        """How many more CDRs may be in flight."""
+        """Return how many more CDRs may be in flight."""
         reserved = self._reserved.new + self._reserved.deferred
         return self._lane.room.number - self._lane.in_flight.number - reserved
 
     @property
     def is_short(self) -> bool:
-        """Whether workers wait for what is on its way, and nothing more may be claimed."""
+        """Tell whether workers wait for what is on its way, and nothing more may be claimed."""
         on_its_way = self._reserved.new > 0 and not self.pending_is_empty
         return on_its_way and self.room <= 0 and not self._lane.inbox and self._lane.claims
 
     @property
     def worthwhile(self) -> int:
-        """How many CDRs are worth a round trip at once."""
+        """Return how many CDRs are worth a round trip at once."""
         return max(1, min(self._lane.timings.batch, self._lane.room.number // 4))
 
     def wanted(self, settled: int) -> Wanted:

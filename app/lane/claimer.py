@@ -22,7 +22,7 @@ from app.store.exchange import Exchanged, Wanted
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one exchange settles and may claim. `returned`: whether it gives back what was claimed."""
+    """Says what one exchange settles and may claim. `returned`: whether it gives back what was claimed."""
 
     parcels: Sequence[Parcel]
     wanted: Wanted = NOTHING
@@ -85,6 +85,7 @@ class Claimer:
         """Return what is worth a round trip now, if anything: a batch, or less where the last was a while ago."""
         outbox, timings = self._lane.outbox, self._lane.timings
         if outbox.returned and not self._gives_back and not self._incoming:
+            # One at a time: two that overtake each other would change the order.
             return Batch(outbox.take_returned(timings.exchange_cdrs, self._budget.bytes), returned=True)
         settled = min(outbox.ready, timings.exchange_cdrs)
         wanted = self._claimable.wanted(settled)
@@ -116,7 +117,7 @@ class Claimer:
                 lane.metrics.claimed += len(done.claimed)
                 lane.inbox.put(lane.handed_out(done.handed_out, sent + lane.visibility))
                 lane.inbox.put(lane.new(done.claimed))
-            elif wanted.brings:
+            elif wanted.brings:  # Redis may have carried it out: then only a sweep finds what it moved
                 self._claimable.look_again()
                 self._sweeper.claim_reply_lost()
         self._signal.set()
@@ -136,7 +137,7 @@ class Claimer:
     def _settled(self, parcels: Sequence[Parcel], results: Sequence[bool | str]) -> None:
         for parcel, result in zip(parcels, results, strict=True):
             if isinstance(result, str):
-                self._lane.outbox.refuse(parcel)
+                self._lane.outbox.refuse(parcel)  # still in flight: as a stray, it would be posted again
             else:
                 self._lane.in_flight.remove(parcel.cdr)
                 parcel.done(parcel.cdr, result)
@@ -167,4 +168,4 @@ class Claimer:
 
 
 def _given_back(_cdr: object, _found: bool) -> None:  # noqa: FBT001 - as every receipt
-    """Nothing follows: whoever claims it next counts it."""
+    """Do nothing: whoever claims it next counts it."""

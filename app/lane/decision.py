@@ -1,5 +1,6 @@
 """Decide what a verdict leads to: the only place that chooses between ack, defer and dead letter."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
@@ -13,7 +14,7 @@ from app.delivery.verdict import Kind, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a CDR. `history` includes a failed attempt; `delay`: seconds until a deferred one is due."""
+    """Says what becomes of a CDR. `history` includes a failed attempt; `delay`: seconds until a deferred one is due."""
 
     action: Literal["ack", "defer", "dead_letter"]
     history: History
@@ -26,7 +27,7 @@ ACK = Decision("ack", NEVER_FAILED)
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings of one endpoint that decide. Durations are seconds; `give_up_after` 0: never."""
+    """Holds the settings of one endpoint that decide. Durations are seconds; `give_up_after` 0: never."""
 
     backoff: float
     backoff_max: float
@@ -51,6 +52,12 @@ class Rules:
             case _:
                 assert_never(verdict.kind)
 
+    def defer_together(self, cdrs: Sequence[Cdr], verdict: Verdict, now: int) -> list[Decision]:
+        """Return what becomes of the CDRs of a batch that failed: all are due at once, to come back together."""
+        histories = [after(cdr.history.known_by(now), verdict, now, strike=False) for cdr in cdrs]
+        delay = max(self._backoff(histories[0]), verdict.retry_after or 0.0)
+        return [Decision("defer", history, delay) for history in histories]
+
     def _is_final(self, before: History, now: int) -> bool:
         """Tell whether this is the second rejection, and a minute after the first: a bad deploy would be over."""
         return before.first_rejected_at > 0 and self._until_final(before, now) <= 0
@@ -64,6 +71,7 @@ class Rules:
 
     def _backoff(self, history: History) -> float:
         """Draw the pause before the next attempt. Only strikes make it longer than a minute."""
+        # After a thousand strikes, 2 ** strikes is no float any more.
         struck = self.backoff * 2 ** min(history.strikes, 40)
         longest = min(self.backoff_max, max(self.timings.patience, struck))
         drawn = RetryCallState(_JITTER, None, (), {})

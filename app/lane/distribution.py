@@ -17,7 +17,7 @@ from app.store.queue import Queue
 
 @dataclass(frozen=True)
 class Taker:
-    """A lane as distribution sees it."""
+    """Describes a lane as distribution sees it."""
 
     keys: LaneKeys
     is_passing: Callable[[], bool]

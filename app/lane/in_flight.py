@@ -8,7 +8,7 @@ from app.cdr import Cdr, Origin
 
 
 class InFlight:
-    """The CDRs in the inbox, with the workers, and those whose settlement is on its way to Redis.
+    """Knows the CDRs in the inbox, with the workers, and those whose settlement is on its way to Redis.
 
     It is the truth about our processing list: whatever else stands there is a stray. Those that the retry set has
     handed out are counted apart, by their members: a retried twin must not hide a stray.
@@ -25,17 +25,17 @@ class InFlight:
 
     @property
     def in_processing(self) -> int:
-        """How many of them our processing list holds."""
+        """Return how many of them our processing list holds."""
         return self.number - len(self._members)
 
     @property
     def in_hand(self) -> int:
-        """How many of them the retry set has handed out."""
+        """Return how many of them the retry set has handed out."""
         return len(self._members)
 
     @property
     def oldest_claimed_at(self) -> float | None:
-        """When the first of them was claimed, on the monotonic clock: they are kept in that order."""
+        """Return when the first of them was claimed, on the monotonic clock: they are kept in that order."""
         return next((cdr.claimed_at for cdr in self._cdrs), None)
 
     def has_member(self, member: bytes) -> bool:

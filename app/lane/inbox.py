@@ -8,7 +8,7 @@ from app.cdr import Cdr, Origin
 
 
 class Inbox:
-    """CDRs that wait for a free worker. Retried ones have a queue of their own, and are taken first.
+    """Holds CDRs that wait for a free worker. Retried ones have a queue of their own, and are taken first.
 
     But while new ones wait, only a quarter of the workers take retried ones, and a single worker takes them in
     turn: CDRs that fail for ever must not keep good ones waiting.

@@ -20,7 +20,7 @@ from app.telemetry.metrics import LaneMetrics
 
 @dataclass(eq=False)
 class Lane:
-    """One source's way to one endpoint: pending → processing → POST → ack.
+    """Leads from one source to one endpoint: pending → processing → POST → ack.
 
     `timeout`: seconds that an attempt may last. `wake` tells the claimer that something has changed.
     """
@@ -42,22 +42,22 @@ class Lane:
 
     @property
     def visibility(self) -> float:
-        """Seconds for which a CDR that the retry set hands out is nobody else's."""
+        """Return the seconds for which a CDR that the retry set hands out is nobody else's."""
         return visibility_of(self.timeout, self.timings)
 
     @property
     def is_shut(self) -> bool:
-        """Whether nothing but probes may be attempted."""
+        """Tell whether nothing but probes may be attempted."""
         return not self.gate.is_passing
 
     @property
     def claims(self) -> bool:
-        """Whether CDRs may be claimed now."""
+        """Tell whether CDRs may be claimed now."""
         return self.gate.is_passing and self.lease.holds() and not self.stopping.is_set()
 
     @property
     def gives_back(self) -> bool:
-        """Whether what waits in the inbox is better off in Redis."""
+        """Tell whether what waits in the inbox is better off in Redis."""
         return self.stopping.is_set() or self.gate.holds_for_long
 
     def new(self, bodies: Iterable[bytes]) -> list[Cdr]:

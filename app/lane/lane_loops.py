@@ -9,15 +9,17 @@ from app.config.endpoint import EndpointSettings
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
+from app.delivery.batch_size import BatchSize
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
 from app.delivery.outage import Outage, Refusals
 from app.lane.adopter import Adopter
+from app.lane.batch_worker import BatchWorker
+from app.lane.batching import inbox_of, maker_of_workers
 from app.lane.claimable import Claimable
 from app.lane.claimer import Claimer
 from app.lane.decision import Rules
 from app.lane.in_flight import InFlight
-from app.lane.inbox import Inbox
 from app.lane.incoming import Incoming
 from app.lane.lane import Lane, visibility_of
 from app.lane.outbox import Outbox
@@ -40,12 +42,13 @@ from app.telemetry.metrics import LaneMetrics
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a process knows of one endpoint, whichever slot it owns."""
+    """Holds what a process knows of one endpoint, whichever slot it owns."""
 
     settings: EndpointSettings
     attempt: Attempt
     certificate: Certificate
     gate: Gate
+    batch_size: BatchSize
     outage: Outage
     refusals: Refusals
     metrics: LaneMetrics
@@ -57,7 +60,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Shared:
-    """What all lanes of a process have in common."""
+    """Holds what all lanes of a process have in common."""
 
     settings: Settings
     link: Link
@@ -86,7 +89,7 @@ class Shared:
 
 
 class LaneLoops:
-    """One lane in one slot: its loops, and what they share."""
+    """Runs one lane in one slot: its loops, and what they share."""
 
     def __init__(self, shared: Shared, endpoint: Endpoint, keys: LaneKeys, slot: int, oldest: str) -> None:
         settings, timings = shared.settings, shared.timings
@@ -98,10 +101,9 @@ class LaneLoops:
         self._claimable = claimable = Claimable(lane, self._sweeper, budget)
         self.claimer = Claimer(lane, claimable, incoming, self._sweeper, budget)
         self._waiting = WaitingClaim(lane, claimable, incoming, self._sweeper)
-        rules = Rules(endpoint.settings.backoff, endpoint.settings.backoff_max, settings.give_up_after, timings)
-        settler = _settler(shared, endpoint, lane, rules, self._sweeper)
-        self._workers = [Worker(lane, endpoint.attempt, settler) for _ in range(endpoint.settings.concurrency)]
-        self.prober = Prober(lane, Worker(lane, endpoint.attempt, settler), self._sweeper, incoming)
+        worker = _maker_of_workers(shared, endpoint, lane, self._sweeper)
+        self._workers = [worker() for _ in range(endpoint.settings.concurrency)]
+        self.prober = Prober(lane, worker().deliver, self._sweeper, incoming)
         self._adopter = Adopter(
             link=shared.link,
             lease=shared.lease,
@@ -149,8 +151,12 @@ class LaneLoops:
         self._claimable.changed.set()
 
 
-def _settler(shared: Shared, endpoint: Endpoint, lane: Lane, rules: Rules, sweeper: Sweeper) -> Settler:
-    return Settler(
+def _maker_of_workers(
+    shared: Shared, endpoint: Endpoint, lane: Lane, sweeper: Sweeper
+) -> Callable[[], Worker | BatchWorker]:
+    settings = endpoint.settings
+    rules = Rules(settings.backoff, settings.backoff_max, shared.settings.give_up_after, shared.timings)
+    settler = Settler(
         lane=lane,
         rules=rules,
         tokens=shared.tokens,
@@ -159,10 +165,18 @@ def _settler(shared: Shared, endpoint: Endpoint, lane: Lane, rules: Rules, sweep
         sweeper=sweeper,
         log=shared.delivery_log,
     )
+    return maker_of_workers(
+        lane=lane,
+        attempt=endpoint.attempt,
+        rules=rules,
+        outage=endpoint.outage,
+        size=endpoint.batch_size,
+        settler=settler,
+    )
 
 
 def _lane(shared: Shared, endpoint: Endpoint, queue: Queue) -> Lane:
-    concurrency = endpoint.settings.concurrency
+    settings = endpoint.settings
     return Lane(
         endpoint=endpoint.name,
         timeout=endpoint.settings.timeout,
@@ -170,9 +184,9 @@ def _lane(shared: Shared, endpoint: Endpoint, queue: Queue) -> Lane:
         lease=shared.lease,
         clock=shared.clock,
         gate=endpoint.gate,
-        inbox=Inbox(concurrency),
+        inbox=inbox_of(settings, endpoint.batch_size, queue.keys.source),
         in_flight=InFlight(),
-        room=Room(concurrency, shared.timings),
+        room=Room(settings.concurrency * settings.batch_size, shared.timings),
         outbox=Outbox(shared.timings),
         metrics=endpoint.metrics,
         timings=shared.timings,

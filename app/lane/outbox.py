@@ -17,7 +17,7 @@ from app.store.exchange import Settlement
 
 @dataclass(eq=False, slots=True)
 class Parcel:
-    """A CDR with its settlement. `done`: called with it when Redis has settled it, and whether it was still there."""
+    """Holds a CDR with its settlement. `done` is called when Redis has settled it, with whether it was still there."""
 
     cdr: Cdr
     settlement: Settlement
@@ -26,7 +26,7 @@ class Parcel:
 
 
 class Outbox:
-    """Settlements on their way to Redis, in two queues: what workers settle, and what is given back.
+    """Holds settlements on their way to Redis, in two queues: what workers settle, and what is given back.
 
     What is given back goes one batch at a time, so that it arrives in order. What Redis refuses is put aside and
     tried again, with pauses that grow: it stays in flight, and never becomes a stray that is posted again.
@@ -60,7 +60,7 @@ class Outbox:
 
     @property
     def ready(self) -> int:
-        """How many could be sent now, but for what is given back."""
+        """Return how many could be sent now, but for what is given back."""
         self._take_up_refused()
         return len(self._ready)
 
@@ -70,7 +70,7 @@ class Outbox:
 
     @property
     def next_try_at(self) -> float:
-        """When the first of those that were refused is tried again, on the monotonic clock."""
+        """Return when the first of those that were refused is tried again, on the monotonic clock."""
         return self._refused[0][0] if self._refused else math.inf
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Awaitable, Callable
 
 from app.cdr import Cdr, Origin
 from app.delivery.verdict import GONE, Verdict
@@ -9,23 +10,25 @@ from app.lane.incoming import Incoming
 from app.lane.lane import Lane
 from app.lane.signal import Signal
 from app.lane.sweeper import Sweeper
-from app.lane.worker import Worker
 from app.store.exchange import Wanted
+
+Deliver = Callable[[Cdr], Awaitable[Verdict]]
+"""Makes one attempt with one CDR, and settles it."""
 
 
 class Prober:
-    """While the breaker is open, attempts single CDRs: a never-attempted one, and if that fails a deferred one.
+    """Attempts single CDRs while the breaker is open: a never-attempted one, and if that fails a deferred one.
 
     Either alone could fail for ever where the other would be accepted.
     """
 
-    def __init__(self, lane: Lane, worker: Worker, sweeper: Sweeper, incoming: Incoming) -> None:
+    def __init__(self, lane: Lane, deliver: Deliver, sweeper: Sweeper, incoming: Incoming) -> None:
         self.wants_new = False
         """Whether it found no CDR that was never attempted: distribution then gives it one.
 
         Those that have failed may fail for ever, while good ones wait to be distributed.
         """
-        self._lane, self._worker = lane, worker
+        self._lane, self._deliver = lane, deliver
         self._sweeper, self._incoming = sweeper, incoming
         self._channel = lane.queue.channel()
         self._signal = Signal()
@@ -64,6 +67,7 @@ class Prober:
         if not breaker.is_closed and (another := await self._earliest_deferred(cdr)):
             verdicts.append(await self._attempt(another))
         answered = any(verdict and verdict.is_about_the_cdr for verdict in verdicts)
+        # A CDR that is answered 410 alone may be the cause itself.
         gone = all(verdict and verdict.status == GONE for verdict in verdicts)
         # It is there, and refuses these CDRs: so the next one follows soon, until all have had their turn.
         others = self._pending > 0 or len(self._probed) < self._deferred
@@ -80,7 +84,7 @@ class Prober:
         if cdr.origin is Origin.PENDING:
             self._probed.clear()
         self._probed.add(cdr.webhook_id)
-        return await self._worker.deliver(cdr)
+        return await self._deliver(cdr)
 
     async def _never_attempted(self) -> Cdr | None:
         lane = self._lane

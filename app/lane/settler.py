@@ -39,7 +39,7 @@ class Settler:
         """Settle a CDR after an attempt that began at `began` (monotonic), `began_ms` by Redis' clock."""
         lane = self._lane
         lane.metrics.attempted(verdict.result, time.monotonic() - began, verdict.status)
-        strike = verdict.kind is not Kind.DELIVERED and lane.gate.is_strike(cdr)
+        strike = verdict.may_strike and lane.gate.is_strike(cdr)
         decision = self._rules.decide(cdr, verdict, lane.clock.now(), strike=strike)
         if verdict.kind is Kind.DELIVERED:
             lane.gate.record_success(cdr, began_ms)
@@ -53,11 +53,12 @@ class Settler:
             events.attempt_failed(
                 lane.endpoint, cdr.webhook_id, decision.history.attempts, verdict.result, verdict.status
             )
-        lane.outbox.put(self._parcel(cdr, verdict, decision))
+        lane.outbox.put(self.parcel(cdr, verdict, decision))
         if lane.outbox.is_worth_waking(lane.timings.batch):
             lane.wake()
 
-    def _parcel(self, cdr: Cdr, verdict: Verdict, decision: Decision) -> Parcel:
+    def parcel(self, cdr: Cdr, verdict: Verdict, decision: Decision) -> Parcel:
+        """Return a CDR with its way through Redis, and what follows once it is settled there."""
         match decision.action:
             case "ack":
                 done = partial(self._acked_and_logged, verdict=verdict) if self._log else self._acked

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 
 class Signal:
-    """Something may have changed. A loop clears it by waiting for it, and then looks at everything anew."""
+    """Says that something may have changed. A loop clears it by waiting for it, and then looks at everything anew."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()

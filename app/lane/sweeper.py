@@ -72,7 +72,7 @@ class Sweeper:
 
     @property
     def _is_alone(self) -> bool:
-        """Whether all that our processing list may hold are strays."""
+        """Tell whether all that our processing list may hold are strays."""
         return not (self._lane.in_flight.in_processing or self._incoming)
 
     def _waits_to_be_alone(self) -> bool:

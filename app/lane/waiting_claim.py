@@ -12,7 +12,7 @@ from app.store.exchange import Wanted
 
 
 class WaitingClaim:
-    """A BLMOVE on a connection of its own, again and again; it is never cancelled."""
+    """Sends a BLMOVE on a connection of its own, again and again; it is never cancelled."""
 
     def __init__(self, lane: Lane, claimable: Claimable, incoming: Incoming, sweeper: Sweeper) -> None:
         self._lane, self._claimable = lane, claimable

@@ -11,7 +11,7 @@ from app.lane.settler import Settler
 
 
 class Worker:
-    """One of `CONCURRENCY` loops of a lane: wait for gate and inbox → take → POST → settle."""
+    """Runs one of `CONCURRENCY` loops of a lane: wait for gate and inbox → take → POST → settle."""
 
     def __init__(self, lane: Lane, attempt: Attempt, settler: Settler) -> None:
         self._lane, self._attempt, self._settler = lane, attempt, settler

@@ -21,6 +21,7 @@ HINTS: Final = dict.fromkeys(("401", "403"), "wrong secret or credentials?") | {
     **dict.fromkeys(("404", "405"), "wrong URL?"),
     "tls": "wrong or expired certificate?",
     "dns": "wrong host name?",
+    "token": "no access token: its token server is down, or refuses us",
 }
 """What to look at first, by what it fails with."""
 

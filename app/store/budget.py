@@ -20,7 +20,7 @@ class Budget:
 
     @property
     def is_small(self) -> bool:
-        """Whether the link is a bad one."""
+        """Tell whether the link is a bad one."""
         return 4 * self.bytes < self._most
 
     def lost(self, size: int) -> None:

@@ -19,6 +19,7 @@ from app.store.meaning import FOREIGN_ERRORS, meaning
 from app.store.refusals import Refusals
 from app.store.scripts import RunScript, script
 from app.telemetry import outages
+from app.telemetry.notices import Notices
 
 RETRIED: Final = (OperatorRedisError, TransientRedisError, FencedError)
 OURS: Final = "cdr-forwarder"
@@ -53,6 +54,11 @@ class Link:
         self.place = source.redis.shown_url
         self.outage = outages.redis_outage(self.place)
         self.refused = Refusals(source, self.timings)
+
+    def inform(self, notices: Notices, source: str = "") -> None:
+        """Let notices tell when Redis is away, or refuses our login. `source`: whose Redis it is."""
+        subject = notices.redis(self.place, source)
+        self.outage.listener, self.refused.on_login = subject.cause("away"), subject.cause("login")
 
     @property
     def database(self) -> str:

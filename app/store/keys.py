@@ -23,27 +23,27 @@ class LaneKeys:
 
     @property
     def retry(self) -> str:
-        """Sorted set of deferred CDRs; the score is when they are due, in ms."""
+        """Name the sorted set of deferred CDRs; the score is when they are due, in ms."""
         return self._key("retry")
 
     @property
     def retrying(self) -> str:
-        """Sorted set of deferred CDRs that are handed out; the score is when their visibility ends, in ms."""
+        """Name the sorted set of deferred CDRs that are handed out; the score is when their visibility ends, in ms."""
         return self._key("retrying")
 
     @property
     def dead(self) -> str:
-        """List of dead letters, oldest at the head."""
+        """Name the list of dead letters, oldest at the head."""
         return self._key("dead")
 
     @property
     def minutes(self) -> str:
-        """Hash: minute → what was delivered, what failed and what waited."""
+        """Name the hash of minutes: what was delivered, what failed and what waited."""
         return self._key("minutes")
 
     @property
     def operations(self) -> str:
-        """List with a TTL: what operators' commands have done, for a running process to tell and count."""
+        """Name the list, with a TTL, of what operators' commands have done, for a running process to tell and count."""
         return self._key("operations")
 
     @property
@@ -52,7 +52,7 @@ class LaneKeys:
         return self.pending, self.retry, self.retrying
 
     def operation(self, by: str) -> str:
-        """String with a TTL: the number of the last operation that an operator's command has applied."""
+        """Name the string, with a TTL, that numbers the last operation which an operator's command has applied."""
         return f"{self.dead}:operation:{by}"
 
     def slot(self, number: int) -> "Slot":
@@ -79,27 +79,27 @@ class Slot:
 
     @property
     def processing(self) -> str:
-        """List of CDRs claimed and not yet acked, oldest at the head. Slot 1 has the documented name."""
+        """Name the list of CDRs claimed and not yet acked, oldest at the head. Slot 1 has the documented name."""
         return base_of(self.integrator, self.endpoint) + self._suffix
 
     @property
     def owner(self) -> str:
-        """String with a TTL, which is the lease: who owns this slot."""
+        """Name the string whose TTL is the lease, and whose value says who owns this slot."""
         return f"{self.integrator}{self._suffix}:owner"
 
     @property
     def ops(self) -> str:
-        """Hash: channel → sequence number of the last operation applied; and whose they were."""
+        """Name the hash of channels: the sequence number of the last operation applied, and whose they were."""
         return f"{self.processing}:ops"
 
     @property
     def report(self) -> str:
-        """String with a TTL: what the owner says of itself, as JSON."""
+        """Name the string, with a TTL, in which the owner describes itself, as JSON."""
         return f"{self.integrator}{self._suffix}:report"
 
     @property
     def scratch(self) -> str:
-        """A key that never exists: scripts try their rights on it."""
+        """Name a key that never exists: scripts try their rights on it."""
         return f"{self.processing}:scratch"
 
     @property
@@ -144,7 +144,7 @@ class Topology:
 
     @property
     def scratch(self) -> str:
-        """Prefix of the keys on which our rights are tried at start; they never outlive the trial."""
+        """Return the prefix of the keys on which our rights are tried at start; they never outlive the trial."""
         return f"{self.namespace}:scratch:{self.source}"
 
 

@@ -36,7 +36,7 @@ NAMED_KEY: Final = re.compile(r"WRONGTYPE (\S+) is a ")
 
 @dataclass(eq=False)
 class Refusal:
-    """One thing that Redis refuses, and the commands that met it."""
+    """Names one thing that Redis refuses, and the commands that met it."""
 
     kind: Kind
     outage: outages.Outage
@@ -53,6 +53,8 @@ class Refusals:
         self._reminder = timings.reminder
         self._forgotten_after = 2 * timings.look + timings.operator_pause
         self._lasting: dict[str, Refusal] = {}
+        self.on_login: outages.Listener | None = None
+        """Told when a login is refused: then nothing moves, as in an outage."""
         self.lacks_rights = False
         """The rehearsal at start found ACL permissions missing."""
 
@@ -112,7 +114,9 @@ class Refusals:
         level: outages.Level = "error" if kind in ADVICE else "warning"
         if kind in ADVICE:
             fields["advice"] = ADVICE[kind]
-        return outages.refused(level, self._reminder, **fields)
+        made = outages.refused(level, self._reminder, **fields)
+        made.listener = self.on_login if kind == "login" else None
+        return made
 
 
 def _kind(error: ForwarderError) -> Kind:

@@ -37,13 +37,13 @@ class LogQueue:
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, line: str) -> None:
-        """Add a line, or drop it. Never waits for whoever reads the descriptor, and never raises."""
+    def put(self, lines: str) -> None:
+        """Add one line or several, or drop them. Never waits for whoever reads the descriptor, and never raises."""
         # A path may hold what cannot be encoded. That must not raise here.
-        data = line.encode(errors="backslashreplace")
+        data = lines.encode(errors="backslashreplace")
         with self._changed:
             if self._bytes + len(data) > self._most_bytes:
-                self.dropped += 1
+                self.dropped += data.count(b"\n")
                 return
             self._lines.append(data)
             self._bytes += len(data)
@@ -118,5 +118,5 @@ def _write(descriptor: int, lines: list[bytes]) -> int:
             except BlockingIOError:  # somebody who shares it has made it non-blocking
                 select.select([], [descriptor], [])
     except OSError:
-        return len(lines)
+        return sum(data.count(b"\n") for data in lines)
     return 0

@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, Final
 
 LONGEST: Final = 256
 """Characters of a value. What is longer is cut."""
+
+DECODER: Final = json.JSONDecoder(parse_constant=str)
+"""NaN and Infinity are no JSON, but Python takes them, and would write them again."""
 
 Field = str | int | float | bool | None
 
@@ -19,17 +23,21 @@ def named_fields(cdr: bytes, paths: Iterable[str]) -> dict[str, Field]:
     return {path: _short(_at(document, path)) for path in paths}
 
 
+def text_of(value: Field) -> str:
+    """Return a value as somebody types it who searches for it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _parsed(cdr: bytes) -> Any:
     try:
-        # NaN and Infinity are no JSON, but Python takes them, and would write them again.
-        return json.loads(cdr, parse_constant=str)
+        return DECODER.decode(cdr.decode())
     except (ValueError, RecursionError):
         return None
 
 
 def _at(document: Any, path: str) -> Any:
     found = document
-    for part in path.split("."):
+    for part in _parts(path):
         if isinstance(found, dict):
             found = found.get(part)
         elif isinstance(found, list) and part.isascii() and part.isdecimal():
@@ -39,11 +47,16 @@ def _at(document: Any, path: str) -> Any:
     return found
 
 
+@cache
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
+
+
 def _short(value: Any) -> Field:
-    if isinstance(value, bool) or value is None:
-        return value
     if isinstance(value, str):
         return _cut(value)
+    if isinstance(value, bool) or value is None:
+        return value
     text = json.dumps(value, ensure_ascii=False)
     return value if isinstance(value, int | float) and _is_plain(value, text) else _cut(text)
 

@@ -1,7 +1,7 @@
 """Tell of what lasts: one line when it begins, one when it ends."""
 
 import time
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -32,11 +32,20 @@ class Reminder:
         return True
 
 
+class Listener(Protocol):
+    """Is told, besides the log, when an outage begins and ends."""
+
+    def lost(self, error: str, advice: str = "") -> None: ...
+    def back(self) -> None: ...
+
+
 class Outage:
     """Writes two lines: the start with the reason, and the end with how long it lasted.
 
     `reminder`: seconds after which an outage that needs a person is told again.
     """
+
+    listener: Listener | None = None
 
     def __init__(self, start: str, end: str, level: Level = "warning", reminder: float = NEVER, **fields: str) -> None:
         self._log = log.bind(**fields)
@@ -54,6 +63,8 @@ class Outage:
             self._since = now
             self.reason = error
             self.level = level or self.level
+            if self.listener:
+                self.listener.lost(error, more.get("advice", ""))
         # A warning recovers by itself: once is enough. An error is repeated until somebody acts.
         elif self.level != "error" or now - self._told_at < self._reminder:
             return
@@ -78,6 +89,8 @@ class Outage:
             # The advice was for the time before.
             self._log.try_unbind("advice").info(self._names[1], after=round(self.seconds, 3), **fields)
             self._since = None
+            if self.listener:
+                self.listener.back()
 
     def _tell(self, **more: str) -> None:
         self._told_at = time.monotonic()
@@ -86,6 +99,10 @@ class Outage:
 
 def redis_outage(place: str) -> Outage:
     return Outage("redis.lost", "redis.back", place=place)
+
+
+def notice_outage(place: str) -> Outage:
+    return Outage("notices.lost", "notices.back", place=place, advice="deliveries are not affected")
 
 
 def endpoint_outage(endpoint: str, place: str) -> Outage:

@@ -13,7 +13,9 @@ from rich.console import Console
 
 from tests.benchmarks import (
     attempt,
+    batch,
     deferred,
+    delivery_log,
     distance,
     drain,
     idle,
@@ -33,6 +35,7 @@ from tests.benchmarks.stage import stage
 BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "attempt": attempt.run,
     "drain": drain.run,
+    "batch": batch.run,
     "poison": poison.run,
     "loss": loss.run,
     "idle": idle.run,
@@ -43,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[Scale], list[Report]]] = {
     "lanes": lanes.run,
     "memory": memory.run,
     "deferred": deferred.run,
+    "delivery_log": delivery_log.run,
 }
 
 WIDTH = 120

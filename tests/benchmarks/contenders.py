@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from app.demo.embedded import free_port, is_free
 from app.demo.leash import Leash
 
 ROOT = Path(__file__).parents[2]
@@ -59,8 +61,15 @@ def launch(
         )
 
 
+def cpu_seconds_of(process: subprocess.Popen[bytes]) -> float:
+    """Return user + system, by the kernel's own count."""
+    _, _, fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(") ")
+    user, system = fields.split()[11:13]
+    return (int(user) + int(system)) / TICKS
+
+
 class Contender:
-    """A forwarder, ours or another. CPU is user + system of its process, by the kernel's own count."""
+    """A forwarder, ours or another."""
 
     def __init__(self, command: Lines, environment: Mapping[str, str], ready: bytes, log: Path) -> None:
         with log.open("wb") as file:
@@ -72,9 +81,7 @@ class Contender:
             raise RuntimeError(f"{command} did not become ready:\n{log.read_text(errors='replace')}")
 
     def cpu_seconds(self) -> float:
-        _, _, fields = self._proc("stat").rpartition(") ")
-        user, system = fields.split()[11:13]
-        return (int(user) + int(system)) / TICKS
+        return cpu_seconds_of(self.process)
 
     def peak_mib(self) -> float:
         return self._memory("VmHWM")
@@ -83,7 +90,8 @@ class Contender:
         return self._memory("VmRSS")
 
     def _memory(self, name: str) -> float:
-        line = next(line for line in self._proc("status").splitlines() if line.startswith(name))
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        line = next(line for line in status.splitlines() if line.startswith(name))
         return int(line.split()[1]) / 1024
 
     def signal(self, number: signal.Signals) -> None:
@@ -103,9 +111,6 @@ class Contender:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _proc(self, file: str) -> str:
-        return Path(f"/proc/{self.process.pid}/{file}").read_text(encoding="utf-8")
-
 
 class Listener:
     """A process that prints the port on which it listens."""
@@ -114,6 +119,9 @@ class Listener:
         self.process = launch(command, {}, subprocess.PIPE)
         assert self.process.stdout
         self.port = int(self.process.stdout.readline())
+
+    def cpu_seconds(self) -> float:
+        return cpu_seconds_of(self.process)
 
     def stop(self) -> bytes:
         """Return what it said at its end."""
@@ -165,3 +173,27 @@ class Receiver(Listener):
         said = super().stop()
         self.received = json.loads(said)
         return said
+
+
+class Storing:
+    """deploy/receivers/receiver.py, which verifies, stores in SQLite, and then answers."""
+
+    secret = "whsec_" + b64encode(b"a key of this benchmark.").decode()
+
+    def __init__(self, store: Path) -> None:
+        address = f"127.0.0.1:{free_port()}"
+        command = [sys.executable, str(ROOT / "deploy" / "receivers" / "receiver.py"), address]
+        self.url = f"http://{address}/cdr"
+        self.process = launch(command, {"CDR_WEBHOOK_SECRET": self.secret, "CDR_STORE": str(store)}, subprocess.DEVNULL)
+        if not until(lambda: not is_free(int(address.split(":")[1])), READY_DEADLINE):
+            raise RuntimeError(f"{command} did not become ready")
+
+    def cpu_seconds(self) -> float:
+        return cpu_seconds_of(self.process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()

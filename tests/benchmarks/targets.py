@@ -29,6 +29,10 @@ class Check:
 ATTEMPT_RATIO = Target("CPU per attempt, as a part of aiohttp's, concurrency 64, plain", "≤", 1 / 4, "")
 DRAIN_RATIO = Target("CPU per CDR, draining, concurrency 64, as a part of the straightforward loop's", "≤", 1 / 50, "")
 CONNECT_RATIO = Target("… as a part of Redpanda Connect's, made at-least-once by hand", "≤", 1 / 3, "")
+BATCH_RATIO = {
+    form: Target(f"CPU per CDR in batches of 100 ({form}), against one POST each", "≤", 1 / 4, "x")
+    for form in ("envelope", "json")
+}
 POISON_RATIO = Target("Rate of the others while one CDR in ten fails, against none failing", "≥", 0.5, "x")
 DEFERRED_CPU = Target("CPU, all CDRs deferred, none due", "≤", 2, "%")
 DEFERRED_TRAFFIC = Target("Sent by Redis, all CDRs deferred, none due", "≤", 50, "kB/s")

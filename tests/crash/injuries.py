@@ -91,7 +91,7 @@ class Injuries:
         await replica.kill()
 
     async def _start_replica(self) -> Child:
-        return await Child.start(self._directory, self._variables, "run")
+        return await Child.start(self._directory, self._variables, "run", fresh=True)
 
     def _any(self) -> int:
         return self._chance.randrange(len(self._replicas))

@@ -59,7 +59,7 @@ def test_each_command_can_be_typed(command: str) -> None:
 
 def test_each_variable_there_is() -> None:
     """None that was renamed."""
-    named = {name.removesuffix("_FILE") for name in re.findall(r"CDR_[A-Z_]+[A-Z]\b", README)}
+    named = {name.removesuffix("_FILE") for name in re.findall(r"CDR_[A-Z0-9_]+[A-Z]\b", README)}
     assert named <= {*variable_names(("BILLING", "CRM")), "CDR_STORE"}  # that one is the receivers'
 
 

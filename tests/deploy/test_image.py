@@ -55,7 +55,7 @@ PINNED = [(lock, name) for lock in (LOCK, BUILD_LOCK) for name in pinned(lock)]
 @pytest.mark.parametrize("name", ["docker-compose.yml", "deploy/Dockerfile"])
 def test_only_variables_that_there_are_are_named(name: str) -> None:
     """A variable with another name would stop the forwarder with status 2."""
-    named = set(re.findall(r"CDR_[A-Z_]+", (ROOT / name).read_text()))
+    named = set(re.findall(r"CDR_[A-Z0-9_]+", (ROOT / name).read_text()))
     assert named <= variable_names().keys()
 
 

@@ -1,6 +1,7 @@
 """What README.md says is what there is."""
 
 import ast
+import json
 import re
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from redis.exceptions import NoPermissionError
 from app.cli.command import BAD_CONFIGURATION
 from app.cli.run import CRASHED
 from app.config.environment import variable_names
+from app.demo.calls import invent
 from app.demo.embedded import EmbeddedRedis
 from app.service import CUT_OFF, STOPPED_AS_ASKED
 from app.store.retry_set import read_member
@@ -25,6 +27,7 @@ from tests.support.repository import README, ROOT, acl_line, documented
 from tests.support.servers import KINDS, sent, server_of
 
 SECRET_MARK = " †"
+FIELD = "Field of `payload`"
 CODE = re.compile(r"`([^`]*)`")
 
 
@@ -36,7 +39,7 @@ def rows(text: str) -> list[list[str]]:
     """Return the cells of each row of the tables in it, without their headings."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
-    return [row for row in cells if row[0] not in {"", "Variable", "Header"}]
+    return [row for row in cells if row[0] not in {"", "Variable", "Header", FIELD}]
 
 
 PROMISES = [row for row in rows(section("What happens when…")) if row]
@@ -57,7 +60,7 @@ def test_each_promise_names_a_test_that_there_is(row: list[str]) -> None:
 
 def test_the_table_of_variables_is_complete() -> None:
     """Every variable stands there once, those that are secret with their mark, and nothing else does."""
-    named = [name for row in VARIABLES for name in re.findall(rf"`(CDR_[A-Z_]+)`({SECRET_MARK})?", row[0])]
+    named = [name for row in VARIABLES for name in re.findall(rf"`(CDR_[A-Z0-9_]+)`({SECRET_MARK})?", row[0])]
     assert sorted((name, bool(mark)) for name, mark in named) == sorted(variable_names().items())
 
 
@@ -67,6 +70,19 @@ def test_the_table_of_variables_tells_the_defaults(row: list[str]) -> None:
     shown, names = [value.strip() for value in CODE.findall(row[1])], CODE.findall(row[0])
     defaults = ["" if name == "CDR_WEBHOOK_URL" else documented()[name] for name in names]
     assert (shown or [""] * len(names)) == defaults
+
+
+def test_the_cdr_is_what_enigma_writes() -> None:
+    """It has the fields of the demo's CDRs, and the table tells each of them, in their order."""
+    example, *_ = re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    cdr, like = json.loads(example), json.loads(invent(0))
+    table = section("What arrives, and how to receive it").split(FIELD)[1].split("\n\n")[0]
+    told = [name for row in rows(table) for name in CODE.findall(row[0])]
+    assert cdr.keys() == like.keys()
+    assert [(name, type(value)) for name, value in cdr["payload"].items()] == [
+        (name, type(value)) for name, value in like["payload"].items()
+    ]
+    assert told == [*cdr["payload"]]
 
 
 def test_every_exit_status_is_told() -> None:
@@ -106,7 +122,7 @@ async def test_the_acl_user_has_every_right_that_is_needed(
         await sent(admin, acl_line())
         await admin.rpush(f"{processing}:5", b"orphan")
         await admin.rpush(source, b"good", b"bad", b"later")
-        forwarder = await start_child(variables)
+        forwarder = await start_child(variables, fresh=True)
         await eventually(lambda: receiver.bodies.keys() == {b"good", b"later", b"orphan"})
         await eventually(lambda: gone(admin, source, processing, f"{processing}:5"))
         assert await (await start_child(variables, "healthcheck")).ended() == 0
@@ -138,7 +154,7 @@ async def test_the_acl_user_has_every_right_that_a_command_needs(
         await sent(admin, acl_line())
         await admin.rpush("cdr-forwarder:gone:pending:cdr", b"left over")
         await admin.rpush("cdr-forwarder:gone:dead:cdr", raw_letter(b"dead"), raw_letter(b"dead too"))
-        forwarder = await start_child(variables)
+        forwarder = await start_child(variables, fresh=True)
         for command in "inject " + str(file), "reroute gone webhook":
             assert await (await start_child(variables, *command.split())).ended() == 0
         await eventually(lambda: receiver.refusals.total() >= 2)

@@ -77,7 +77,7 @@ def test_what_cannot_be_typed_would_be_found() -> None:
 
 def test_each_variable_there_is() -> None:
     """None that was renamed."""
-    assert set(re.findall(r"CDR_[A-Z_]+[A-Z]", RUNBOOK)) <= variable_names().keys()
+    assert set(re.findall(r"CDR_[A-Z0-9_]+[A-Z]", RUNBOOK)) <= variable_names().keys()
 
 
 def test_each_event_there_is() -> None:

@@ -122,10 +122,10 @@ async def test_leases_are_kept_in_a_full_redis(world: World, said: list[EventDic
     """A delivery may take longer than the lease: nobody else gets the list."""
     world.receiver.gate.clear()
     await fill(world.redis, world.source, BACKLOG, NEVER_ENOUGH)
-    async with running(settings_from(world.variables | {"CDR_LEASE": "1"})):
+    async with running(settings_from(world.variables | {"CDR_LEASE": "2"})):
         await eventually(lambda: world.receiver.at_the_gate)
         beginning = time.monotonic()
-        await eventually(lambda: time.monotonic() - beginning > 2)
+        await eventually(lambda: time.monotonic() - beginning > 3)
         assert not {"lease.expired", "slot.lost"} & {event["event"] for event in said}
         world.receiver.gate.set()
         await eventually(lambda: gone(world.redis, world.source, world.processing))

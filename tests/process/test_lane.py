@@ -53,7 +53,8 @@ async def test_what_is_rejected_twice_while_others_are_accepted_is_a_dead_letter
     world.receiver.judge = refuses(BAD, status=400)
     await world.redis.rpush(world.source, BAD, GOOD)
     async with running(world.settings, QUICK):
-        await eventually(lambda: world.receiver.refusals[BAD] == 1)
+        await eventually(lambda: world.redis.exists(world.retry))  # known to be rejected, before another is accepted
+        assert world.receiver.refusals[BAD] == 1
         assert await gone(world.redis, world.dead)
         await world.redis.rpush(world.source, "another")
         await eventually(lambda: world.redis.exists(world.dead))

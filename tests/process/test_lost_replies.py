@@ -62,6 +62,8 @@ QUICK: Final = Timings(
 )
 CONCURRENCY: Final = 4
 THRESHOLD: Final = 4
+LONG: Final = 60.0
+"""Seconds that all the work may take while much is lost, on a busy machine."""
 
 
 @dataclass
@@ -101,14 +103,14 @@ class Work:
             "webhook_breaker_threshold": str(THRESHOLD),
         }
         async with running(self.world.with_variables(**quick).settings, QUICK) as service:
-            await eventually(partial(self._has_taken, STRAYS + ORPHANS + BACKLOG - REJECTED), deadline=20)
+            await eventually(partial(self._has_taken, STRAYS + ORPHANS + BACKLOG - REJECTED), deadline=LONG)
             await self._outage(service)
             for number in range(1, LATE.total() + 1):
                 late = Counter(list(LATE.elements())[:number])
                 await eventually(lambda: self.proxy.open["BLMOVE"])
                 await self.world.redis.rpush(self.world.source, [*LATE.elements()][number - 1])
-                await eventually(partial(self._has_taken, PUSHED - LATE + late - REJECTED), deadline=20)
-            await eventually(self.is_done, deadline=20)
+                await eventually(partial(self._has_taken, PUSHED - LATE + late - REJECTED), deadline=LONG)
+            await eventually(self.is_done, deadline=LONG)
 
     async def _outage(self, service: Service) -> None:
         """Have the breaker open while CDRs wait in the inbox, and the endpoint come back."""
@@ -121,7 +123,7 @@ class Work:
         await eventually(lambda: service.parts.lanes[0].lane.is_shut)
         await eventually(lambda: not len(service.parts.lanes[0].lane.inbox))
         self._is_down = False
-        await eventually(partial(self._has_taken, PUSHED - LATE - REJECTED), deadline=20)
+        await eventually(partial(self._has_taken, PUSHED - LATE - REJECTED), deadline=LONG)
 
     def _has_taken(self, cdrs: Counter[bytes]) -> bool:
         return not cdrs - self.world.receiver.bodies

@@ -66,6 +66,11 @@ async def test_a_backlog_is_drained(
     assert receiver.bodies == Counter(pushed)
 
 
+def oauth2(token_url: str) -> dict[str, str]:
+    given = {"TOKEN_URL": token_url, "CLIENT_ID": "forwarder", "CLIENT_SECRET": "secret"}
+    return {f"CDR_WEBHOOK_OAUTH2_{name}": value for name, value in given.items()}
+
+
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [
@@ -77,6 +82,9 @@ async def test_a_backlog_is_drained(
             {"CDR_WEBHOOK_URL": "http://billing.invalid/cdr", "CDR_WEBHOOK_BEARER_TOKEN": "secret"},
             ["endpoint.unencrypted"],
         ),
+        (oauth2("http://login.invalid/token"), ["endpoint.unencrypted"]),
+        (oauth2("https://login.invalid/token") | {"CDR_WEBHOOK_URL": "http://a.invalid/"}, ["endpoint.unencrypted"]),
+        (oauth2("https://login.invalid/token"), []),
         ({"CDR_WEBHOOK_BEARER_TOKEN": "secret"}, []),
         ({"CDR_WEBHOOK_URL": "https://billing.invalid/cdr", "CDR_WEBHOOK_BEARER_TOKEN": "secret"}, []),
     ],

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from app.config.settings import Settings
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
+from app.delivery.batch_size import BatchSize
 from app.delivery.breaker import Breaker
 from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
@@ -194,7 +195,14 @@ class Rig:
         attempt = Attempt(settings, httpx.MockTransport(answers))
         certificate = Certificate(settings.name)
         built = Endpoint(
-            settings, attempt, certificate, gate, outage, Refusals(settings.name, 60), LaneMetrics(settings.name)
+            settings,
+            attempt,
+            certificate,
+            gate,
+            BatchSize(settings, self.timings),
+            outage,
+            Refusals(settings.name, 60),
+            LaneMetrics(settings.name),
         )
         return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
 

@@ -31,3 +31,11 @@ def content_type(format_name: str) -> str:
 
 def _in_envelope(cdr: bytes) -> bytes:
     return b'{"id":"%s","attempt":1,"source":"cdr","cdr":%s}' % (webhook_id(cdr).encode(), cdr)
+
+
+def cdr_numbered(number: int) -> bytes:
+    """Return one of the documented shape."""
+    return (
+        b'{"type": "cdr", "payload": {"extension": "1042", "number": "0825550142", "call_ref": "c2d-1700000000-%d", '
+        b'"dialed_at": 1700000000, "end_reason": "ANSWERED", "call_time": 187, "ref": "click-dial"}}'
+    ) % number

@@ -17,7 +17,7 @@ PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_te
 
 def documented() -> dict[str, str]:
     """Return each variable of .env.example with the default that stands there."""
-    lines = re.findall(r"^(?:# )?(CDR_[A-Z_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE)
+    lines = re.findall(r"^(?:# )?(CDR_[A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE)
     return dict(lines)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self, cast
 
@@ -57,8 +57,12 @@ class Request:
 
     at: float
     body: bytes
-    webhook_id: str
+    headers: Mapping[str, str]
     status: int
+
+    @property
+    def webhook_id(self) -> str:
+        return self.headers["webhook-id"]
 
 
 class ScriptedReceiver:
@@ -88,13 +92,13 @@ class ScriptedReceiver:
         """Time since the first request."""
         return 0.0 if self._began_at is None else clock() - self._began_at
 
-    def answer_to(self, body: bytes, webhook_id: str) -> Answer:
+    def answer_to(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         at = clock()
         if self._began_at is None:
             self._began_at = at
         self.arrived[body] += 1
         answer = self.script(Question(body, self.arrived[body], at - self._began_at))
-        self.requests.append(Request(at, body, webhook_id, answer.status))
+        self.requests.append(Request(at, body, headers, answer.status))
         if answer.taken:
             self.taken[body] += 1
             self.taken_at.setdefault(body, at)
@@ -142,7 +146,7 @@ class _Connection(asyncio.Protocol):
             body = bytes(self._unread[end + 4 : whole])
             del self._unread[:whole]
             self._wanted = 0
-            self._answer(self._receiver.answer_to(body, head["webhook-id"]))
+            self._answer(self._receiver.answer_to(body, head))
 
     def _answer(self, answer: Answer) -> None:
         if answer.delay:

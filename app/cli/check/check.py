@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from app.cli.check.endpoints import of_endpoint
 from app.cli.check.finding import Finding, fail
 from app.cli.check.lists import of_lists
+from app.cli.check.notice import of_notice
 from app.cli.check.redis import of_redis
 from app.cli.check.settings import of_settings
 from app.cli.operation import Sources, wrong_and_advice
@@ -19,10 +20,10 @@ from app.errors import CommandError, OperatorRedisError, TransientRedisError
 from app.store.client import Link
 
 
-async def check(sources: Sources, *, send: bool, as_json: bool) -> None:
+async def check(sources: Sources, *, send: bool, notice: bool, as_json: bool) -> None:
     """Print a line for each finding. Raises CommandError where something fails."""
     failures = 0
-    async for finding in findings(sources, send=send):
+    async for finding in findings(sources, send=send, notice=notice):
         failures += finding.level == "fail"
         if as_json:
             say_json(vars(finding))
@@ -32,7 +33,7 @@ async def check(sources: Sources, *, send: bool, as_json: bool) -> None:
         raise CommandError(f"{failures} of these must be fixed")
 
 
-async def findings(sources: Sources, *, send: bool) -> AsyncIterator[Finding]:
+async def findings(sources: Sources, *, send: bool, notice: bool) -> AsyncIterator[Finding]:
     """Yield the findings, each Redis first. The endpoints are checked even if Redis is away."""
     settings = sources.settings
     for finding in of_settings(settings):
@@ -47,6 +48,8 @@ async def findings(sources: Sources, *, send: bool) -> AsyncIterator[Finding]:
     for found in await asyncio.gather(*looks):
         for finding in found:
             yield finding
+    if notice:
+        yield await of_notice(settings)
 
 
 async def _of_redis(links: Sequence[Link], sources: Sources) -> AsyncIterator[Finding]:

@@ -1,7 +1,6 @@
 """Check that an endpoint can be reached, and what it answers to a CDR."""
 
 import asyncio
-import json
 import os
 import socket
 import ssl
@@ -9,14 +8,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from app.cdr import webhook_id
 from app.cli.check.finding import Finding, fail, ok, warn
+from app.cli.check.marked_cdr import marked_cdr
+from app.cli.check.token_server import of_token_server
 from app.config.endpoint import EndpointSettings
-from app.config.source import DEFAULT_SOURCE
 from app.config.values import redacted
 from app.delivery.attempt import Attempt
 from app.delivery.certificate import ends_soon
@@ -34,7 +33,9 @@ LATE_REFUSAL: Final = 0.5
 
 A_DAY: Final = 86_400
 
-CREDENTIALS: Final = "check its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS"
+CREDENTIALS: Final = (
+    "check its secret or credentials: SECRET, BEARER_TOKEN, USERNAME, PASSWORD, HEADERS, OAUTH2_SCOPE, OAUTH2_AUDIENCE"
+)
 ADVICE: Final[dict[int | str, str]] = {
     401: CREDENTIALS,
     403: CREDENTIALS,
@@ -49,16 +50,21 @@ ADVICE: Final[dict[int | str, str]] = {
 """By status, or by result."""
 
 
-async def of_endpoint(endpoint: EndpointSettings, *, send: bool, source: str = DEFAULT_SOURCE) -> list[Finding]:
-    """Connect to it, or to its proxy; with `send`, also deliver one marked test CDR where that goes well.
+async def of_endpoint(endpoint: EndpointSettings, *, send: bool) -> list[Finding]:
+    """Connect to it, or to its proxy, and get a token where it wants one.
 
-    `source`: the one that the test CDR is said to come from.
+    With `send`, also deliver one marked test CDR where all that goes well.
     """
     try:
         reached = await _reach(endpoint)
     except ConfigurationError as error:
         return [fail(str(error), "it must be PEM, and a key must be that of its certificate")]
-    return [reached, await _send(endpoint, source)] if send and reached.level != "fail" else [reached]
+    findings = [reached]
+    if endpoint.oauth2_token_url:
+        findings.append(await of_token_server(endpoint))
+    if send and not any(one.level == "fail" for one in findings):
+        findings.append(await _send(endpoint))
+    return findings
 
 
 @dataclass
@@ -148,11 +154,11 @@ def _reached(way: _Way, certificate: dict[str, Any]) -> Finding:
     return ok(f"{way.name} connects{way.seen}; its certificate ends on {until:%Y-%m-%d}")
 
 
-async def _send(endpoint: EndpointSettings, source: str) -> Finding:
+async def _send(endpoint: EndpointSettings) -> Finding:
     receiver, body = Attempt(endpoint), marked_cdr()
     began = time.monotonic()
     try:
-        verdict = await receiver.post(Message(webhook_id(body), body, 1, source))
+        verdict = await receiver.post(Message(webhook_id(body), body, 1, "cdr"))
     finally:
         await receiver.aclose()
     return _judged(f"endpoint {endpoint.name}", verdict, time.monotonic() - began)
@@ -168,25 +174,9 @@ def _judged(name: str, verdict: Verdict, seconds: float) -> Finding:
                 f"{name}: it rejects a test CDR: {answer}",
                 "right where it takes no other type than cdr; real ones would become dead letters",
             )
-    advice = ADVICE.get(verdict.status or "") or ADVICE.get(verdict.result, "check what is in front of the receiver")
+    advice = (
+        verdict.advice
+        or ADVICE.get(verdict.status or "")
+        or ADVICE.get(verdict.result, "check what is in front of the receiver")
+    )
     return fail(f"{name}: it did not accept a test CDR: {answer}", advice)
-
-
-def marked_cdr() -> bytes:
-    """Return a CDR of the documented shape. It is unique, and nobody can take it for a call."""
-    payload = {
-        "extension": "0",
-        "number": "0",
-        "dial_number": "0",
-        "call_ref": f"cdr-forwarder-check-{token_hex(8)}",
-        "contact_ref": "cdr-forwarder-check",
-        "dialed_at": int(time.time()),
-        "end_reason": "TEST",
-        "end_code": 0,
-        "call_time": 0,
-        "hold_time": 0,
-        "call_dir": "outbound",
-        "recording_url": "",
-        "ref": "cdr-forwarder-check",
-    }
-    return json.dumps({"type": "test", "payload": payload}).encode()

@@ -53,6 +53,11 @@ def _of_endpoint(endpoint: EndpointSettings, settings: Settings) -> Iterator[Fin
             f"endpoint {endpoint.name}: {redacted(url)} is not encrypted: others may read CDRs and headers",
             "use https://",
         )
+    if endpoint.shows_client_secret:
+        yield warn(
+            f"endpoint {endpoint.name}: OAUTH2_TOKEN_URL is not encrypted: others may read OAUTH2_CLIENT_SECRET",
+            "use https://",
+        )
     if not endpoint.tls_verify:
         yield warn(
             f"endpoint {endpoint.name}: TLS_VERIFY is false: another server could pose as it and get the CDRs",

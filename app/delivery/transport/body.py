@@ -50,7 +50,7 @@ class Body(httpx.AsyncByteStream):
 
 
 class Cancelled(httpx.AsyncByteStream):
-    """The body of an answer that arrived together with a cancellation, which it raises when it is read or closed."""
+    """Raises, when it is read or closed, the cancellation that arrived together with an answer."""
 
     def __init__(self) -> None:
         self._is_due = True

@@ -104,7 +104,7 @@ class Exchange:
 
 
 class _Body(httpx.AsyncByteStream):
-    """As that of our own connections."""
+    """Reads a body as that of our own connections does."""
 
     def __init__(self, response: httpx.Response, answer: Answer) -> None:
         self._response = response

@@ -12,7 +12,7 @@ Header = tuple[bytes, bytes]
 
 
 class Target:
-    """Where an endpoint's POSTs go, and the headers that all of them have; their bytes are written once.
+    """Says where an endpoint's POSTs go, and the headers that all of them have; their bytes are written once.
 
     `own`: the names of those whose values differ from one POST to the next.
     Raises LocalProtocolError where a line break would make one header into two.
@@ -27,17 +27,23 @@ class Target:
 
 
 class Post(httpx.Request):
-    """A POST whose head is written already, but for `values`: those of the target's own headers, without line breaks.
+    """Makes a POST of a written head and of `values`: those of the target's own headers, without line breaks.
 
     httpx takes ten times as long to make a request; what it has besides is made only where somebody asks for it.
     """
 
     method = "POST"
+    awaits = ""
+    """Whom it waits for before it is sent, as host and port; empty: nobody."""
 
     def __init__(self, target: Target, values: tuple[bytes, ...], body: bytes) -> None:
         self.url = target.url
         self.body = body
         self._target, self._values = target, values
+
+    def with_more(self, *values: bytes) -> "Post":
+        """Return it with values that were not known before: those of the last of the target's own headers."""
+        return Post(self._target, (*self._values, *values), self.body)
 
     @cached_property
     def headers(self) -> httpx.Headers:  # type: ignore[override]

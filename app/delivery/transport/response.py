@@ -9,7 +9,7 @@ from app.delivery.transport.request import Header
 
 
 class Response(httpx.Response):
-    """An httpx.Response whose headers are made only where somebody asks for them: of a 2xx, nobody does."""
+    """Makes an httpx.Response whose headers are made only where somebody asks for them: of a 2xx, nobody does."""
 
     def __init__(self, status: int, headers: Sequence[Header], stream: httpx.AsyncByteStream) -> None:
         self.status_code = status

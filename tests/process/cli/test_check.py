@@ -569,6 +569,14 @@ async def test_our_own_forwarders_are_not_told(
         ({"webhook_url": "http://crm.example/", "webhook_bearer_token": "x"}, "http://crm.example/ is not encrypted"),
         ({"webhook_url": "http://user:pass@crm.example/"}, "http://crm.example/ is not encrypted"),
         ({"webhook_url": "http://10.0.0.1/", "webhook_headers": '{"x": "y"}'}, "http://10.0.0.1/ is not encrypted"),
+        (
+            {
+                "webhook_oauth2_token_url": "http://login.example/token",
+                "webhook_oauth2_client_id": "forwarder",
+                "webhook_oauth2_client_secret": "x",
+            },
+            "OAUTH2_TOKEN_URL is not encrypted",
+        ),
         ({"webhook_tls_verify": "false"}, "TLS_VERIFY is false"),
         ({"redis_url": "rediss://localhost/0?ssl_cert_reqs=none"}, "CDR_REDIS_URL has ssl_cert_reqs=none"),
         (

@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from app.cdr import webhook_id
-from app.cli.check.endpoints import marked_cdr, of_endpoint
+from app.cli.check.endpoints import of_endpoint
 from app.cli.check.finding import Finding
+from app.cli.check.marked_cdr import marked_cdr
 from app.config.endpoint import EndpointSettings
 from app.config.values import redacted
 from tests.support.certificates import Authority, self_signed
@@ -32,6 +33,7 @@ from tests.support.http_faults import (
     serve,
 )
 from tests.support.receiver import Receiver
+from tests.support.token_server import CLIENT, SECRET, TokenEndpoint, guarded, token_endpoint
 
 KEY = base64.b64encode(bytes(24)).decode()
 
@@ -312,3 +314,33 @@ async def test_what_is_not_http_is_told(behaviour: Callable[[Connection], Awaita
     async with serve(behaviour) as server, asyncio.timeout(20):
         found = await sent(server.url, timeout=0.5)
     assert found.level == "fail"
+
+
+# --- OAuth 2.0
+
+
+def with_tokens(url: str, tokens: TokenEndpoint) -> EndpointSettings:
+    return endpoint(
+        url,
+        oauth2_token_url=SecretStr(tokens.url),
+        oauth2_client_id=CLIENT,
+        oauth2_client_secret=SecretStr(SECRET),
+    )
+
+
+async def test_a_token_server_that_gives_a_token_is_well() -> None:
+    """A test CDR is then sent with one."""
+    async with token_endpoint() as tokens, guarded("token-2") as receiver:
+        reached, token, taken = await of_endpoint(with_tokens(receiver.url, tokens), send=True)
+    assert (reached.level, taken.level) == ("ok", "ok")
+    place = tokens.url.split("/")[2]
+    assert token == Finding("ok", f"endpoint crm: token server {place} gives an access token for 3600 s")
+
+
+async def test_a_token_server_that_refuses_us() -> None:
+    """It is told with what to do, and nothing is sent to the endpoint."""
+    async with token_endpoint(secret="another") as tokens, guarded() as receiver:
+        _, token = await of_endpoint(with_tokens(receiver.url, tokens), send=True)
+    assert (token.level, token.advice) == ("fail", "check OAUTH2_CLIENT_ID and OAUTH2_CLIENT_SECRET")
+    assert token.what == f"endpoint crm: no access token: token server {tokens.url.split('/')[2]}: 401 invalid_client"
+    assert receiver.tokens == []

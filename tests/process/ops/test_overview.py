@@ -317,6 +317,7 @@ async def test_dead_letters_are_searched_and_paged(service: Service, client: Red
     assert (len(second["letters"]), len(third["letters"]), third["next"]) == (20, 12, None)
     [found] = (await search({"text": "c2d-17"}))["letters"]
     assert "C2D" not in json.dumps(found)
+    assert (await search({"text": "Call=c2d-17"}))["letters"] == [found]
     assert (await search({"id": found["id"]}))["letters"] == [found]
     assert len((await search({"reason": "gave_up", "status": 503}))["letters"]) == 1
     assert (await search({"text": "c2d", "status": 503}))["letters"] == []

@@ -18,6 +18,15 @@ from tests.support.repository import EXAMPLE, ROOT, documented
 URL = {"CDR_WEBHOOK_URL": "http://127.0.0.1:9000/cdr"}
 PUBLIC = [".env.example", "README.md", "docker-compose.yml", "deploy/README.md", "deploy/RUNBOOK.md"]
 IN_CLUSTER = {"CDR_REDIS_URL": "redis+cluster://a,b"}
+OAUTH2 = {
+    "CDR_WEBHOOK_OAUTH2_TOKEN_URL": "https://login.example/token",
+    "CDR_WEBHOOK_OAUTH2_CLIENT_ID": "forwarder",
+    "CDR_WEBHOOK_OAUTH2_CLIENT_SECRET": "s3cret",
+}
+
+
+def without(end: str) -> dict[str, str]:
+    return {name: value for name, value in OAUTH2.items() if not name.endswith(end)}
 
 
 def load(**variables: str) -> Settings:
@@ -178,6 +187,23 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
             {"CDR_WEBHOOK_BEARER_TOKEN": "a", "CDR_WEBHOOK_URL": "http://b:c@host/"},
             "cannot be combined with USERNAME, PASSWORD or user info",
         ),
+        ({"CDR_WEBHOOK_OAUTH2_CLIENT_ID": "a"}, "CLIENT_ID: got 'a'; needs OAUTH2_TOKEN_URL too"),
+        ({"CDR_WEBHOOK_OAUTH2_CLIENT_SECRET": "a"}, "CLIENT_SECRET: got ***; needs OAUTH2_TOKEN_URL too"),
+        ({"CDR_WEBHOOK_OAUTH2_SCOPE": "a"}, "needs OAUTH2_TOKEN_URL too"),
+        ({"CDR_WEBHOOK_OAUTH2_AUDIENCE": "a"}, "needs OAUTH2_TOKEN_URL too"),
+        (without("CLIENT_ID"), "CLIENT_ID: got (not set); must be set, since OAUTH2_TOKEN_URL is"),
+        (without("CLIENT_SECRET"), "CLIENT_SECRET: got (not set); must be set, since OAUTH2_TOKEN_URL is"),
+        (OAUTH2 | {"CDR_WEBHOOK_OAUTH2_TOKEN_URL": "token.example"}, "must be a URL: http://…, https://…"),
+        (OAUTH2 | {"CDR_WEBHOOK_OAUTH2_TOKEN_URL": "https://a:b@host/"}, "got https://host/; cannot have user info"),
+        (OAUTH2 | {"CDR_WEBHOOK_OAUTH2_CLIENT_SECRET": "a\nb"}, "got ***; cannot contain line breaks"),
+        (OAUTH2 | {"CDR_WEBHOOK_OAUTH2_SCOPE": "a\nb"}, "cannot contain line breaks"),
+        (OAUTH2 | {"CDR_WEBHOOK_BEARER_TOKEN": "a"}, "BEARER_TOKEN: got ***; cannot be combined with OAUTH2_TOKEN_URL"),
+        (OAUTH2 | {"CDR_WEBHOOK_USERNAME": "a"}, "USERNAME: got 'a'; cannot be combined with OAUTH2_TOKEN_URL"),
+        (OAUTH2 | {"CDR_WEBHOOK_URL": "http://b:c@host/"}, "_URL: got http://host/; user info cannot be combined with"),
+        (
+            OAUTH2 | {"CDR_WEBHOOK_HEADERS": '{"Authorization": "a"}'},
+            "HEADERS: got ***; authorization cannot be combined with OAUTH2_TOKEN_URL",
+        ),
         ({"CDR_WEBHOOK_PASSWORD": "a"}, "needs USERNAME too"),
         ({"CDR_WEBHOOK_USERNAME": "a:b", "CDR_WEBHOOK_PASSWORD": "c"}, "cannot contain a colon"),
         ({"CDR_WEBHOOK_REJECT_STATUSES": "400,500"}, "less than or equal to 499"),
@@ -189,6 +215,10 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
         ({"CDR_WEBHOOK_SECRET": "whsec_???"}, "must be whsec_ and base64"),
         ({"CDR_WEBHOOK_SECRET": "c2hvcnQ="}, "at least 16 bytes"),
         ({"CDR_LEASE": "inf"}, "finite"),
+        ({"CDR_NOTICE_URL": "slack"}, "CDR_NOTICE_URL: got ***; must be a URL: http://…, https://…"),
+        ({"CDR_NOTICE_URL": "ftp://chat.example/x"}, "got ftp://chat.example/***; must be a URL: http://…, https://…"),
+        ({"CDR_NOTICE_URL": "https://c/x", "CDR_NOTICE_SECRET": "short"}, "CDR_NOTICE_SECRET: got ***; must be whsec_"),
+        ({"CDR_NOTICE_SECRET": "whsec_bXkgb3duIHNlY3JldCBmb3Igbm90aWNlcw=="}, "needs CDR_NOTICE_URL too"),
         ({"CDR_DELIVERY_LOG": "perhaps"}, "must be true or false"),
         ({"CDR_DELIVERY_LOG_FIELDS": "payload..call_ref"}, "has 'payload..call_ref': a path is names with dots"),
         ({"CDR_DELIVERY_LOG_FIELDS": "payload.call_ref,,type"}, "has '': a path is names with dots between them"),
@@ -234,6 +264,7 @@ def test_bad_input_is_named(variables: dict[str, str], said: str) -> None:
         IN_CLUSTER | {"CDR_SOURCE_KEY": "a{b"},
         {"CDR_WEBHOOK_CERT_FILE": __file__},
         {"CDR_WEBHOOK_HEADERS": '{"content-type": "application/cdr+json"}'},
+        OAUTH2 | {"CDR_WEBHOOK_OAUTH2_SCOPE": "a b", "CDR_WEBHOOK_HEADERS": '{"x-tenant": "acme"}'},
     ],
 )
 def test_what_looks_odd_and_is_right_is_accepted(variables: dict[str, str]) -> None:
@@ -432,6 +463,7 @@ def test_a_secret_belongs_to_one_endpoint(tmp_path: Path) -> None:
     [
         ({"CDR_WEBHOOK_URL": "http://x/"}, "CDR_WEBHOOK_URL: cannot be combined with CDR_ENDPOINTS__…"),
         ({"CDR_WEBHOOK_BEARER_TOKEN": "hidden"}, "set CDR_ENDPOINTS__BILLING__BEARER_TOKEN"),
+        ({"CDR_WEBHOOK_OAUTH2_SCOPE": "cdr"}, "set CDR_ENDPOINTS__BILLING__OAUTH2_SCOPE"),
         ({"CDR_ENDPOINTS__CRM__TIMOUT": "1"}, "did you mean CDR_ENDPOINTS__CRM__TIMEOUT?"),
         ({"CDR_ENDPOINTS__CRM__TIMEOUT": "0"}, "CDR_ENDPOINTS__CRM__TIMEOUT: got '0'; must be greater"),
         ({"CDR_WEBHOOK_TIMEOUT": "0"}, "CDR_WEBHOOK_TIMEOUT: got '0'; must be greater"),

@@ -17,8 +17,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.cdr import webhook_id
 from app.config.endpoint import EndpointSettings
-from app.delivery.attempt import MOST_ANSWER_BYTES, Attempt
+from app.delivery.attempt import Attempt
 from app.delivery.message import Message
+from app.delivery.reading import MOST_ANSWER_BYTES
 from app.delivery.verdict import Kind, Verdict
 from tests.support.http_faults import (
     NO_CONTENT,
