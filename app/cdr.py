@@ -63,10 +63,11 @@ class Cdr:
     history: History = NEVER_FAILED
     member: bytes = b""
     visible_until: float = math.inf
-    claimed_at: float = field(default_factory=time.monotonic)
+    claimed_at: float = field(init=False)
     webhook_id: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.claimed_at = time.monotonic()
         self.webhook_id = webhook_id(self.body)
 
     @property

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic_core import from_json
 
 from app.cdr import Cdr
-from app.config.batch import BatchFormat
+from app.config.batch import BatchFormat, BatchSettings
 from app.delivery.message import Message
 
 OVERHEAD: Final = {"envelope": 96, "json": 1, "ndjson": 1}
@@ -50,6 +50,13 @@ class BatchForm:
                 return b"[%b]" % b",".join(
                     [b'{"id":"%b%b}' % ((cdr.webhook_id + rest).encode(), cdr.body) for cdr in cdrs]
                 )
+
+
+def message_of_one(cdr: Cdr, settings: BatchSettings, source: str) -> Message:
+    """Return what a CDR is sent as where nothing else is sent with it."""
+    if settings.batches:
+        return BatchForm(settings.batch_format, source).message([cdr])
+    return Message(cdr.webhook_id, cdr.body, cdr.history.attempts + 1, source)
 
 
 def _id_of(cdrs: Sequence[Cdr]) -> str:

@@ -37,8 +37,9 @@ class BatchSettler:
 
     def _delivered(self, cdrs: Sequence[Cdr], verdict: Verdict, began_ms: int) -> None:
         lane = self._lane
-        for cdr in cdrs:
+        for cdr in (cdrs[0], cdrs[-1]):  # two of them are enough to tell of each CDR that another was accepted
             lane.gate.record_success(cdr, began_ms)
+        for cdr in cdrs:
             lane.metrics.was_delivered()
             lane.outbox.put(self._settler.parcel(cdr, verdict, ACK))
         self._outage.end()

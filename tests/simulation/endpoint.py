@@ -1,7 +1,6 @@
 """A simulated webhook endpoint: it answers, or fails, in every way that its mood says."""
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ class Request:
 
     body: bytes
     headers: Mapping[str, str]
+    cdrs: tuple[bytes, ...]
     process: Process | None
     connection: Transport
 
@@ -55,6 +55,8 @@ class Endpoint:
     network: Network
     process: Process
     chance: Random
+    read: Callable[[bytes, Mapping[str, str]], tuple[bytes, ...]]
+    """Returns the CDRs of a body."""
     judge: Judge
     on_request: Callable[["Endpoint", Request, str], None]
     on_delivered: Callable[["Endpoint", Request], None]
@@ -101,7 +103,8 @@ class _Connection(asyncio.Protocol):
         assert first.startswith("POST "), first
         self._busy = True
         self._read = bytearray(rest[length:])
-        self._answer(Request(rest[:length], headers, self._transport.peer.process, self._transport))
+        cdrs = self._endpoint.read(rest[:length], headers)
+        self._answer(Request(rest[:length], headers, cdrs, self._transport.peer.process, self._transport))
 
     def _answer(self, request: Request) -> None:
         endpoint = self._endpoint
@@ -190,7 +193,3 @@ class _Connection(asyncio.Protocol):
     def _next(self) -> None:
         self._busy = False
         self._serve()
-
-
-def webhook_id(body: bytes) -> str:
-    return f"cdr_{hashlib.sha256(body).hexdigest()[:32]}"

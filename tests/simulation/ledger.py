@@ -273,27 +273,29 @@ class Ledger:
                 self._break("lease", f"{process.name} posts {age:.1f} s after its lease was renewed")
 
     def on_answer(self, endpoint: str, request: Request, answer: str) -> None:
-        key = endpoint, request.body
-        if answer in REJECTIONS:
-            self.rejected.setdefault(key, []).append(self._clock())
+        self.moved_at = self._clock()
+        if answer in REJECTIONS and len(request.cdrs) == 1:  # that of a batch says nothing of a CDR
+            self.rejected.setdefault((endpoint, request.cdrs[0]), []).append(self._clock())
+        for cdr in request.cdrs:
+            self._is_posted_once(endpoint, cdr, request)
+
+    def _is_posted_once(self, endpoint: str, cdr: bytes, request: Request) -> None:
+        key = endpoint, cdr
         opened = self.open[key] = [other for other in self.open.get(key, []) if other.is_awaited]
         opened.append(request)
-        self.moved_at = self._clock()
-        pool, name = self.pool_of(endpoint), self.trace.name(request.body)
-        if (
-            len(opened) > pool.arrived[request.body] - pool.delivered[request.body]
-            and request.body not in self._excused
-        ):
+        pool, name = self.pool_of(endpoint), self.trace.name(cdr)
+        if len(opened) > pool.arrived[cdr] - pool.delivered[cdr] and cdr not in self._excused:
             self._break("twice", f"{name} is posted to {endpoint} {len(opened)} times at once")
         own = sum(other.process is request.process for other in opened)
-        if own > max(1, pool.arrived[request.body]) and request.body not in self._excused_alone:
+        if own > max(1, pool.arrived[cdr]) and cdr not in self._excused_alone:
             who = request.process.name if request.process else "?"
             self._break("twice", f"{who} alone posts {name} to {endpoint} {own} times at once")
 
     def on_closed(self, endpoint: str, request: Request) -> None:
         """It is answered now."""
-        key = endpoint, request.body
-        self.open[key] = [other for other in self.open.get(key, []) if other is not request]
+        for cdr in request.cdrs:
+            key = endpoint, cdr
+            self.open[key] = [other for other in self.open.get(key, []) if other is not request]
 
     def on_delivered(self, endpoint: str, payload: bytes) -> None:
         pool = self.pool_of(endpoint)

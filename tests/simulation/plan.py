@@ -52,6 +52,8 @@ HOURLY: Final = 2.5 * 3600.0
 """Where an endpoint has said that it is gone for good, or where a clock was an hour wrong, twice perhaps."""
 
 GOOD, TWIN, POISON, EMPTY, LARGE, BINARY = "good", "twin", "poison", "empty", "large", "binary"
+SPOILER: Final = "spoiler"
+"""JSON that is rejected, and any batch with it."""
 DEFERRED: Final = "deferred"
 """A good one that stands in the retry set, due now, as after a replay of many; only where there is one endpoint."""
 
@@ -68,6 +70,8 @@ class Push:
         match self.kind:
             case "poison":
                 return b"poison %d" % self.number
+            case "spoiler":
+                return b'{"poison":%d}' % self.number
             case "empty":
                 return b""
             case "large":
@@ -120,6 +124,10 @@ class Plan:
     mood: str = "good"
     patience: float = BACKOFFS
     """Seconds within which everything must have drained after the faults have ended."""
+    spoils: str = "400"
+    """The answer to a batch that holds what is rejected."""
+    most_bytes: int = 0
+    """A batch with a larger body is answered 413; 0: none is too large."""
     good_within: float = 0.0
     """Seconds within which all but what is rejected must have been delivered; 0: no sooner than the rest."""
 
@@ -148,10 +156,13 @@ def made_up(seed: int, theme: str) -> Plan:
     if theme == "storms":
         duration = 200.0
     pushes = tuple(_pushes(chance, duration))
+    if theme == "batches":
+        pushes = tuple(replace(push, kind=SPOILER) if push.kind == POISON else push for push in pushes)
     faults = tuple(_faults(chance, theme, duration, services, endpoints, pushes))
     packets = _packets(chance, theme)
     mood = chance.choice(MOODS_AT_REST if theme != "mild" else MILD_MOODS)
     settings = _settings(chance, theme)
+    spoils = chance.choice(("400", "500", "503")) if theme == "batches" else "400"
     is_paced = "WEBHOOK_RATE_LIMIT" in settings
     return Plan(
         seed=seed,
@@ -168,6 +179,7 @@ def made_up(seed: int, theme: str) -> Plan:
         faults=faults,
         packets=packets,
         mood=mood,
+        spoils=spoils,
         patience=max(BACKOFFS + 10 * len(pushes) if is_paced else 0.0, _patience(faults, packets, mood, pushes)),
     )
 
@@ -182,7 +194,17 @@ def _settings(chance: Random, theme: str) -> dict[str, str]:
         settings["WEBHOOK_RATE_LIMIT"] = str(chance.choice((1, 5, 20)))
     if chance.random() < 0.2:
         settings["WEBHOOK_BREAKER_THRESHOLD"] = str(chance.choice((1, 2, 5)))
-    return settings
+    return settings | batches(chance) if theme == "batches" else settings
+
+
+def batches(chance: Random) -> dict[str, str]:
+    """Return the settings of some kind of batches."""
+    return {
+        "WEBHOOK_BATCH_SIZE": str(chance.choice((2, 3, 8, 20, 64))),
+        "WEBHOOK_BATCH_BYTES": str(chance.choice((1024, 4096, 1_048_576))),
+        "WEBHOOK_BATCH_LINGER": str(chance.choice((0, 0.1, 0.1, 2, 5))),
+        "WEBHOOK_BATCH_FORMAT": chance.choice(("envelope", "envelope", "json", "ndjson")),
+    }
 
 
 def _patience(faults: tuple[Fault, ...], packets: dict[str, float], mood: str, pushes: tuple[Push, ...]) -> float:
@@ -198,7 +220,12 @@ def _is_mild(faults: tuple[Fault, ...], packets: dict[str, float], mood: str) ->
 
 
 def _has_odd(pushes: tuple[Push, ...]) -> bool:
-    return any(push.kind == POISON for push in pushes)
+    return any(is_bad(push.body) for push in pushes)
+
+
+def is_bad(body: bytes) -> bool:
+    """Tell whether endpoints reject it."""
+    return body.startswith((b"poison", b'{"poison"'))
 
 
 def _pushes(chance: Random, duration: float) -> list[Push]:
@@ -393,6 +420,7 @@ THEMES: Final = {
     "endpoints": (_mood, _mood, _mood, _unplug, _operator, _stop),
     "changes": (_change, _change, _reroute, _stop, _kill, _mood),
     "delays": (_redis_freeze, _partition),
+    "batches": (_kill, _freeze, _stop, _mood, _mood, _bad_mood, _unplug, _operator, _partition, _redis_restart),
     "mild": (),
     "redis": (_redis_restart, _redis_freeze, _failover, _clock, _flush, _kick),
 }

@@ -345,6 +345,80 @@ ABLATIONS: Final = (
         ),
         theme="storms",
     ),
+    # Batches
+    Ablation(
+        "no strike for a batch",
+        "that a batch which fails is neither a rejection nor a strike of its CDRs",
+        (
+            Edit("app/lane/batch_settler.py", "replace(verdict, kind=Kind.TRANSIENT)", "replace(verdict)"),
+            Edit(
+                "app/lane/batch_settler.py",
+                "decisions = self._rules.defer_together(cdrs, failed, lane.clock.now())",
+                "now = lane.clock.now()\n"
+                "        decisions = [\n"
+                "            self._rules.decide(cdr, failed, now, strike=lane.gate.is_strike(cdr)) for cdr in cdrs\n"
+                "        ]",
+            ),
+        ),
+        theme="one in ten",
+    ),
+    Ablation(
+        "halving",
+        "that what has failed shares smaller batches",
+        (Edit("app/delivery/batch_size.py", "max(1, self._cdrs >> attempts)", "self._cdrs"),),
+        theme="one in ten",
+    ),
+    Ablation(
+        "equal attempts",
+        "that only CDRs with equal attempts share a batch",
+        (Edit("app/lane/batch_inbox.py", "if cdr.history.attempts == attempts and self", "if self"),),
+        held_by="tests/unit/lane/test_batch_inbox.py::test_only_those_with_equal_attempts_share_one",
+    ),
+    Ablation(
+        "no breaker for CDRs",
+        "that answers about CDRs to batches open no breaker",
+        (
+            Edit(
+                "app/lane/batch_settler.py",
+                "if verdict.kind is not Kind.REJECTED and verdict.status != HTTPStatus.INTERNAL_SERVER_ERROR:",
+                "if True:",
+            ),
+        ),
+        held_by="tests/process/test_batches.py::test_a_batch_whose_answers_are_about_cdrs_opens_no_breaker",
+    ),
+    Ablation(
+        "alone if it is no JSON",
+        "that what is not strict JSON shares no batch",
+        (
+            Edit("app/lane/batch_inbox.py", "if most == 1 or not self.form.takes(batch[0].body):", "if most == 1:"),
+            Edit("app/lane/batch_inbox.py", "== attempts and self.form.takes(cdr.body):", "== attempts:"),
+        ),
+        theme="batches",
+    ),
+    Ablation(
+        "what a 413 has taught",
+        "remembering for an hour that batches were too large",
+        (Edit("app/lane/batch_settler.py", "            self._size.too_large(len(message.body))", "            pass"),),
+        held_by="tests/process/test_batches.py::test_what_a_413_has_taught",
+    ),
+    Ablation(
+        "visible for the whole batch",
+        "posting deferred CDRs in a batch only while their visibility outlasts the attempt",
+        (Edit("app/lane/batch_worker.py", "if ours := self._visible(batch):", "if ours := batch:"),),
+        theme="paced batches",
+    ),
+    Ablation(
+        "lease before a batch",
+        "the lease that each attempt of a batch needs",
+        (
+            Edit(
+                "app/lane/batch_worker.py",
+                "if not (lane.lease.holds() and lane.gate.admits()):",
+                "if not lane.gate.admits():",
+            ),
+        ),
+        theme="stale batches",
+    ),
     # Breaker
     Ablation(
         "probe turns",

@@ -4,7 +4,20 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final
 
-from tests.simulation.plan import BACKOFFS, DEFERRED, GOOD, HOURLY, POISON, THEMES, Fault, Plan, Push, made_up
+from tests.simulation.plan import (
+    BACKOFFS,
+    DEFERRED,
+    GOOD,
+    HOURLY,
+    POISON,
+    SPOILER,
+    THEMES,
+    Fault,
+    Plan,
+    Push,
+    batches,
+    made_up,
+)
 
 
 def plan_of(seed: int, theme: str = "") -> Plan:
@@ -171,6 +184,55 @@ def _later(chance: Random) -> tuple[Push, ...]:
     return _pushes(20, chance, 15.0, first=100)
 
 
+def _one_in_ten(seed: int, chance: Random) -> Plan:
+    """One CDR in ten spoils every batch that it is in; the others must come through, and none of them dies."""
+    number = chance.choice((40, 100, 200))
+    good = _pushes(number, chance, chance.choice((0.0, 5.0)))
+    bad = _pushes(number // 10, chance, 5.0, first=number, kind=SPOILER)
+    return Plan(
+        seed,
+        services=chance.choice((1, 2)),
+        endpoints=chance.choice((1, 1, 3)),
+        settings={"WEBHOOK_CONCURRENCY": str(chance.choice((1, 4, 32)))}
+        | batches(chance)
+        | {"WEBHOOK_BATCH_SIZE": str(chance.choice((4, 16, 64)))},
+        duration=10.0,
+        pushes=_sorted((*good, *bad)),
+        spoils=chance.choice(("400", "500")),
+        good_within=240.0,
+    )
+
+
+def _paced_batches(seed: int, chance: Random) -> Plan:
+    """As `paced`; the CDRs share batches of two, and wait for their turn all the same."""
+    plan = _paced(seed, chance)
+    return plan.but(settings=plan.settings | {"WEBHOOK_BATCH_SIZE": "4"})
+
+
+def _stale_batches(seed: int, chance: Random) -> Plan:
+    """A service is cut off from Redis for longer than its lease, while batches wait for the rate limit."""
+    return Plan(
+        seed,
+        settings={"WEBHOOK_CONCURRENCY": "1", "WEBHOOK_RATE_LIMIT": "0.08", "WEBHOOK_BATCH_SIZE": "2"},
+        duration=90.0,
+        pushes=_sorted(_pushes(12, chance, 1.0)),
+        faults=(Fault(round(chance.uniform(2.0, 14.0), 3), "partition", 60.0, 0, "redis"),),
+    )
+
+
+def _too_large(seed: int, chance: Random) -> Plan:
+    """Batches are too large for the endpoint; nothing is wrong with any CDR."""
+    return Plan(
+        seed,
+        services=chance.choice((1, 2)),
+        settings=batches(chance) | {"WEBHOOK_BATCH_SIZE": "64"},
+        duration=60.0,
+        pushes=_sorted(_pushes(200, chance, 40.0)),
+        most_bytes=chance.choice((300, 1000)),
+        good_within=240.0,
+    )
+
+
 SCENARIOS: Final[dict[str, Callable[[int, Random], Plan]]] = {
     "refused in the middle": _refused_in_the_middle,
     "behind bad ones": _behind_bad_ones,
@@ -183,4 +245,8 @@ SCENARIOS: Final[dict[str, Callable[[int, Random], Plan]]] = {
     "taken meanwhile": _taken_meanwhile,
     "comes back": _comes_back,
     "in their place": _in_their_place,
+    "one in ten": _one_in_ten,
+    "too large": _too_large,
+    "paced batches": _paced_batches,
+    "stale batches": _stale_batches,
 }

@@ -10,7 +10,20 @@ import pytest
 
 from tests.simulation.ablation import Ablation, check
 from tests.simulation.faults import BEGIN
-from tests.simulation.plan import BINARY, DEFERRED, EMPTY, GOOD, LARGE, PACKETS, POISON, TWIN, Fault, Plan, Push
+from tests.simulation.plan import (
+    BINARY,
+    DEFERRED,
+    EMPTY,
+    GOOD,
+    LARGE,
+    PACKETS,
+    POISON,
+    SPOILER,
+    TWIN,
+    Fault,
+    Plan,
+    Push,
+)
 from tests.simulation.safeguards import ABLATIONS
 from tests.simulation.scenarios import plan_of
 from tests.simulation.world import run
@@ -94,7 +107,7 @@ def test_two_hundred_seeds_hold_every_kind_of_fault_and_of_cdr() -> None:
     assert faults == set(BEGIN)
     assert pairs == {(kind, endpoints) for kind in BEGIN for endpoints in (1, 3)}
     assert operators == {"replay", "drop", "inject", "reroute"}
-    assert kinds == {GOOD, TWIN, POISON, EMPTY, LARGE, BINARY, DEFERRED}
+    assert kinds == {GOOD, TWIN, POISON, SPOILER, EMPTY, LARGE, BINARY, DEFERRED}
     assert {kind for plan in plans for kind in plan.packets} == set(PACKETS)
 
 

@@ -7,30 +7,32 @@ import io
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
 import structlog
 
+from app.cdr import webhook_id
 from app.config.environment import load_settings
 from app.config.settings import Settings
 from app.service import Service
 from tests.simulation.endpoint import PORT as HTTP
-from tests.simulation.endpoint import Endpoint, Request, webhook_id
+from tests.simulation.endpoint import Endpoint, Request
 from tests.simulation.keys import Layout
 from tests.simulation.ledger import ONLY, LawBrokenError, Ledger, Member
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.network import OUTSIDE, Network
 from tests.simulation.operator import carry_out
-from tests.simulation.plan import DEFERRED, MOODS, POISON, Plan, Push
+from tests.simulation.plan import DEFERRED, MOODS, Plan, Push, is_bad
 from tests.simulation.process import PROCESS, Process
 from tests.simulation.redis.engine import Changes
 from tests.simulation.redis.server import Client, RedisServer
 from tests.simulation.trace import Trace
 from tests.simulation.virtual import EPOCH, virtual
 from tests.simulation.weather import SimulatedWeather
+from tests.support.members import members_of
 
 INTEGRATOR: Final = "cdr-forwarder"
 SOURCE: Final = "enigma:notifications:cdr"
@@ -181,7 +183,7 @@ class World:
     def _look(self, looks: int) -> None:
         """Look whether all is done; while something waits, some good CDRs now and then go by."""
         waiting = self.ledger.waiting()
-        if self.swamped and all(payload.startswith(b"poison") for payload in _payloads(waiting)):
+        if self.swamped and all(map(is_bad, _payloads(waiting))):
             self.swamped = self.redis.engine.full = False
         if not waiting and not self._to_push:
             self._stop_all()
@@ -215,7 +217,7 @@ class World:
     def _no_good_one_waits(self, waiting: dict[str, Counter[bytes]]) -> None:
         plan = self.plan
         if plan.good_within and self.loop.time() > plan.duration + plan.good_within:
-            good = {push.body for push in plan.pushes if push.kind != POISON}
+            good = {push.body for push in plan.pushes if not is_bad(push.body)}
             for place, counter in waiting.items():
                 if late := good & counter.keys():
                     told = ", ".join(self.trace.name(payload) for payload in sorted(late))
@@ -241,7 +243,7 @@ class World:
                 self.ledger.not_lost(pool, payload)
         for endpoint, letters in self.ledger.dead().items():
             for payload in letters:
-                if not payload.startswith(b"poison") and not self._may_reject_good(endpoint):
+                if not is_bad(payload) and not self._may_reject_good(endpoint):
                     raise LawBrokenError("dead letter", f"{self.trace.name(payload)} is a dead letter of {endpoint}")
         self.loop.stop()
 
@@ -394,6 +396,7 @@ class World:
             self.network,
             process,
             chance,
+            lambda body, headers: self._read(name, body, headers),
             lambda request: self._judge_request(name, request),
             self._on_request,
             self._on_delivered,
@@ -401,8 +404,11 @@ class World:
         )
 
     def _judge_request(self, name: str, request: Request) -> str:
-        if request.body.startswith(b"poison"):
-            return "400"
+        plan, is_batch = self.plan, len(request.cdrs) > 1
+        if is_batch and 0 < plan.most_bytes < len(request.body):
+            return "413"
+        if any(map(is_bad, request.cdrs)):
+            return plan.spoils if is_batch else "400"
         mood = "good" if self.peaceful else self.moods[name]
         self.judged[f"{name} {mood}"] += 1
         endpoint = next(one for one in self.endpoints if one.name == name)
@@ -412,18 +418,36 @@ class World:
 
     def _on_request(self, endpoint: Endpoint, request: Request, answer: str) -> None:
         self.requests += 1
-        name = self.trace.name(request.body)
+        names = self._names_of(request)
         who = request.process.name if request.process else "?"
-        self.note(f"{who} posts {name} to {endpoint.name}, attempt {request.headers.get('webhook-attempt')}: {answer}")
-        if request.headers["webhook-id"] != webhook_id(request.body):
-            raise LawBrokenError("bytes", f"{endpoint.name} got other bytes than were pushed")
+        self.note(f"{who} posts {names} to {endpoint.name}, attempt {request.headers.get('webhook-attempt')}: {answer}")
         self.ledger.on_answer(endpoint.name, request, answer)
 
     def _on_delivered(self, endpoint: Endpoint, request: Request) -> None:
         who = request.process.name if request.process else "?"
-        self.note(f"{who} hears that {self.trace.name(request.body)} is delivered to {endpoint.name}")
+        self.note(f"{who} hears that {self._names_of(request)} is delivered to {endpoint.name}")
         self.ledger.on_closed(endpoint.name, request)
-        self.ledger.on_delivered(endpoint.name, request.body)
+        for cdr in request.cdrs:
+            self.ledger.on_delivered(endpoint.name, cdr)
+
+    def _names_of(self, request: Request) -> str:
+        return ", ".join(map(self.trace.name, request.cdrs))
+
+    def _read(self, endpoint: str, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, ...]:
+        """Return the CDRs of a POST, under the laws of batches."""
+        settings = self.settings.endpoints[0]
+        try:
+            members = members_of(body, headers, settings.batch_format)
+        except (AssertionError, ValueError) as error:
+            raise LawBrokenError("batch", f"{endpoint} got what is no batch: {error}") from error
+        if any(member.webhook_id != webhook_id(member.cdr) for member in members):
+            raise LawBrokenError("bytes", f"{endpoint} got other bytes than were pushed")
+        most = max(1, settings.batch_size >> (members[0].attempt - 1))
+        if len(members) > most or (len(members) > 1 and len(body) > settings.batch_bytes):
+            raise LawBrokenError("batch", f"{endpoint} got {len(members)} CDRs at once, in {len(body)} bytes")
+        if "webhook-count" in headers:
+            self.happened[f"batch of {'one' if len(members) == 1 else 'several'}"] += 1
+        return tuple(member.cdr for member in members)
 
 
 def _payloads(waiting: dict[str, Counter[bytes]]) -> Iterator[bytes]:

@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from app.cdr import webhook_id
+from app.cdr import Cdr
 from app.cli.check.finding import Finding, fail, ok, warn
 from app.cli.check.marked_cdr import marked_cdr
 from app.cli.check.token_server import of_token_server
 from app.config.endpoint import EndpointSettings
 from app.config.values import redacted
 from app.delivery.attempt import Attempt
+from app.delivery.batch import message_of_one
 from app.delivery.certificate import ends_soon
 from app.delivery.failures import reason
-from app.delivery.message import Message
 from app.delivery.transport import tls_context
 from app.delivery.verdict import Kind, Verdict
 from app.errors import ConfigurationError
@@ -155,10 +155,10 @@ def _reached(way: _Way, certificate: dict[str, Any]) -> Finding:
 
 
 async def _send(endpoint: EndpointSettings) -> Finding:
-    receiver, body = Attempt(endpoint), marked_cdr()
+    receiver, cdr = Attempt(endpoint), Cdr(marked_cdr())
     began = time.monotonic()
     try:
-        verdict = await receiver.post(Message(webhook_id(body), body, 1, "cdr"))
+        verdict = await receiver.post(message_of_one(cdr, endpoint, "cdr"))
     finally:
         await receiver.aclose()
     return _judged(f"endpoint {endpoint.name}", verdict, time.monotonic() - began)

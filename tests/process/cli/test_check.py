@@ -646,3 +646,15 @@ async def test_with_send_each_endpoint_gets_one_test_cdr(
     assert found.level("endpoint crm: it did not accept a test CDR: 503") == "fail"
     assert found.level("endpoint bi: it did not accept a test CDR: 503") == "fail"
     assert len(receiver.arrivals) == 2
+
+
+async def test_the_test_cdr_of_send_has_the_format_of_batches(
+    check: Check, variables: dict[str, str], receiver: Receiver
+) -> None:
+    """Where the endpoint takes batches: what it takes is what will come."""
+    variables |= {"CDR_WEBHOOK_BATCH_SIZE": "10", "CDR_WEBHOOK_BATCH_FORMAT": "json"}
+    found = await check("--send")
+    assert found.level("endpoint webhook: it took a test CDR: 204") == "ok"
+    [arrival] = receiver.arrivals
+    assert arrival.webhook_id.startswith("batch_")
+    assert arrival.body == b"[%b]" % arrival.members[0].body
