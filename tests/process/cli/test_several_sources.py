@@ -121,7 +121,7 @@ async def test_dead_letters_of_all_sources_are_listed(two: Two) -> None:
 async def test_an_id_is_found_in_each_source(two: Two) -> None:
     await bury(two)
     assert (await two.run("dead-letters", "show", webhook_id(b"twin")))[1].count('"cdr": "twin"') == 2
-    status, said = await two.run("dead-letters", "show", webhook_id(b"twin"), "--source", "calls")
+    _, said = await two.run("dead-letters", "show", webhook_id(b"twin"), "--source", "calls")
     assert (said.count('"cdr": "twin"'), said.count('"source": "calls"')) == (1, 1)
 
 
