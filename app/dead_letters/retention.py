@@ -21,7 +21,7 @@ async def drop_expired(link: Link, topology: Topology, seconds: float) -> None:
         return
     age = timedelta(seconds=seconds)
     while True:
-        for endpoint, store in stores(link, topology.lanes, None).items():
+        for (_, endpoint), store in stores(link, topology.lanes).items():
             try:
                 events.dead_letters_expired(endpoint, await _drop(store, Selection(older_than=age)))
             except ForwarderError as error:  # the next look tries again: nothing else waits for this one

@@ -31,7 +31,7 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
     cursor, begun = 0, False
     while cursor or not begun:
         begun = True
-        cursor, keys = await _page(link, cursor, f"{topology.namespace}:*:{source}*")
+        cursor, keys = await page(link, cursor, f"{topology.namespace}:*:{source}*")
         for match in filter(None, map(ours.fullmatch, keys)):
             if (endpoint := match[1].decode()) not in used:
                 waiting[endpoint] += await length(link, match[0])
@@ -53,7 +53,8 @@ async def report(link: Link, topology: Topology) -> None:
             events.endpoint_left_over(endpoint, number)
 
 
-async def _page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+async def page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+    """Return where the scan goes on (0: it has ended), and some keys of that pattern."""
     found: tuple[int, list[bytes]] = await ask(
         link, "scan", lambda: link.commands.scan(cursor, match=pattern, count=PAGE)
     )

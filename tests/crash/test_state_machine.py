@@ -435,7 +435,7 @@ class Distributors(Machine):
         owners: list[Any] = [self.do(self.client.get(slot.owner)) for slot in self.topology.short.slots()[:SLOTS]]
         is_live = any(old in Owner.read(owner).names for owner in owners if owner)
         try:
-            self.do(Reroute(link, configured, old, new).run())
+            self.do(Reroute(link, old, new).run())
             assert not is_live
         except CommandError:
             assert is_live
