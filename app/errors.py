@@ -52,3 +52,7 @@ class DamagedLetterError(ForwarderError):
 
 class CommandError(ForwarderError):
     """Raised when an operator's command cannot be carried out. Exit status 1."""
+
+
+class UsageError(CommandError):
+    """Raised when a command names something that there is not, or leaves out what it needs. Exit status 2."""

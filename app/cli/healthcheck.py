@@ -4,6 +4,7 @@ from contextlib import suppress
 from urllib.request import ProxyHandler, build_opener
 
 from app.config.settings import Settings
+from app.config.source import Source
 from app.errors import ForwarderError
 from app.store.client import COMMAND, Link
 from app.store.keys import Topology
@@ -30,11 +31,18 @@ def _lives(settings: Settings) -> bool:
 
 
 async def _has_lease(settings: Settings) -> bool:
-    """Tell whether a process on this host has a lease. A stuck process cannot renew its lease, which then ends."""
-    link = Link(settings.sources[0], COMMAND)
+    """Tell whether a process on this host has a lease of some source: one that is broken is no reason to start again.
+
+    A stuck process cannot renew its lease, which then ends.
+    """
+    return any([await _has_lease_of(source) for source in settings.sources])
+
+
+async def _has_lease_of(source: Source) -> bool:
+    link = Link(source, COMMAND)
     owners: list[bytes | None] = []
     with suppress(ForwarderError):
-        keys = [slot.owner for slot in Topology(settings.sources[0]).short.slots()]
+        keys = [slot.owner for slot in Topology(source).short.slots()]
         owners = await link.call("owners", lambda: link.commands.mget(keys))
     await link.aclose()
     return any(Owner.read(owner).runs_here for owner in owners)

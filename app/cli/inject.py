@@ -12,10 +12,9 @@ from typing import BinaryIO, Final
 from uuid import uuid4
 
 from app.cli.file import open_bytes
-from app.cli.operation import explained
+from app.cli.operation import Sources, explained
 from app.cli.terminal import progress, say
-from app.config.settings import Settings
-from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError
+from app.errors import CommandError, OperatorRedisError, OutOfMemoryError, TransientRedisError, UsageError
 from app.store.client import Link
 from app.store.ends import ENDS
 from app.store.keys import Topology
@@ -107,12 +106,12 @@ class Injection:
     """Pushes pages to the newest end of the source. Each has a number, and is applied once."""
 
     link: Link
-    settings: Settings
 
     def __post_init__(self) -> None:
         self._script = self.link.script("inject")
-        self._operation = Topology(self.settings.sources[0]).short.operation(uuid4().hex)
-        self._push_newest = ENDS[self.settings.sources[0].oldest].push_newest
+        self._topology = Topology(self.link.source)
+        self._operation = self._topology.short.operation(uuid4().hex)
+        self._push_newest = ENDS[self.link.source.oldest].push_newest
 
     async def run(self, file: BinaryIO, from_line: int) -> None:
         # All lines before the first push: a file with a bad line is corrected once, and not half-way through.
@@ -125,12 +124,12 @@ class Injection:
                     pushed += len(page.lines)
                     advance(len(page.lines))
         finally:
-            await Operations(self.link, Topology(self.settings.sources[0])).leave(Operation("inject", pushed))
-        say(f"{pushed} CDRs pushed to {self.settings.sources[0].key}")
+            await Operations(self.link, self._topology).leave(Operation("inject", pushed))
+        say(f"{pushed} CDRs pushed to {self.link.source.key}")
 
     async def _push(self, number: int, page: Page, before: int) -> None:
         args: list[bytes | str | int] = [number, REMEMBERED_MS, self._push_newest, *(cdr for _, cdr in page.lines)]
-        keys = [self._operation, self.settings.sources[0].key]
+        keys = [self._operation, self.link.source.key]
         try:
             await ask(self.link, "inject", lambda: self._script(keys=keys, args=args))
         # Ctrl-C while a page was on its way: it may have been pushed.
@@ -139,7 +138,7 @@ class Injection:
             raise
         except (TransientRedisError, OperatorRedisError) as error:
             certain = isinstance(error, NOT_APPLIED)
-            said = explained(error, self.settings), half_way(page, before, certain=certain)
+            said = explained(error, self.link), half_way(page, before, certain=certain)
             raise CommandError("\n".join(said)) from error
 
 
@@ -154,10 +153,10 @@ def half_way(page: Page, before: int, *, certain: bool) -> str:
     )
 
 
-async def inject_file(link: Link, settings: Settings, *, name: str, from_line: int) -> None:
+async def inject_file(sources: Sources, *, name: str, from_line: int) -> None:
+    """Push what a file holds to the only source that was chosen. Raises UsageError where there are several."""
+    if len(sources.links) > 1:
+        names = ", ".join(link.source.name for link in sources.links)
+        raise UsageError(f"--source: must say which, as there are several: {names}")
     with opened(name) as file:
-        await inject(link, settings, file, from_line)
-
-
-async def inject(link: Link, settings: Settings, file: BinaryIO, from_line: int) -> None:
-    await Injection(link, settings).run(file, from_line)
+        await sources.each(lambda link: Injection(link).run(file, from_line))

@@ -49,15 +49,15 @@ def list_letters(  # noqa: PLR0913 - each is an option
     from app.cli import dead_letters as room
 
     selection = _selection(ids, reason, older_than, limit)
-    operate(partial(room.list_letters, selection=selection, where=room.Where(endpoint, source), as_json=as_json))
+    operate(partial(room.list_letters, selection=selection, endpoint=endpoint, as_json=as_json), source=source)
 
 
 @letters.command("show")
-def show_letter(letter_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+def show_letter(letter_id: Annotated[str, typer.Argument(metavar="ID")], *, source: OneSource = None) -> None:
     """Print one with its CDR, as JSON. It holds phone numbers: be careful where you send it."""
     from app.cli import dead_letters as room
 
-    operate(partial(room.show_letter, letter_id=letter_id))
+    operate(partial(room.show_letter, letter_id=letter_id), source=source)
 
 
 @letters.command("replay")
@@ -78,7 +78,7 @@ def replay_letters(  # noqa: PLR0913 - each is an option
 
     selection = _selection(ids, reason, older_than, limit)
     work = room.rehearse_replay if dry_run else partial(room.replay_letters, rate=rate)
-    operate(partial(work, selection=selection, where=room.Where(endpoint, source), to=to))
+    operate(partial(work, selection=selection, endpoint=endpoint, to=to), source=source)
 
 
 @letters.command("drop")
@@ -101,10 +101,10 @@ def drop_letters(  # noqa: PLR0913 - each is an option
     if selection.is_everything and not (endpoint or source or everything):
         raise typer.BadParameter("say which: --id, --endpoint, --source, --reason, --older-than, --limit, or --all")
     if dry_run:
-        operate(partial(room.list_letters, selection=selection, where=room.Where(endpoint, source), as_json=False))
+        work = partial(room.list_letters, as_json=False)
     else:
-        ask = None if yes else _ask
-        operate(partial(room.drop_letters, selection=selection, where=room.Where(endpoint, source), ask=ask))
+        work = partial(room.drop_letters, ask=None if yes else _ask)
+    operate(partial(work, selection=selection, endpoint=endpoint), source=source)
 
 
 def _ask(number: int) -> None:

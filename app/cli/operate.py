@@ -44,11 +44,14 @@ def inject(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSON Lines: one CDR per line; - is standard input.")],
     *,
     from_line: Annotated[int, typer.Option(min=1, help="Skip what is before this line.")] = 1,
+    source: Annotated[
+        str | None, typer.Option(help="The source that gets them; required if there are several.")
+    ] = None,
 ) -> None:
     """Push CDRs that were pulled by hand from Enigma, byte for byte, as the newest."""
     from app.cli import inject as room
 
-    operate(partial(room.inject_file, name=file, from_line=from_line))
+    operate(partial(room.inject_file, name=file, from_line=from_line), source=source)
 
 
 def reroute(
@@ -56,11 +59,12 @@ def reroute(
     endpoint: Annotated[str, typer.Argument(help="The configured endpoint that gets it.")],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; print how many.")] = False,
+    source: Annotated[str | None, typer.Option(help="Only what waits in this source.")] = None,
 ) -> None:
     """Move what waits for an endpoint that is no longer configured to another endpoint."""
     from app.cli import reroute as room
 
-    operate(partial(room.rehearse_reroute if dry_run else room.reroute, old=old, new=endpoint))
+    operate(partial(room.rehearse_reroute if dry_run else room.reroute, old=old, new=endpoint), source=source)
 
 
 def probe(

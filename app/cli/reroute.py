@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from secrets import token_hex
 from typing import Any, Final
 
+from app.cli.operation import Sources
 from app.cli.terminal import progress, say
-from app.config.settings import Settings
 from app.errors import CommandError
 from app.store.client import Link
 from app.store.keys import LaneKeys, Topology
@@ -19,13 +19,13 @@ PAGE: Final = 500
 
 
 class Reroute:
-    """Moves what is in the keys of `old` to the retry set of `new`."""
+    """Moves what is in the keys of `old` to the retry set of `new`, of one source."""
 
-    def __init__(self, link: Link, settings: Settings, old: str, new: str) -> None:
-        topology = Topology(settings.sources[0])
+    def __init__(self, link: Link, old: str, new: str) -> None:
+        topology = Topology(link.source)
         if new not in topology.endpoints:
             raise CommandError(f"{new} is not configured: CDRs can go to {', '.join(topology.endpoints)}")
-        if settings.fans_out and old in topology.endpoints:
+        if topology.fans_out and old in topology.endpoints:
             raise CommandError(f"{old} is configured: it gets its CDRs itself; take it out of the configuration first")
         self._link = link
         self._old, self._new = old, new
@@ -47,8 +47,8 @@ class Reroute:
         """Return its dead letters."""
         return await self._lengths([self._from.dead])
 
-    async def run(self) -> None:
-        """Move all of it, page by page. Raises CommandError if a live process still has the endpoint."""
+    async def run(self) -> str:
+        """Move all of it, page by page, and say how much. Raises CommandError if a live process has the endpoint."""
         cdrs, letters = await self.cdrs(), await self.letters()
         try:
             with progress("moved", sum(cdrs.values()) + sum(letters.values())) as advance:
@@ -58,7 +58,7 @@ class Reroute:
             await self._operations.leave(Operation("reroute", self._moved, self._old, self._new))
         # The lists are empty now. Their hashes of operations would otherwise stay for ever.
         await self._unowned("forget", self._forget, [slot.ops for slot in self._slots])
-        say(f"{sum(moved)} CDRs and {sum(buried)} dead letters moved from {self._old} to {self._new}")
+        return f"{sum(moved)} CDRs and {sum(buried)} dead letters moved from {self._old} to {self._new}"
 
     async def _drain(self, source: str, target: str, kind: str, advance: Any) -> int:
         moved = 0
@@ -91,14 +91,22 @@ class Reroute:
         return {key: number for key, number in found.items() if number}
 
 
-async def reroute(link: Link, settings: Settings, old: str, new: str) -> None:
-    await Reroute(link, settings, old.lower(), new.lower()).run()
+async def reroute(sources: Sources, old: str, new: str) -> None:
+    async def one(link: Link) -> None:
+        say(sources.titled(link, await Reroute(link, old.lower(), new.lower()).run()))
+
+    await sources.each(one)
 
 
-async def rehearse_reroute(link: Link, settings: Settings, old: str, new: str) -> None:
+async def rehearse_reroute(sources: Sources, old: str, new: str) -> None:
     """Say what would be moved, and move nothing."""
-    work = Reroute(link, settings, old.lower(), new.lower())
-    cdrs, letters = await work.cdrs(), await work.letters()
-    for key, number in (cdrs | letters).items():
-        say(f"{number} in {key}")
-    say(f"{sum(cdrs.values())} CDRs and {sum(letters.values())} dead letters of {old} would be moved to {new}")
+
+    async def one(link: Link) -> None:
+        work = Reroute(link, old.lower(), new.lower())
+        cdrs, letters = await work.cdrs(), await work.letters()
+        for key, number in (cdrs | letters).items():
+            say(sources.titled(link, f"{number} in {key}"))
+        total = f"{sum(cdrs.values())} CDRs and {sum(letters.values())} dead letters of {old} would be moved to {new}"
+        say(sources.titled(link, total))
+
+    await sources.each(one)

@@ -1,7 +1,7 @@
-"""Find the dead letters of each endpoint, and show one."""
+"""Find the dead letters of each lane, and show one."""
 
 import base64
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from app.dead_letters.store import DeadStore, Letter
 from app.store.client import Link
@@ -9,6 +9,13 @@ from app.store.keys import LaneKeys, Topology
 from app.store.leftovers import leftovers
 
 DEFAULT_NAME: Final = "webhook"
+
+
+class Lane(NamedTuple):
+    """Names a lane: a source's way to an endpoint."""
+
+    source: str
+    endpoint: str
 
 
 async def not_configured(link: Link, topology: Topology) -> dict[str, LaneKeys]:
@@ -19,19 +26,18 @@ async def not_configured(link: Link, topology: Topology) -> dict[str, LaneKeys]:
     return short | {name: topology.named(name) for name in left if name not in topology.endpoints}
 
 
-def stores(link: Link, keys: dict[str, LaneKeys], endpoint: str | None) -> dict[str, DeadStore]:
-    """Return the dead letters of one endpoint, or of all."""
-    chosen = [endpoint] if endpoint else list(keys)
-    return {name: DeadStore(link, keys[name]) for name in chosen}
+def stores(link: Link, keys: dict[str, LaneKeys], to: LaneKeys | None = None) -> dict[Lane, DeadStore]:
+    """Return the dead letters of each lane. `to`: the lane that gets what is replayed, if another."""
+    return {Lane(lane.source, endpoint): DeadStore(link, lane, to) for endpoint, lane in keys.items()}
 
 
-def summary(endpoint: str, letter: Letter) -> dict[str, Any]:
+def summary(lane: Lane, letter: Letter) -> dict[str, Any]:
     """Return all but the CDR, with the lane that the letter is in. Without the answer, which may quote the CDR."""
     return {
         "id": letter.id,
         "letter": letter.letter,
-        "endpoint": endpoint,
-        "source": letter.source,
+        "endpoint": lane.endpoint,
+        "source": lane.source,
         "reason": letter.reason,
         "status": letter.status,
         "attempts": letter.attempts,

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from app.dead_letters.store import DeadStore, Letter
 from app.telemetry.named_fields import named_fields, text_of
+
+Lane = TypeVar("Lane")
 
 SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 AGE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smhdw]?)", re.ASCII)
@@ -64,15 +66,19 @@ class Selection:
             if self.holds(letter):
                 yield letter
 
-    async def among(self, stores: Mapping[str, DeadStore]) -> AsyncIterator[tuple[str, Letter]]:
-        """Yield the letters of several lanes with the endpoint of each, up to the limit."""
+    def without(self, number: int) -> "Selection":
+        """Return the same selection after so many letters; only a limit changes."""
+        return self if self.limit is None else replace(self, limit=max(0, self.limit - number))
+
+    async def among(self, stores: Mapping[Lane, DeadStore]) -> AsyncIterator[tuple[Lane, Letter]]:
+        """Yield the letters of several lanes, each with its lane, up to the limit."""
         number = 0
-        for name, store in stores.items():
+        for lane, store in stores.items():
             async for letter in self.of(store):
                 if self.limit is not None and number >= self.limit:
                     return
                 number += 1
-                yield name, letter
+                yield lane, letter
 
     def _is_in(self, letter: Letter) -> bool:
         wanted = self.text.lower().encode(errors="replace")

@@ -95,7 +95,8 @@ class Letters:
         stores = await self._stores(None)
         async with self._alone():
             found = [
-                dead_lanes.summary(name, letter) | dead_lanes.content(letter)
+                dead_lanes.summary(dead_lanes.Lane(self._settings.sources[0].name, name), letter)
+                | dead_lanes.content(letter)
                 async for name, letter in wanted.among(stores)
             ]
         if not found:
@@ -166,7 +167,8 @@ class Letters:
         keys = Topology(self._settings.sources[0]).lanes
         if endpoint is not None and endpoint not in keys:
             raise CommandError(f"there is no such endpoint; there are {', '.join(keys)}")
-        return dead_lanes.stores(self._link, keys, endpoint)
+        chosen = {name: lane for name, lane in keys.items() if endpoint in {None, name}}
+        return {lane.endpoint: store for lane, store in dead_lanes.stores(self._link, chosen).items()}
 
 
 async def _counted(selection: Selection, stores: dict[str, DeadStore]) -> dict[str, Any]:

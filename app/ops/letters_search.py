@@ -58,7 +58,8 @@ async def search(link: Link, lanes: Mapping[str, LaneKeys], selection: Selection
     place: Place | None = start
     while place and not bounds.are_met:
         found = await Newest(link, lanes[place.endpoint]).find(selection.holds, place.before, bounds)
-        shown += [dead_lanes.summary(place.endpoint, letter) for letter in found.letters]
+        lane = dead_lanes.Lane(lanes[place.endpoint].source, place.endpoint)
+        shown += [dead_lanes.summary(lane, letter) for letter in found.letters]
         following = names[names.index(place.endpoint) + 1 :]
         place = Place(place.endpoint, found.before) if found.before > 0 else None
         if place is None and following:

@@ -86,14 +86,14 @@ class Overview:
         lanes = await survey.lanes(owners)
         # A day is long. Late minutes of processes that could not reach Redis are seen a minute later.
         if time.monotonic() - self._day_read_at >= self.link.timings.look:
-            self._days = {name: await self._day(name) for name in Topology(self.settings.sources[0]).lanes}
+            self._days = {name: await self._day(name) for name in Topology(self.link.source).lanes}
             self._day_read_at = time.monotonic()
         for lane in lanes:
             self._days[lane.endpoint] |= {minute.minute: minute for minute in lane.minutes}
         self._seen = Seen(owners, lanes, time.monotonic())
 
     async def _day(self, lane: str) -> dict[int, Minute]:
-        keys, script = [Topology(self.settings.sources[0]).lane(lane).minutes], self.link.script("history")
+        keys, script = [Topology(self.link.source).lane(lane).minutes], self.link.script("history")
         reply = await ask_once(self.link, "history", lambda: script(keys=keys, args=[A_DAY]))
         return {minute.minute: minute for minute in read_history(reply)}
 

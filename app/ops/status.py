@@ -105,14 +105,17 @@ class Process:
 
 @dataclass(frozen=True)
 class Status:
-    """Holds everything that `status` shows."""
+    """Holds everything that `status` shows of one source. `place`: its Redis."""
 
     integrator: str
+    name: str
+    place: str
     source_key: str
     source: int
     lanes: list[LaneStatus]
     owners: list[Process]
     left_over: dict[str, int]
+    left_over_sources: dict[str, int]
     other_clients: list[str]
     """Who else takes from the source, or may do so: a sentence each."""
 
@@ -126,5 +129,6 @@ class Status:
             "lanes": [lane.parts for lane in self.lanes],
             "owners": [owner.parts for owner in self.owners],
             "left_over": self.left_over,
+            "left_over_sources": self.left_over_sources,
             "other_clients": self.other_clients,
         }

@@ -11,6 +11,7 @@ from app.ops.status import DISTRIBUTED, Deferred, LaneStatus, Process, Status
 from app.ops.words import Waiting, condition
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot, Topology
+from app.store.leftover_sources import left_over_sources
 from app.store.leftovers import leftovers, length
 from app.store.minutes import HOUR, Minute, read_history
 from app.store.neighbours import integrators_on, poppers
@@ -34,7 +35,7 @@ class Survey:
         self._link = link
         self._settings = settings
         self._ask, self._own = ask, own
-        self._topology = Topology(settings.sources[0])
+        self._topology = Topology(link.source)
         self._slots, self._reports = link.script("survey"), link.script("reports")
         self._sample, self._history = link.script("sample"), link.script("history")
 
@@ -47,11 +48,14 @@ class Survey:
             lanes.insert(0, await self._lane(DISTRIBUTED, topology.short, owners))
         return Status(
             integrator=self._settings.integrator,
+            name=topology.source,
+            place=self._link.place,
             source_key=topology.source_key,
             source=await length(self._link, topology.source_key),
             lanes=lanes,
             owners=owners,
             left_over=dict(await leftovers(self._link, topology)),
+            left_over_sources=dict(await left_over_sources(self._link, self._settings.sources)),
             other_clients=await self._other_clients() if clients else [],
         )
 

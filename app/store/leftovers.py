@@ -11,7 +11,7 @@ from app.errors import ForwarderError
 from app.store.client import Link
 from app.store.keys import Topology
 from app.store.patience import ask
-from app.telemetry import events
+from app.telemetry import source_events
 
 PAGE: Final = 1000
 LENGTHS: Final[dict[bytes, Any]] = {b"list": Redis.llen, b"zset": Redis.zcard}
@@ -31,7 +31,7 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
     cursor, begun = 0, False
     while cursor or not begun:
         begun = True
-        cursor, keys = await _page(link, cursor, f"{topology.namespace}:*:{source}*")
+        cursor, keys = await page(link, cursor, f"{topology.namespace}:*:{source}*")
         for match in filter(None, map(ours.fullmatch, keys)):
             if (endpoint := match[1].decode()) not in used:
                 waiting[endpoint] += await length(link, match[0])
@@ -47,13 +47,14 @@ async def length(link: Link, key: str | bytes) -> int:
 
 
 async def report(link: Link, topology: Topology) -> None:
-    """Say at start what is left over; nothing else depends on it."""
+    """Say at start what is left over of endpoints; nothing else depends on it."""
     with suppress(ForwarderError):
         for endpoint, number in (await leftovers(link, topology)).items():
-            events.endpoint_left_over(endpoint, number)
+            source_events.endpoint_left_over(topology.source, endpoint, number)
 
 
-async def _page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+async def page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+    """Return where the scan goes on (0: it has ended), and some keys of that pattern."""
     found: tuple[int, list[bytes]] = await ask(
         link, "scan", lambda: link.commands.scan(cursor, match=pattern, count=PAGE)
     )

@@ -76,3 +76,14 @@ async def test_a_forwarder_looks_the_same_and_ends_the_same(
     for forwarder in (fresh, forked):
         forwarder.signal(number)
         assert await forwarder.ended() == forwarder.process.returncode == status
+
+
+async def test_a_command_is_interrupted_the_same(world: World, start_child: StartChild) -> None:
+    """By Ctrl-C, which only the forwarder handles itself: all else is left to the interpreter."""
+    watch = ["status", "--watch", "--every", "0.1"]
+    both = [await start_child(world.variables, *watch, fresh=fresh) for fresh in (True, False)]
+    for child in both:
+        await eventually(child.log.read_text)
+        child.signal(signal.SIGINT)
+    fresh, forked = [await child.ended() for child in both]
+    assert fresh == forked != 0

@@ -197,7 +197,7 @@ async def test_a_full_redis_takes_no_page(own_redis: EmbeddedRedis, open_rig: Op
 async def test_injects_at_the_newest_end(open_rig: OpenRig, oldest: str, pending: list[bytes]) -> None:
     """The oldest are claimed first all the same."""
     rig = await open_rig(source_oldest=oldest)
-    injection = Injection(rig.link, rig.settings)
+    injection = Injection(rig.link)
     file = BytesIO(b'{}\n{"a": 1}\n')
     await injection.run(file, 1)
     assert await rig.pending() == [b'{"a": 1}' if body == b"[]" else body for body in pending]
@@ -208,7 +208,7 @@ def old_lane(rig: Rig) -> LaneKeys:
 
 
 async def reroute(rig: Rig) -> None:
-    await Reroute(rig.link, rig.settings, "old", "webhook").run()
+    await Reroute(rig.link, "old", "webhook").run()
 
 
 async def test_reroute_of_all_places(rig: Rig) -> None:

@@ -4,37 +4,36 @@ import io
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from app.cli.dead_letters import DeadLetters
-from app.cli.inject import inject
-from app.cli.operation import linked
+from app.cli.dead_letters import drop_letters, replay_letters
+from app.cli.inject import Injection
+from app.cli.operation import Sources, linked
 from app.cli.reroute import reroute
 from app.config.settings import Settings
 from app.dead_letters.selection import Selection
 from app.errors import ForwarderError
-from app.store.client import Link
 
 FAST: Final = 200.0
 """Replays a second, at most."""
 
 
-async def replay(link: Link, settings: Settings, _: str) -> None:
-    await (await DeadLetters.to_replay(link, settings)).replay(Selection(), FAST)
+async def replay(sources: Sources, _: str) -> None:
+    await replay_letters(sources, selection=Selection(), endpoint=None, to=None, rate=FAST)
 
 
-async def drop(link: Link, settings: Settings, _: str) -> None:
-    await (await DeadLetters.of(link, settings)).drop(Selection(limit=1))
+async def drop(sources: Sources, _: str) -> None:
+    await drop_letters(sources, selection=Selection(limit=1), endpoint=None, ask=None)
 
 
-async def inject_lines(link: Link, settings: Settings, lines: str) -> None:
-    await inject(link, settings, io.BytesIO(lines.encode()), 1)
+async def inject_lines(sources: Sources, lines: str) -> None:
+    await sources.each(lambda link: Injection(link).run(io.BytesIO(lines.encode()), 1))
 
 
-async def reroute_to(link: Link, settings: Settings, way: str) -> None:
+async def reroute_to(sources: Sources, way: str) -> None:
     old, new = way.split()
-    await reroute(link, settings, old, new)
+    await reroute(sources, old, new)
 
 
-COMMANDS: Final[dict[str, Callable[[Link, Settings, str], Awaitable[None]]]] = {
+COMMANDS: Final[dict[str, Callable[[Sources, str], Awaitable[None]]]] = {
     "replay": replay,
     "drop": drop,
     "inject": inject_lines,
@@ -45,8 +44,8 @@ COMMANDS: Final[dict[str, Callable[[Link, Settings, str], Awaitable[None]]]] = {
 async def carry_out(name: str, settings: Settings, argument: str) -> str:
     """Carry out one command; return what went wrong, if something did."""
     try:
-        async with linked(settings) as link:
-            await COMMANDS[name](link, settings, argument)
+        async with linked(settings) as sources:
+            await COMMANDS[name](sources, argument)
     except ForwarderError as error:
         return str(error)
     return ""

@@ -16,6 +16,7 @@ from app.cli.check.finding import Finding, fail, ok, warn
 from app.cli.check.marked_cdr import marked_cdr
 from app.cli.check.token_server import of_token_server
 from app.config.endpoint import EndpointSettings
+from app.config.source import DEFAULT_SOURCE
 from app.config.values import redacted
 from app.delivery.attempt import Attempt
 from app.delivery.batch import message_of_one
@@ -50,10 +51,10 @@ ADVICE: Final[dict[int | str, str]] = {
 """By status, or by result."""
 
 
-async def of_endpoint(endpoint: EndpointSettings, *, send: bool) -> list[Finding]:
+async def of_endpoint(endpoint: EndpointSettings, *, send: bool, source: str = DEFAULT_SOURCE) -> list[Finding]:
     """Connect to it, or to its proxy, and get a token where it wants one.
 
-    With `send`, also deliver one marked test CDR where all that goes well.
+    With `send`, also deliver one marked test CDR where all that goes well, as if it came from that source.
     """
     try:
         reached = await _reach(endpoint)
@@ -63,7 +64,7 @@ async def of_endpoint(endpoint: EndpointSettings, *, send: bool) -> list[Finding
     if endpoint.oauth2_token_url:
         findings.append(await of_token_server(endpoint))
     if send and not any(one.level == "fail" for one in findings):
-        findings.append(await _send(endpoint))
+        findings.append(await _send(endpoint, source))
     return findings
 
 
@@ -154,11 +155,11 @@ def _reached(way: _Way, certificate: dict[str, Any]) -> Finding:
     return ok(f"{way.name} connects{way.seen}; its certificate ends on {until:%Y-%m-%d}")
 
 
-async def _send(endpoint: EndpointSettings) -> Finding:
+async def _send(endpoint: EndpointSettings, source: str) -> Finding:
     receiver, cdr = Attempt(endpoint), Cdr(marked_cdr())
     began = time.monotonic()
     try:
-        verdict = await receiver.post(message_of_one(cdr, endpoint, "cdr"))
+        verdict = await receiver.post(message_of_one(cdr, endpoint, source))
     finally:
         await receiver.aclose()
     return _judged(f"endpoint {endpoint.name}", verdict, time.monotonic() - began)

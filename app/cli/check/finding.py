@@ -1,7 +1,7 @@
 """Hold the result of one check."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,10 @@ class Finding:
     level: Literal["ok", "warn", "fail"]
     what: str
     advice: str = ""
+
+    def titled(self, title: str) -> Self:
+        """Return the same finding behind a title."""
+        return replace(self, what=f"{title}: {self.what}")
 
 
 def ok(what: str) -> Finding:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from app.cli.check.finding import Finding, fail, ok, warn
-from app.config.settings import Settings
 from app.errors import OperatorRedisError, TransientRedisError
 from app.store.client import Link
 from app.store.keys import Topology
@@ -23,9 +22,9 @@ Info = dict[str, Any]
 """What INFO says. Some hosting providers leave out a part."""
 
 
-async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
+async def of_redis(link: Link) -> AsyncIterator[Finding]:
     """Yield the findings. Raises our errors if Redis is away, or allows us nothing at all."""
-    where = settings.sources[0].redis.shown_url
+    where = link.source.redis.shown_url
     said: Info = await link.call("info", lambda: info(link))
     asked = time.time()  # and not before: the first command has to connect
     said |= await link.call("info", lambda: info(link, "server"))
@@ -35,7 +34,7 @@ async def of_redis(link: Link, settings: Settings) -> AsyncIterator[Finding]:
     else:
         yield warn(f"Redis: {where} answers, but its version, persistence, memory and clock are unknown", "grant +info")
     if said.get("role") != "slave":
-        for finding in await _rights(link, settings):
+        for finding in await _rights(link):
             yield finding
 
 
@@ -107,9 +106,9 @@ def _clock(said: Info, now: float) -> Finding:
     )
 
 
-async def _rights(link: Link, settings: Settings) -> list[Finding]:
+async def _rights(link: Link) -> list[Finding]:
     try:
-        refused = await refusals(link, f"{Topology(settings.sources[0]).scratch}:{new_process_id()}", link.call)
+        refused = await refusals(link, f"{Topology(link.source).scratch}:{new_process_id()}", link.call)
     except OperatorRedisError as error:
         refused = [str(error)]
     except TransientRedisError as error:

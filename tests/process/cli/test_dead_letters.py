@@ -208,7 +208,7 @@ async def test_a_source_that_there_is_not_is_named(run: Any, client: Redis, dead
     await client.rpush(dead, letter(b"a"))
     for words in ["list"], ["replay"], ["drop", "--yes"]:
         status, said = await run(*words, "--source", "cdrs")
-        assert (status, said) == (1, "--source: there is no cdrs; there are cdr\n")
+        assert (status, said) == (2, "--source: there is no cdrs; there are cdr\n")
     assert await client.llen(dead) == 1
 
 
