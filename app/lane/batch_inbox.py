@@ -43,14 +43,16 @@ class BatchInbox(Inbox):
 
     def take_batch(self) -> list[Cdr]:
         """Return CDRs for one POST; none where there is no batch. Retried ones are given back with `done`, once."""
+        batch: list[Cdr] = []
         if self._retried and self._may_retry():
             self._retrying += 1
             self._turn_of_new = True
-            batch = self._batch_of(self._retried)
+            batch, _ = self._batch_of(self._retried)
         else:
             self._turn_of_new = False
-            batch = self._batch_of(self._new) if self._fills_batch else []
-            self._new_bytes -= sum(map(self._size_of, batch))
+            if self._fills_batch:
+                batch, taken = self._batch_of(self._new)
+                self._new_bytes -= taken
         self._tell()
         return batch
 
@@ -73,22 +75,28 @@ class BatchInbox(Inbox):
             or time.monotonic() >= new[0].claimed_at + self._linger
         )
 
-    def _batch_of(self, queue: deque[Cdr]) -> list[Cdr]:
-        """Take the oldest, and others that may share its batch: with as many attempts, and within the limits."""
+    def _batch_of(self, queue: deque[Cdr]) -> tuple[list[Cdr], int]:
+        """Take the oldest, and others that may share its batch: with as many attempts, and within the limits.
+
+        Return them, and how many bytes they take.
+        """
         batch, passed_over = [queue.popleft()], list[Cdr]()
-        attempts, room = batch[0].history.attempts, self._size.bytes - self._size_of(batch[0])
+        attempts, taken, limit = batch[0].history.attempts, self._size_of(batch[0]), self._size.bytes
         most = self._size.cdrs(attempts)
         if most == 1 or not self.form.takes(batch[0].body):
-            return batch
-        while queue and len(batch) < most and len(passed_over) < FARTHEST and self._size_of(queue[0]) <= room:
+            return batch, taken
+        while queue and len(batch) < most and len(passed_over) < FARTHEST:
+            size = self._size_of(queue[0])
+            if taken + size > limit:
+                break
             cdr = queue.popleft()
             if cdr.history.attempts == attempts and self.form.takes(cdr.body):
                 batch.append(cdr)
-                room -= self._size_of(cdr)
+                taken += size
             else:
                 passed_over.append(cdr)
         queue.extendleft(reversed(passed_over))
-        return batch
+        return batch, taken
 
     def _may_retry(self) -> bool:
         return not self._fills_batch or super()._may_retry()

@@ -10,8 +10,10 @@ from app.delivery.batch_size import BatchSize
 from app.delivery.message import Message
 from app.delivery.outage import Outage
 from app.delivery.verdict import Kind, Verdict
-from app.lane.decision import ACK, Rules
+from app.lane import settlements
+from app.lane.decision import Rules
 from app.lane.lane import Lane
+from app.lane.outbox import Parcel
 from app.lane.settler import Settler
 from app.telemetry import events
 
@@ -36,12 +38,12 @@ class BatchSettler:
         return None
 
     def _delivered(self, cdrs: Sequence[Cdr], verdict: Verdict, began_ms: int) -> None:
-        lane = self._lane
+        lane, done = self._lane, self._settler.receipt_of(verdict)
         for cdr in (cdrs[0], cdrs[-1]):  # two of them are enough to tell of each CDR that another was accepted
             lane.turn.record_success(cdr, began_ms)
         for cdr in cdrs:
-            lane.metrics.was_delivered()
-            lane.outbox.put(self._settler.parcel(cdr, verdict, ACK))
+            lane.outbox.put(Parcel(cdr, settlements.ack(cdr), done))
+        lane.metrics.were_delivered(len(cdrs))
         self._outage.end()
 
     def _failed(self, cdrs: Sequence[Cdr], message: Message, verdict: Verdict, began: float) -> None:

@@ -14,14 +14,17 @@ from app.cdr import Cdr
 from app.config.timings import Timings
 from app.store.exchange import Settlement
 
+Receipt = Callable[[Cdr, bool], None]
+"""Is called when Redis has settled a CDR, with whether it was still there."""
+
 
 @dataclass(eq=False, slots=True)
 class Parcel:
-    """Holds a CDR with its settlement. `done` is called when Redis has settled it, with whether it was still there."""
+    """Holds a CDR with its settlement, and whom to call then."""
 
     cdr: Cdr
     settlement: Settlement
-    done: Callable[[Cdr, bool], None]
+    done: Receipt
     tries: int = 0
 
 
@@ -91,7 +94,9 @@ def _taken(queue: deque[Parcel], most: int, most_bytes: int) -> list[Parcel]:
     """Return the first ones; at least one where there is one, however large."""
     taken: list[Parcel] = []
     size = 0
-    while queue and len(taken) < most and (not taken or size + queue[0].settlement.weight <= most_bytes):
+    while queue and len(taken) < most:
         size += queue[0].settlement.weight
+        if taken and size > most_bytes:
+            break
         taken.append(queue.popleft())
     return taken

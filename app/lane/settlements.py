@@ -7,7 +7,9 @@ from app.store.retry_set import Tokens, member_of
 
 def ack(cdr: Cdr) -> Settlement:
     """Remove it: the endpoint has answered 2xx. A retried one is removed from whichever set holds it."""
-    return Settlement(_place(cdr), "", _element(cdr))
+    if cdr.origin is Origin.RETRY:
+        return Settlement("retry", "", cdr.member)
+    return Settlement("processing", "", cdr.body)
 
 
 def defer(cdr: Cdr, history: History, delay: float, tokens: Tokens) -> Settlement:

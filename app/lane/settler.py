@@ -11,7 +11,7 @@ from app.delivery.verdict import Kind, Verdict
 from app.lane import settlements
 from app.lane.decision import Decision, Rules
 from app.lane.lane import Lane
-from app.lane.outbox import Parcel
+from app.lane.outbox import Parcel, Receipt
 from app.lane.sweeper import Sweeper
 from app.store.retry_set import Tokens
 from app.telemetry import events
@@ -44,7 +44,7 @@ class Settler:
         decision = self._rules.decide(cdr, verdict, lane.clock.now(), strike=strike)
         if verdict.kind is Kind.DELIVERED:
             lane.turn.record_success(cdr, began_ms)
-            lane.metrics.was_delivered()
+            lane.metrics.were_delivered(1)
             self._outage.end()
         else:
             if verdict.hold and not strike and not lane.gate.held_for:
@@ -62,8 +62,7 @@ class Settler:
         """Return a CDR with its way through Redis, and what follows once it is settled there."""
         match decision.action:
             case "ack":
-                done = partial(self._acked_and_logged, verdict=verdict) if self._log else self._acked
-                return Parcel(cdr, settlements.ack(cdr), done)
+                return Parcel(cdr, settlements.ack(cdr), self.receipt_of(verdict))
             case "defer":
                 way = settlements.defer(cdr, decision.history, decision.delay, self._tokens)
                 return Parcel(cdr, way, partial(self._deferred, verdict=verdict, decision=decision))
@@ -72,6 +71,10 @@ class Settler:
                 return Parcel(cdr, way, partial(self._buried, verdict=verdict, decision=decision))
             case _:
                 assert_never(decision.action)
+
+    def receipt_of(self, verdict: Verdict) -> Receipt:
+        """Return what follows once a CDR is acked."""
+        return partial(self._acked_and_logged, verdict=verdict) if self._log else self._acked
 
     def _letter(self, cdr: Cdr, verdict: Verdict, decision: Decision) -> bytes:
         lane, reason = self._lane, decision.reason

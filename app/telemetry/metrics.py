@@ -66,6 +66,6 @@ class LaneMetrics:
         """Return how many attempts failed."""
         return self.attempts.total() - self.attempts[SUCCESS]
 
-    def was_delivered(self) -> None:
-        self.delivered += 1
+    def were_delivered(self, number: int) -> None:
+        self.delivered += number
         self.last_delivery_at = time.time()

@@ -53,7 +53,29 @@ local undo = {
   pending = function() redis.pcall(oldest == 'LEFT' and 'LPOP' or 'RPOP', pending) end,
 }
 
+-- A long list is not searched for each CDR: those of a batch were claimed one after the other, so the next one stands
+-- behind the last one. What is found is marked, and all marks are removed in one pass. No CDR looks like a mark, which
+-- has the 128 random bits of this process in it.
+local mark, marked, at = ARGV[1] .. ' settled', 0, 0
+local marks = redis.call('LLEN', processing) > 1000 and not refused_on(scratch, {LREM})
+
+local function mark_one(element)
+  if redis.call('LINDEX', processing, at) ~= element then at = redis.call('LPOS', processing, element) end
+  if not at then
+    at = 0
+    return 0
+  end
+  redis.call('LSET', processing, at, mark)
+  marked, at = marked + 1, at + 1
+  return 1
+end
+
 local function take_out(from, to, element)
+  if from == 'processing' and to ~= 'pending' and marks then
+    local well, removed = pcall(mark_one, element)
+    if well then return removed end
+    marks = false -- a right is missing, and nothing was marked
+  end
   -- The oldest are acked first, and the newest given back first: each is searched for at its own end.
   if from == 'processing' then return redis.pcall('LREM', processing, to == 'pending' and -1 or 1, element) end
   local removed = redis.pcall('ZREM', retrying, element)
@@ -81,6 +103,7 @@ for i = 13, 12 + 5 * ARGV[12], 5 do
   results[#results + 1] = result
   if type(result) == 'string' then refusals = refusals .. ' ' .. #results end
 end
+if marked > 0 then redis.call('LREM', processing, marked, mark) end
 -- For the case that this reply is lost: what was refused is still ours, and must not be taken for settled.
 if refusals ~= '' then redis.call('HSET', KEYS[2], ARGV[3], ARGV[4] .. refusals) end
 
