@@ -27,6 +27,8 @@ class Timings:
     exchange_cdrs: int = 256
     exchange_bytes: int = 1024 * 1024
     in_flight_bytes: int = 32 * 1024 * 1024
+    long_list: int = 1000
+    """A processing list that is longer is not searched for each CDR."""
     batch: int = 64
     """This many CDRs are worth a round trip at once; fewer if the last one was `ripening` ago."""
     ripening: float = 0.005

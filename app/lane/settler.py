@@ -33,6 +33,7 @@ class Settler:
         log: DeliveryLog | None = None,
     ) -> None:
         self._source = lane.source
+        self._tell_of_delivered = events.teller_of_delivered(lane.source, lane.endpoint)
         self._lane, self._rules, self._tokens = lane, rules, tokens
         self._outage, self._refusals, self._sweeper, self._log = outage, refusals, sweeper, log
 
@@ -90,7 +91,7 @@ class Settler:
 
     def _acked(self, cdr: Cdr, found: bool) -> None:  # noqa: FBT001 - a receipt has one thing to say
         self._lane.metrics.delivery_durations.observe(time.monotonic() - cdr.claimed_at)
-        events.cdr_delivered(self._source, self._lane.endpoint, cdr.webhook_id, cdr.history.attempts + 1)
+        self._tell_of_delivered(cdr.webhook_id, cdr.history.attempts + 1)
         if not found:
             self._lost(1)
 

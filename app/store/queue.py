@@ -86,7 +86,7 @@ class Queue:
         """Settle and claim. `visibility`: seconds for which a CDR that is handed out is nobody else's."""
         early = "due" if wanted.early is None else wanted.early
         args: list[Word] = [self._oldest, wanted.new, wanted.most_bytes, wanted.deferred, int(visibility * 1000)]
-        args += [early, self._horizon_ms, len(settlements)]
+        args += [early, self._horizon_ms, self._link.timings.long_list, len(settlements)]
         for one in settlements:
             args += (one.taken_from, one.moved_to, one.element, one.pushed, int(one.delay * 1000))
         weight = sum(one.weight for one in settlements)

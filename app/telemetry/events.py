@@ -5,6 +5,7 @@ info is normal, warning will recover by itself, error needs a person. No CDR con
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -66,8 +67,17 @@ def attempt_failed(  # noqa: PLR0913, PLR0917 - each is a field
     )
 
 
-def cdr_delivered(source: str, endpoint: str, webhook_id: str, attempts: int) -> None:
-    log.debug("cdr.delivered", source=source, endpoint=endpoint, webhook_id=webhook_id, attempts=attempts)
+def teller_of_delivered(source: str, endpoint: str) -> Callable[[str, int], None]:
+    """Return what tells of each CDR, by its id and attempts.
+
+    It is bound once: to find out each time that nobody reads debug lines costs more than all else at an ack.
+    """
+    tell = log.bind(source=source, endpoint=endpoint).debug
+
+    def cdr_delivered(webhook_id: str, attempts: int) -> None:
+        tell("cdr.delivered", webhook_id=webhook_id, attempts=attempts)
+
+    return cdr_delivered
 
 
 def cdr_deferred(source: str, endpoint: str, webhook_id: str, attempts: int, delay: float) -> None:

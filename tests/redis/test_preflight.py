@@ -27,7 +27,7 @@ from tests.support.world import World
 
 IN_SCRIPTS = (
     *("time", "pexpire", "set", "get", "pttl", "type", "del"),
-    *("rpush", "lpush", "rpop", "lpop", "lmove", "lpos", "lindex", "lrange", "llen", "lrem"),
+    *("rpush", "lpush", "rpop", "lpop", "lmove", "lpos", "lindex", "lset", "lrange", "llen", "lrem"),
     *("hset", "hget", "hgetall", "hlen", "hdel"),
     *("zadd", "zrem", "zcard", "zscore", "zrange", "zrangebyscore", "zrevrangebyscore"),
 )

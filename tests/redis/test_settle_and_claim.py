@@ -2,19 +2,21 @@
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.cdr import NEVER_FAILED, History
+from app.config.timings import Timings
 from app.demo.embedded import EmbeddedRedis
 from app.store.channel import Word
 from app.store.exchange import Settlement, Wanted
 from app.store.queue import REFUSED, SETTLE_AND_CLAIM
 from app.store.retry_set import member_of
 from tests.redis.conftest import Deny, OpenRig
-from tests.redis.rig import MIB, Answers, Rig
+from tests.redis.rig import BRISK, MIB, Answers, Rig
 
 FAILED = History(attempts=1, first_failed_at=1, last_failed_at=1, last_result="timeout")
 DESTINATIONS = {"retry": "retry", "dead": "dead", "pending": "pending"}
@@ -75,6 +77,22 @@ async def hand_out(rig: Rig, *bodies: bytes) -> list[bytes]:
     return done.handed_out
 
 
+@pytest.fixture(params=[0, 1000], ids=["marked", "searched"])
+def timings(request: pytest.FixtureRequest) -> Timings:
+    """Both ways of taking CDRs out of the processing list."""
+    return replace(BRISK, long_list=request.param)
+
+
+@pytest.fixture
+async def rig(open_rig: OpenRig, timings: Timings) -> Rig:
+    return await open_rig(timings=timings)
+
+
+@pytest.fixture
+async def limited_rig(open_rig: OpenRig, limited: str, timings: Timings) -> Rig:
+    return await open_rig(redis_username=limited, redis_password="secret", timings=timings)
+
+
 async def test_claims_oldest_first(rig: Rig) -> None:
     """With the oldest at the head, CDRs are claimed from there, and stand in processing in the same order."""
     await rig.redis.rpush(rig.keys.pending, "1", "2", "3")
@@ -113,6 +131,34 @@ async def test_ack_takes_one_of_twins_from_the_head(rig: Rig) -> None:
     done = await rig.exchange(ack(b"twin"))
     assert done.results == [True]
     assert await rig.processing() == [b"other", b"twin"]
+
+
+async def test_batches_leave_what_stands_between_them(rig: Rig) -> None:
+    """In a row, out of order, gone, twins: each ack takes out its own, whatever was taken out before it."""
+    await rig.redis.rpush(rig.slot.processing, *["a", "b", "c", "twin", "d", "e", "twin", "f", "g", "twin"])
+    acked = b"d e twin g b gone c twin".split()
+    done = await rig.exchange(*map(ack, acked))
+    assert done.results == [element != b"gone" for element in acked]
+    assert await rig.processing() == [b"a", b"f", b"twin"]
+
+
+@pytest.mark.parametrize("command", ["lset", "lpos", "lindex"])
+async def test_missing_right_to_mark(limited_rig: Rig, deny: Deny, command: str) -> None:
+    """Each CDR is searched for, as in a short list."""
+    await limited_rig.redis.rpush(limited_rig.slot.processing, "1", "2", "3")
+    await deny(command)
+    done = await limited_rig.exchange(ack(b"2"), ack(b"3"))
+    assert done.results == [True, True]
+    assert await limited_rig.processing() == [b"1"]
+
+
+async def test_missing_right_to_ack(limited_rig: Rig, deny: Deny) -> None:
+    """Nothing is marked that could not be removed."""
+    await limited_rig.redis.rpush(limited_rig.slot.processing, "1", "2")
+    await deny("lrem")
+    done = await limited_rig.exchange(ack(b"2"))
+    assert isinstance(done.results[0], str)
+    assert await limited_rig.processing() == [b"1", b"2"]
 
 
 async def test_ack_that_finds_nothing(rig: Rig) -> None:
@@ -453,7 +499,7 @@ async def test_wrong_type_of_processing(rig: Rig) -> None:
     await rig.redis.set(rig.slot.processing, "of somebody")
     await rig.redis.rpush(rig.keys.pending, "new")
     channel = rig.recording()
-    words = [*command(rig), "LEFT", 1, MIB, 0, 0, "due", 0, 0]
+    words = [*command(rig), "LEFT", 1, MIB, 0, 0, "due", 0, 1000, 0]
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await channel.ask(*words)
     await rig.redis.delete(rig.slot.processing)
@@ -467,7 +513,7 @@ async def test_without_the_lease_nothing_is_done(rig: Rig) -> None:
     await rig.redis.set(rig.slot.owner, "another", px=60_000)
     channel = rig.recording()
     with pytest.raises(ResponseError, match="FENCED"):
-        await channel.ask(*command(rig), "LEFT", 0, 1, 0, 0, "due", 0, 1, "processing", "", "cdr", "", 0)
+        await channel.ask(*command(rig), "LEFT", 0, 1, 0, 0, "due", 0, 1000, 1, "processing", "", "cdr", "", 0)
     assert await rig.processing() == [b"cdr"]
     assert await rig.redis.get(rig.slot.owner) == b"another"
     await rig.redis.delete(rig.slot.owner)

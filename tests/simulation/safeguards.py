@@ -71,6 +71,11 @@ ABLATIONS: Final = (
         ),
         held_by="tests/redis/test_lease.py::test_taken_after_somebody_else",
     ),
+    Ablation(
+        "the row is compared",
+        "comparing the next of a row with the CDR that is taken out there",
+        (Edit(EXCHANGE, "if redis.call('LINDEX', processing, at) ~= element then", "if marked == 0 then"),),
+    ),
     # Sending
     Ablation(
         "sequence numbers",

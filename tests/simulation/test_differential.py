@@ -349,7 +349,9 @@ def test_exchanges(server: Redis, seed: int) -> None:
     _exchanges(server, engine, Random(f"exchanges {seed}"), 1)
 
 
-@pytest.mark.parametrize("denied", ["lrem", "rpush", "rpop", "lpop", "lmove", "zadd", "zrem", "hset", "pexpire"])
+@pytest.mark.parametrize(
+    "denied", ["lrem", "rpush", "rpop", "lpop", "lmove", "zadd", "zrem", "hset", "pexpire", "lset"]
+)
 def test_exchanges_without_a_right(server: Redis, denied: str) -> None:
     """What is refused in the middle leaves the same behind."""
     engine = simulated(server)
@@ -407,7 +409,8 @@ def _wanted(chance: Random, server: Redis) -> list[Any]:
         element = chance.choice(there if held == "processing" else handed)
         pushed = f"cdr1 t-{chance.random()} {number}\n".encode() + element if place == "retry" else element
         settlements += [held, place, element, pushed, chance.choice(("0", LATER))]
-    return [chance.choice(("LEFT", "RIGHT")), *claims, LATER, early, "9000000", len(settlements) // 5, *settlements]
+    long, number = chance.choice(("0", "2", "1000")), len(settlements) // 5
+    return [chance.choice(("LEFT", "RIGHT")), *claims, LATER, early, "9000000", long, number, *settlements]
 
 
 def _exchange(client: Redis, engine: Engine, args: list[Any]) -> None:

@@ -17,6 +17,7 @@ import structlog
 from app.cdr import webhook_id
 from app.config.environment import load_settings
 from app.config.settings import Settings
+from app.config.timings import Timings
 from app.service import Service
 from tests.simulation.endpoint import PORT as HTTP
 from tests.simulation.endpoint import Endpoint, Request
@@ -33,6 +34,9 @@ from tests.simulation.trace import Trace
 from tests.simulation.virtual import EPOCH, virtual
 from tests.simulation.weather import SimulatedWeather
 from tests.support.members import members_of
+
+LONG_LIST: Final = 4
+"""CDRs in a processing list, so that both ways of taking them out are met."""
 
 INTEGRATOR: Final = "cdr-forwarder"
 SOURCE: Final = "enigma:notifications:cdr"
@@ -316,7 +320,7 @@ class World:
         self.loop.create_task(self._serve(replica, process, settings), context=process.context())
 
     async def _serve(self, replica: Replica, process: Process, settings: Settings) -> None:
-        status = await Service(settings).run()
+        status = await Service(settings, Timings(long_list=LONG_LIST)).run()
         replica.statuses.append(status)
         self.note(f"{process.name} has ended with {status}")
         if status:

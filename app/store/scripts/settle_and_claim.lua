@@ -5,7 +5,8 @@
 --   ARGV[8] how many deferred ones to hand out   ARGV[9] for how many ms they are not visible to others
 --   ARGV[10] SHA-1 of a CDR not to hand out, or 'due': only those that are due
 --   ARGV[11] scores so far ahead (ms) are due now: nobody meant them
---   ARGV[12] number of settlements; then for each: from, to, element, what to push, delay in ms
+--   ARGV[12] a processing list that is longer is not searched for each CDR
+--   ARGV[13] number of settlements; then for each: from, to, element, what to push, delay in ms
 --     from: 'processing' | 'retry' (whichever set holds it) | 'hand' (only while it is handed out)
 --     to:   ''  (acked) | 'retry' | 'dead' | 'pending' (given back to the oldest end)
 -- Answers {now in ms, ms until the next deferred one is due or -1, refusal of claiming or '', refusal of handing
@@ -57,7 +58,7 @@ local undo = {
 -- behind the last one. What is found is marked, and all marks are removed in one pass. No CDR looks like a mark, which
 -- has the 128 random bits of this process in it.
 local mark, marked, at = ARGV[1] .. ' settled', 0, 0
-local marks = redis.call('LLEN', processing) > 1000 and not refused_on(scratch, {LREM})
+local marks = redis.call('LLEN', processing) > tonumber(ARGV[12]) and not refused_on(scratch, {LREM})
 
 local function mark_one(element)
   if redis.call('LINDEX', processing, at) ~= element then at = redis.call('LPOS', processing, element) end
@@ -98,7 +99,7 @@ local function settle(from, to, element, pushed, delay)
 end
 
 local results, refusals = {}, ''
-for i = 13, 12 + 5 * ARGV[12], 5 do
+for i = 14, 13 + 5 * ARGV[13], 5 do
   local result = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4]))
   results[#results + 1] = result
   if type(result) == 'string' then refusals = refusals .. ' ' .. #results end
