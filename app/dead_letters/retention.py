@@ -23,9 +23,9 @@ async def drop_expired(link: Link, topology: Topology, seconds: float) -> None:
     while True:
         for (_, endpoint), store in stores(link, topology.lanes).items():
             try:
-                events.dead_letters_expired(endpoint, await _drop(store, Selection(older_than=age)))
+                events.dead_letters_expired(topology.source, endpoint, await _drop(store, Selection(older_than=age)))
             except ForwarderError as error:  # the next look tries again: nothing else waits for this one
-                events.dead_letters_kept(endpoint, str(error))
+                events.dead_letters_kept(topology.source, endpoint, str(error))
         await asyncio.sleep(link.timings.expiry_look)
 
 

@@ -79,6 +79,11 @@ class Breaker:
         self.state = State.OPEN
         self.probe_at = time.monotonic() + self.timings.first_probe
 
+    def pass_on(self) -> None:
+        """There was nothing to probe with in one lane: another one may have something."""
+        if not self.is_closed:
+            self.state = State.OPEN
+
     def probe_now(self) -> None:
         """Probe at once, because an operator asks for it."""
         self.probe_at = 0.0

@@ -7,19 +7,27 @@ from collections.abc import Callable
 from app.cdr import Cdr
 from app.config.timings import Timings
 from app.delivery.breaker import Breaker
+from app.delivery.probing import Candidate, Probing
 from app.delivery.rate_limit import RateLimit
-from app.delivery.successes import Successes
+from app.delivery.turn import Turn
 from app.delivery.verdict import Verdict
 
 
 class Gate:
-    """Holds what each attempt must pass: breaker, hold and rate limit. One per endpoint, for all its lanes."""
+    """Holds what each attempt must pass: breaker, hold and rate limit. One per endpoint, for all its lanes.
 
-    def __init__(self, breaker: Breaker, rate_limit: float, timings: Timings) -> None:
+    `concurrency`: how many attempts all of them may make at once.
+    """
+
+    def __init__(self, breaker: Breaker, rate_limit: float, concurrency: int, timings: Timings) -> None:
         self.breaker = breaker
+        self.probing = Probing(breaker, timings.reply_patience)
+        self.turns: list[Turn] = []
         self.held_until = 0.0
+        self.is_rate_limited = rate_limit > 0
+        self._concurrency = concurrency
+        self._served = 0
         self._rate = RateLimit(rate_limit)
-        self._successes = Successes()
         self._timings = timings
         self._listeners: list[Callable[[], None]] = []
         self._alarm: asyncio.TimerHandle | None = None
@@ -30,6 +38,27 @@ class Gate:
 
     def forget(self, listener: Callable[[], None]) -> None:
         self._listeners.remove(listener)
+
+    def join(self, turn: Turn, candidate: Candidate) -> None:
+        """Let a lane take part."""
+        self.turns.append(turn)
+        self.probing.join(candidate)
+
+    def leave(self, turn: Turn, candidate: Candidate) -> None:
+        self.turns.remove(turn)
+        self.probing.leave(candidate)
+        for other in self.turns:
+            other.wake()
+
+    @property
+    def free(self) -> int:
+        """How many more attempts may be made at once."""
+        return self._concurrency - sum(turn.used for turn in self.turns)
+
+    def serve(self) -> int:
+        """Return a number that is higher each time."""
+        self._served += 1
+        return self._served
 
     @property
     def is_passing(self) -> bool:
@@ -56,14 +85,8 @@ class Gate:
         self._rate.count()
         return True
 
-    def is_strike(self, cdr: Cdr) -> bool:
-        """Tell whether a failure now says something about this CDR: others were accepted since its last one."""
-        last = cdr.history.last_failed_at
-        return last > 0 and self._successes.include_another(cdr.webhook_id, last)
-
-    def record_success(self, cdr: Cdr, began: int) -> None:
-        """Take note of a 2xx to an attempt that began at `began` (ms of Redis' clock)."""
-        self._successes.note(cdr.webhook_id, began)
+    def record_success(self) -> None:
+        """Take note of a 2xx."""
         was_closed = self.breaker.is_closed
         self.breaker.record_success()
         if not was_closed:

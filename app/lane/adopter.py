@@ -11,7 +11,7 @@ from app.store.keys import LaneKeys, Slot
 from app.store.lease import Lease
 from app.store.owner import Owner
 from app.store.queue import Queue
-from app.telemetry import events
+from app.telemetry import events, source_events
 
 
 class Adopter:
@@ -35,6 +35,7 @@ class Adopter:
         stopping: asyncio.Event,
     ) -> None:
         self.name = keys.endpoint or "all"
+        self._source = keys.source
         self._link, self._lease, self._queue = link, lease, queue
         self._others = [slot for slot in keys.slots() if slot != queue.slot]
         self._incoming, self._may_adopt, self._adopted = incoming, may_adopt, adopted
@@ -66,7 +67,7 @@ class Adopter:
         self._looked = began
         for slot in self._due(orphans):
             if moved := await self._adopt(slot, orphans[slot]):
-                events.cdrs_adopted(self.name, slot.number, moved)
+                events.cdrs_adopted(self._source, self.name, slot.number, moved)
                 return moved
         return 0
 
@@ -92,7 +93,7 @@ class Adopter:
 
     def _tell_of_wrong_types(self, keys: set[str]) -> None:
         for key in keys - self._wrong:
-            events.key_has_wrong_type(key, "list")
+            source_events.key_has_wrong_type(self._source, key, "list")
         self._wrong = keys
 
     def _due(self, orphans: Iterable[Slot]) -> list[Slot]:

@@ -29,8 +29,7 @@ class BatchInbox(Inbox):
         self._alarm: asyncio.TimerHandle | None = None
 
     @property
-    def has_batch(self) -> bool:
-        """Tell whether there is something to take now."""
+    def is_ready(self) -> bool:
         return bool(self._retried) or self._fills_batch
 
     def put(self, cdrs: Iterable[Cdr]) -> None:
@@ -99,8 +98,8 @@ class BatchInbox(Inbox):
 
     def _tell(self) -> None:
         """Wake a worker if there is a batch; otherwise, when there will be one."""
-        if self.has_batch:
-            self._wake_one()
+        if self.is_ready:
+            self.wake_one()
         elif self._new and self._alarm is None:
             lasts = self._new[0].claimed_at + self._linger - time.monotonic()
             self._alarm = asyncio.get_running_loop().call_later(lasts, self._ring)

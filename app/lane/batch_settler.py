@@ -38,7 +38,7 @@ class BatchSettler:
     def _delivered(self, cdrs: Sequence[Cdr], verdict: Verdict, began_ms: int) -> None:
         lane = self._lane
         for cdr in (cdrs[0], cdrs[-1]):  # two of them are enough to tell of each CDR that another was accepted
-            lane.gate.record_success(cdr, began_ms)
+            lane.turn.record_success(cdr, began_ms)
         for cdr in cdrs:
             lane.metrics.was_delivered()
             lane.outbox.put(self._settler.parcel(cdr, verdict, ACK))
@@ -56,7 +56,9 @@ class BatchSettler:
             counted = next((cdr for cdr in cdrs if not cdr.history.replayed), cdrs[0])
             lane.gate.record_failure(counted, began, verdict, strike=False)
         self._outage.note(verdict, down=not lane.gate.breaker.is_closed)
-        events.attempt_failed(lane.endpoint, message.webhook_id, message.attempt, verdict.result, verdict.status)
+        events.attempt_failed(
+            lane.source, lane.endpoint, message.webhook_id, message.attempt, verdict.result, verdict.status
+        )
         failed = replace(verdict, kind=Kind.TRANSIENT)
         decisions = self._rules.defer_together(cdrs, failed, lane.clock.now())
         for cdr, decision in zip(cdrs, decisions, strict=True):

@@ -26,6 +26,7 @@ class BatchWorker:
                     await self._deliver(cdrs)
                 finally:
                     self._inbox.done(cdrs[0])
+                    self._lane.turn.release()
             else:
                 await self._inbox.wait()
 
@@ -42,15 +43,20 @@ class BatchWorker:
 
     def _take(self) -> list[Cdr]:
         lane, inbox = self._lane, self._inbox
-        if not inbox.has_batch:
+        if not inbox.is_ready:
             inbox.starved += 1
+            lane.turn.pass_on()
             return []
-        if not (lane.lease.holds() and lane.gate.admits()):
+        if not lane.lease.holds():
+            lane.turn.pass_on()
+            return []
+        if not lane.turn.admits():
             return []
         while batch := inbox.take_batch():
             if ours := self._visible(batch):
                 return ours
             inbox.done(batch[0])
+        lane.turn.release()
         return []
 
     def _visible(self, batch: list[Cdr]) -> list[Cdr]:

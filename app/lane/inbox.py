@@ -29,13 +29,18 @@ class Inbox:
         return len(self._new) + len(self._retried)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether there is something to take now."""
+        return bool(self._new or self._retried)
+
+    @property
     def retried(self) -> int:
         return len(self._retried)
 
     def put(self, cdrs: Iterable[Cdr]) -> None:
         for cdr in cdrs:
             (self._retried if cdr.origin is Origin.RETRY else self._new).append(cdr)
-            self._wake_one()
+            self.wake_one()
 
     def take(self) -> Cdr | None:
         """Return the next CDR; None where there is none. A retried one is given back with `done`."""
@@ -74,7 +79,7 @@ class Inbox:
 
     def wake(self) -> None:
         """Let every worker look again: the gate passes, or a stop was asked for."""
-        while self._wake_one():
+        while self.wake_one():
             pass
 
     def _may_retry(self) -> bool:
@@ -82,7 +87,8 @@ class Inbox:
             return True
         return not self._turn_of_new if self._alternates else self._retrying < self._share
 
-    def _wake_one(self) -> bool:
+    def wake_one(self) -> bool:
+        """Let a worker look; tell whether one was waiting."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from app.cdr import Cdr, Origin
 from app.config.timings import Timings
 from app.delivery.gate import Gate
+from app.delivery.turn import Turn
 from app.lane.in_flight import InFlight
 from app.lane.inbox import Inbox
 from app.lane.outbox import Outbox
@@ -40,6 +41,13 @@ class Lane:
     stopping: asyncio.Event
     wake: Callable[[], None] = field(default=lambda: None)
 
+    def __post_init__(self) -> None:
+        self.turn = Turn(self.gate, self.clock.now, self._wants, self.inbox.wake_one)
+
+    @property
+    def source(self) -> str:
+        return self.queue.keys.source
+
     @property
     def visibility(self) -> float:
         """Return the seconds for which a CDR that the retry set hands out is nobody else's."""
@@ -59,6 +67,10 @@ class Lane:
     def gives_back(self) -> bool:
         """Tell whether what waits in the inbox is better off in Redis."""
         return self.stopping.is_set() or self.gate.holds_for_long
+
+    def _wants(self) -> bool:
+        """Tell whether a worker could attempt something, if the gate let it pass."""
+        return self.inbox.is_ready and self.lease.holds() and not self.stopping.is_set()
 
     def new(self, bodies: Iterable[bytes]) -> list[Cdr]:
         """Take note of CDRs that were claimed from pending."""

@@ -51,7 +51,6 @@ class Endpoint:
     batch_size: BatchSize
     outage: Outage
     refusals: Refusals
-    metrics: LaneMetrics
 
     @property
     def name(self) -> str:
@@ -60,7 +59,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Shared:
-    """Holds what all lanes of a process have in common."""
+    """Holds what all lanes of a source have in common."""
 
     settings: Settings
     link: Link
@@ -91,11 +90,13 @@ class Shared:
 class LaneLoops:
     """Runs one lane in one slot: its loops, and what they share."""
 
-    def __init__(self, shared: Shared, endpoint: Endpoint, keys: LaneKeys, slot: int, oldest: str) -> None:
+    def __init__(  # noqa: PLR0913 - one lane stands between a source and an endpoint
+        self, shared: Shared, endpoint: Endpoint, keys: LaneKeys, *, slot: int, oldest: str, metrics: LaneMetrics
+    ) -> None:
         settings, timings = shared.settings, shared.timings
         self.endpoint = endpoint
         longest = max(endpoint.settings.backoff_max, visibility_of(endpoint.settings.timeout, timings))
-        self.lane = lane = _lane(shared, endpoint, shared.queue(keys, slot, oldest, longest))
+        self.lane = lane = _lane(shared, endpoint, shared.queue(keys, slot, oldest, longest), metrics)
         incoming, budget = Incoming(), Budget(timings.exchange_bytes)
         self._sweeper = Sweeper(lane, incoming, settings.sweep_interval, budget)
         self._claimable = claimable = Claimable(lane, self._sweeper, budget)
@@ -119,6 +120,7 @@ class LaneLoops:
     async def run(self) -> None:
         """Forward CDRs until a stop is asked for and none is in flight."""
         gate, lease = self.lane.gate, self.lane.lease
+        gate.join(self.lane.turn, self.prober)
         gate.listen(self._wake)
         lease.listen(self._wake)
         try:
@@ -126,6 +128,7 @@ class LaneLoops:
                 for run in self._runs:
                     tasks.create_task(run())
         finally:
+            gate.leave(self.lane.turn, self.prober)
             gate.forget(self._wake)
             lease.forget(self._wake)
 
@@ -175,7 +178,7 @@ def _maker_of_workers(
     )
 
 
-def _lane(shared: Shared, endpoint: Endpoint, queue: Queue) -> Lane:
+def _lane(shared: Shared, endpoint: Endpoint, queue: Queue, metrics: LaneMetrics) -> Lane:
     settings = endpoint.settings
     return Lane(
         endpoint=endpoint.name,
@@ -188,7 +191,7 @@ def _lane(shared: Shared, endpoint: Endpoint, queue: Queue) -> Lane:
         in_flight=InFlight(),
         room=Room(settings.concurrency * settings.batch_size, shared.timings),
         outbox=Outbox(shared.timings),
-        metrics=endpoint.metrics,
+        metrics=metrics,
         timings=shared.timings,
         stopping=shared.stopping,
     )

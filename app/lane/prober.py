@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from app.cdr import Cdr, Origin
 from app.delivery.verdict import GONE, Verdict
@@ -38,6 +38,10 @@ class Prober:
     def wake(self) -> None:
         self._signal.set()
 
+    def holds(self) -> bool:
+        """Tell whether the lane has a lease."""
+        return self._lane.lease.holds()
+
     async def run(self) -> None:
         """Go on until a stop is asked for."""
         lane = self._lane
@@ -52,39 +56,47 @@ class Prober:
         breaker, gate = self._lane.gate.breaker, self._lane.gate
         if breaker.is_closed or not self._lane.lease.holds():
             return 1.0
-        return max(0.0, breaker.probe_at - time.monotonic(), gate.held_for)
+        return max(0.0, breaker.probe_at - time.monotonic(), gate.held_for) or gate.probing.wait(self)
 
     async def _probe(self) -> None:
         """Attempt up to two CDRs, one after the other."""
-        breaker = self._lane.gate.breaker
-        breaker.begin_probe()
-        new = await self._never_attempted()
-        self.wants_new = new is None
-        cdr = new or await self._earliest_deferred(None)
-        if cdr is None:
-            return breaker.look_again()
-        verdicts = [await self._attempt(cdr)]
-        if not breaker.is_closed and (another := await self._earliest_deferred(cdr)):
-            verdicts.append(await self._attempt(another))
+        gate = self._lane.gate
+        with gate.probing.turn(self):
+            new = await self._never_attempted()
+            self.wants_new = new is None
+            if cdr := new or await self._earliest_deferred(None):
+                verdicts = [await self._attempt(cdr)]
+                if self._may_go_on and (another := await self._earliest_deferred(cdr)):
+                    verdicts.append(await self._attempt(another))
+                self._end(verdicts)
+
+    @property
+    def _may_go_on(self) -> bool:
+        gate = self._lane.gate
+        return gate.probing.is_turn_of(self) and not gate.breaker.is_closed
+
+    def _end(self, verdicts: Sequence[Verdict | None]) -> None:
         answered = any(verdict and verdict.is_about_the_cdr for verdict in verdicts)
         # A CDR that is answered 410 alone may be the cause itself.
         gone = all(verdict and verdict.status == GONE for verdict in verdicts)
         # It is there, and refuses these CDRs: so the next one follows soon, until all have had their turn.
         others = self._pending > 0 or len(self._probed) < self._deferred
-        breaker.end_probe(stays=answered and others, gone=gone)
-        return None
+        if self._may_go_on:
+            self._lane.gate.breaker.end_probe(stays=answered and others, gone=gone)
 
     async def _attempt(self, cdr: Cdr) -> Verdict | None:
-        """Attempt it, unless a stop or a hold came meanwhile; then it is given back."""
-        lane = self._lane
-        if lane.stopping.is_set() or lane.gate.held_for or not lane.lease.holds():
+        """Attempt it, unless a stop or a hold came meanwhile, or it took too long; then it is given back."""
+        lane, probing = self._lane, self._lane.gate.probing
+        is_late = not probing.is_turn_of(self)
+        if is_late or lane.stopping.is_set() or lane.gate.held_for or not lane.lease.holds():
             lane.inbox.put([cdr])
             lane.wake()
             return None
         if cdr.origin is Origin.PENDING:
             self._probed.clear()
         self._probed.add(cdr.webhook_id)
-        return await self._deliver(cdr)
+        with probing.attempt():
+            return await self._deliver(cdr)
 
     async def _never_attempted(self) -> Cdr | None:
         lane = self._lane

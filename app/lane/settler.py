@@ -32,6 +32,7 @@ class Settler:
         sweeper: Sweeper,
         log: DeliveryLog | None = None,
     ) -> None:
+        self._source = lane.source
         self._lane, self._rules, self._tokens = lane, rules, tokens
         self._outage, self._refusals, self._sweeper, self._log = outage, refusals, sweeper, log
 
@@ -39,10 +40,10 @@ class Settler:
         """Settle a CDR after an attempt that began at `began` (monotonic), `began_ms` by Redis' clock."""
         lane = self._lane
         lane.metrics.attempted(verdict.result, time.monotonic() - began, verdict.status)
-        strike = verdict.may_strike and lane.gate.is_strike(cdr)
+        strike = verdict.may_strike and lane.turn.is_strike(cdr)
         decision = self._rules.decide(cdr, verdict, lane.clock.now(), strike=strike)
         if verdict.kind is Kind.DELIVERED:
-            lane.gate.record_success(cdr, began_ms)
+            lane.turn.record_success(cdr, began_ms)
             lane.metrics.was_delivered()
             self._outage.end()
         else:
@@ -51,7 +52,7 @@ class Settler:
             lane.gate.record_failure(cdr, began, verdict, strike=strike)
             self._outage.note(verdict, down=not lane.gate.breaker.is_closed)
             events.attempt_failed(
-                lane.endpoint, cdr.webhook_id, decision.history.attempts, verdict.result, verdict.status
+                self._source, lane.endpoint, cdr.webhook_id, decision.history.attempts, verdict.result, verdict.status
             )
         lane.outbox.put(self.parcel(cdr, verdict, decision))
         if lane.outbox.is_worth_waking(lane.timings.batch):
@@ -77,7 +78,7 @@ class Settler:
         return dead_letter(
             cdr=cdr,
             endpoint=lane.endpoint,
-            source=lane.queue.keys.source,
+            source=self._source,
             reason=reason,
             status=verdict.status,
             answer=verdict.answer,
@@ -86,7 +87,7 @@ class Settler:
 
     def _acked(self, cdr: Cdr, found: bool) -> None:  # noqa: FBT001 - a receipt has one thing to say
         self._lane.metrics.delivery_durations.observe(time.monotonic() - cdr.claimed_at)
-        events.cdr_delivered(self._lane.endpoint, cdr.webhook_id, cdr.history.attempts + 1)
+        events.cdr_delivered(self._source, self._lane.endpoint, cdr.webhook_id, cdr.history.attempts + 1)
         if not found:
             self._lost(1)
 
@@ -98,7 +99,9 @@ class Settler:
         if not found:
             return self._sweeper.soon()
         self._lane.metrics.deferred += 1
-        events.cdr_deferred(self._lane.endpoint, cdr.webhook_id, decision.history.attempts, decision.delay)
+        events.cdr_deferred(
+            self._source, self._lane.endpoint, cdr.webhook_id, decision.history.attempts, decision.delay
+        )
         if verdict.kind is Kind.REJECTED and not cdr.history.first_rejected_at:
             self._refusals.rejected(verdict)
         return None
@@ -108,7 +111,7 @@ class Settler:
             return self._lost(1)
         attempts, reason = decision.history.attempts, decision.reason
         self._lane.metrics.dead_lettered[reason] += 1
-        events.cdr_dead_lettered(self._lane.endpoint, cdr.webhook_id, reason, verdict.status, attempts)
+        events.cdr_dead_lettered(self._source, self._lane.endpoint, cdr.webhook_id, reason, verdict.status, attempts)
         self._refusals.dead_lettered(reason, verdict)
         self._note(cdr, reason, verdict, attempts)
         return None
@@ -118,7 +121,7 @@ class Settler:
         if self._log:
             self._log.note(
                 cdr,
-                source=self._lane.queue.keys.source,
+                source=self._source,
                 endpoint=self._lane.endpoint,
                 outcome=outcome,
                 status=verdict.status,
@@ -127,6 +130,6 @@ class Settler:
             )
 
     def _lost(self, number: int) -> None:
-        events.ack_found_nothing(self._lane.endpoint, number)
+        events.ack_found_nothing(self._source, self._lane.endpoint, number)
         self._lane.metrics.acks_lost += number
         self._sweeper.soon()

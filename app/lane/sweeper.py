@@ -39,7 +39,7 @@ class Sweeper:
 
     def claim_reply_lost(self) -> None:
         """Sweep at once: what the claim has moved to our processing list is not in flight, so nobody delivers it."""
-        events.claim_reply_lost(self._lane.endpoint)
+        events.claim_reply_lost(self._lane.source, self._lane.endpoint)
         self.soon()
 
     def soon(self) -> None:
@@ -135,7 +135,7 @@ class Sweeper:
         self.adopted -= theirs
         self._lane.metrics.recovered["orphan"] += theirs
         self._lane.metrics.recovered["own"] += found - theirs
-        events.sweep_recovered(self._lane.endpoint, found)
+        events.sweep_recovered(self._lane.source, self._lane.endpoint, found)
 
     def _until_due(self) -> float:
         """Return the seconds to wait: a sweep that is due waits for the gate, the lease or room."""

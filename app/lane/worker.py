@@ -14,6 +14,7 @@ class Worker:
     """Runs one of `CONCURRENCY` loops of a lane: wait for gate and inbox → take → POST → settle."""
 
     def __init__(self, lane: Lane, attempt: Attempt, settler: Settler) -> None:
+        self._source = lane.source
         self._lane, self._attempt, self._settler = lane, attempt, settler
 
     async def run(self) -> None:
@@ -25,14 +26,14 @@ class Worker:
                     await self.deliver(cdr)
                 finally:
                     lane.inbox.done(cdr)
+                    lane.turn.release()
             else:
                 await lane.inbox.wait()
 
     async def deliver(self, cdr: Cdr) -> Verdict:
         """Make one attempt, and settle it."""
         began, began_ms = time.monotonic(), self._lane.clock.now()
-        source = self._lane.queue.keys.source
-        verdict = await self._attempt.post(Message(cdr.webhook_id, cdr.body, cdr.history.attempts + 1, source))
+        verdict = await self._attempt.post(Message(cdr.webhook_id, cdr.body, cdr.history.attempts + 1, self._source))
         self._settler.settle(cdr, verdict, began, began_ms)
         return verdict
 
@@ -40,11 +41,17 @@ class Worker:
         lane = self._lane
         if not lane.inbox:
             lane.inbox.starved += 1
+            lane.turn.pass_on()
             return None
-        if not (lane.lease.holds() and lane.gate.admits()):
+        if not lane.lease.holds():
+            lane.turn.pass_on()
+            return None
+        if not lane.turn.admits():
             return None
         while (cdr := lane.inbox.take()) and time.monotonic() + lane.timeout > cdr.visible_until:
             # Another process may be handed it during the attempt.
             lane.inbox.done(cdr)
             lane.forget(cdr)
+        if not cdr:
+            lane.turn.release()
         return cdr

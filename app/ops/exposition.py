@@ -10,8 +10,7 @@ from prometheus_client.registry import Collector
 
 from app.dead_letters.letter import Reason
 from app.delivery.verdict import Result
-from app.ops.observation import LaneView, Observation
-from app.ops.operations import OperatorWork
+from app.ops.observation import LaneView, Observation, ObservedSource
 from app.ops.sampler import Lengths, Sample
 from app.telemetry import stderr, stdout
 from app.telemetry.metrics import BOUNDS, Durations, LaneMetrics, Origin
@@ -19,6 +18,7 @@ from app.telemetry.metrics import BOUNDS, Durations, LaneMetrics, Origin
 PREFIX: Final = "cdr_forwarder"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LANE: Final = ("endpoint", "source")
+SOURCE: Final = ("source",)
 LABELS: Final[dict[str, tuple[str, ...]]] = {
     "result": get_args(Result),
     "reason": get_args(Reason),
@@ -29,31 +29,26 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
 Number = int | float
 
 
-def exposed(observation: Observation, work: OperatorWork) -> bytes:
+def exposed(observation: Observation) -> bytes:
     """Return the metrics in the text format of Prometheus. Every label has a closed set of values."""
     registry = CollectorRegistry()
-    registry.register(Exposition(observation, work))
+    registry.register(Exposition(observation))
     ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
 class Exposition(Collector):
-    def __init__(self, observation: Observation, work: OperatorWork) -> None:
-        self._observation, self._work = observation, work
+    def __init__(self, observation: Observation) -> None:
+        self._observation = observation
 
     def collect(self) -> Iterable[Metric]:
         observed, lanes = self._observation, self._observation.lanes
         yield from _counters([lane.sample for lane in lanes])
         yield from _lanes(lanes)
-        yield from _lists(observed.samples)
-        yield from _operators(observed.samples, self._work)
+        yield from _lists([sample for source in observed.sources for sample in source.samples])
+        yield from _operators(observed.sources)
         yield _gauge("ready", "1 while it can deliver.", {(): int(not observed.unready)})
-        yield _gauge("redis_up", "1 while Redis answers, and lets us in.", {(): int(observed.redis_up)})
-        ratio = observed.sampler.memory_used_ratio
-        used = "Memory that Redis uses, of what it may use or its host has; absent where Redis does not say."
-        yield _gauge("redis_memory_used_ratio", used, {} if ratio is None else {(): ratio})
-        others = "Forwarders of other integrators that take from our source."
-        yield _gauge("foreign_consumers", others, {(): observed.neighbours.foreign_consumers})
+        yield from _redis(observed.sources)
         yield CounterMetricFamily(
             f"{PREFIX}_log_lines_dropped", "Log lines that nobody read in time.", stderr.dropped() + stdout.dropped()
         )
@@ -98,18 +93,35 @@ def _lists(samples: Sequence[Sample]) -> Iterator[Metric]:
     yield _by("origin", "recovered", "Lost CDRs found in processing lists.", samples, lambda one: one.recovered)
 
 
-def _operators(samples: Sequence[Sample], work: OperatorWork) -> Iterator[Metric]:
+def _operators(sources: Sequence[ObservedSource]) -> Iterator[Metric]:
     """Yield what operators did: on the page of this process, or by commands of which it was the one to learn."""
-    counts: dict[tuple[str, str], Mapping[str, int]] = {
-        ("dead_letters_replayed", "Dead letters replayed by operators."): work.replayed,
-        ("dead_letters_dropped", "Dead letters dropped by operators."): work.dropped,
-        ("injected", "CDRs pushed by the command inject."): {samples[0].metrics.endpoint: work.injected},
+    counts: dict[tuple[str, str], Callable[[ObservedSource], Mapping[str, int]]] = {
+        ("dead_letters_replayed", "Dead letters replayed by operators."): lambda one: one.work.replayed,
+        ("dead_letters_dropped", "Dead letters dropped by operators."): lambda one: one.work.dropped,
+        ("injected", "CDRs pushed by the command inject."): _injected,
     }
     for (name, text), numbers in counts.items():
         family = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=LANE)
-        for sample in samples:
-            family.add_metric(_lane(sample), numbers.get(sample.metrics.endpoint, 0))
+        for source in sources:
+            for sample in source.samples:
+                family.add_metric(_lane(sample), numbers(source).get(sample.metrics.endpoint, 0))
         yield family
+
+
+def _injected(source: ObservedSource) -> Mapping[str, int]:
+    return {source.samples[0].metrics.endpoint: source.work.injected}
+
+
+def _redis(sources: Sequence[ObservedSource]) -> Iterator[Metric]:
+    """Yield what is known of the Redis of each source."""
+    up = {(one.name,): int(one.redis_up) for one in sources}
+    yield _gauge("redis_up", "1 while Redis answers, and lets us in.", up, SOURCE)
+    ratios = {(one.name,): one.sampler.memory_used_ratio for one in sources}
+    used = "Memory that Redis uses, of what it may use or its host has; absent where Redis does not say."
+    known = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    yield _gauge("redis_memory_used_ratio", used, known, SOURCE)
+    others = {(one.name,): one.neighbours.foreign_consumers for one in sources}
+    yield _gauge("foreign_consumers", "Forwarders of other integrators that take from our source.", others, SOURCE)
 
 
 def _lane(sample: Sample) -> tuple[str, str]:
@@ -149,9 +161,7 @@ def _histogram(
     return family
 
 
-def _gauge(
-    name: str, text: str, values: Mapping[tuple[str, ...], Number], labels: Sequence[str] = ()
-) -> GaugeMetricFamily:
+def _gauge(name: str, text: str, values: Mapping[Any, Number], labels: Sequence[str] = ()) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
     for names, value in values.items():
         family.add_metric(names, value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.config.settings import Settings
 from app.lane.lane_loops import LaneLoops
+from app.ops.operations import OperatorWork
 from app.ops.report import EndpointReport
 from app.ops.reporter import Identity, endpoint_report
 from app.ops.sampler import Sample, Sampler
@@ -47,23 +48,21 @@ class LaneView:
 
 
 @dataclass
-class Observation:
-    """Describes one process. `heartbeats`: when each loop last gave one, on the monotonic clock."""
+class ObservedSource:
+    """What is known of one source. `unusable`: it cannot work, until a person has changed something."""
 
-    settings: Settings
+    name: str
     link: Link
     lease: Lease
     sampler: Sampler
     neighbours: Neighbours
+    work: OperatorWork
     running: Callable[[], Sequence[LaneLoops]]
-    heartbeats: Callable[[], Sequence[float]]
-    stopping: asyncio.Event
-    identity: Identity = field(default_factory=Identity)
+    unusable: bool = False
 
     @property
     def lanes(self) -> list[LaneView]:
-        now = datetime.now(UTC)
-        samples = self.sampler.samples
+        now, samples = datetime.now(UTC), self.sampler.samples
         return [LaneView(loops, samples[loops.endpoint.name], endpoint_report(loops, now)) for loops in self.running()]
 
     @property
@@ -72,34 +71,69 @@ class Observation:
 
     @property
     def redis_up(self) -> bool:
-        """Tell whether Redis answers, and lets us in."""
+        """Tell whether its Redis answers, and lets us in."""
         return not (self.link.outage.lasts or self.link.refused.refuses_login)
+
+    @property
+    def unready(self) -> list[str]:
+        """Return the reasons why nothing of it can be delivered now; empty if it can. Strangers may read them."""
+        reasons = []
+        if self.link.outage.lasts:
+            reasons.append(f"Redis has not answered for {self.link.outage.seconds:.0f} s")
+        reasons += self.link.refused.states
+        if self.unusable:
+            reasons.append("it cannot be read as it is configured: the log says why")
+        elif not self.lease.holds():
+            reasons.append("no processing list yet: still acquiring one, or all 64 are in use")
+        return reasons
+
+
+@dataclass
+class Observation:
+    """Describes one process. `heartbeats`: when each loop last gave one, on the monotonic clock."""
+
+    settings: Settings
+    sources: Sequence[ObservedSource]
+    heartbeats: Callable[[], Sequence[float]]
+    stopping: asyncio.Event
+    identity: Identity = field(default_factory=Identity)
+
+    @property
+    def first(self) -> ObservedSource:
+        return self.sources[0]
+
+    @property
+    def lanes(self) -> list[LaneView]:
+        return [lane for source in self.sources for lane in source.lanes]
+
+    @property
+    def redis_up(self) -> bool:
+        """Tell whether each Redis answers, and lets us in."""
+        return all(source.redis_up for source in self.sources)
 
     @property
     def is_alive(self) -> bool:
         """Tell whether every loop runs. At a stop, loops have the grace in which to end."""
         return self.stopping.is_set() or all(
-            time.monotonic() - heartbeat < self.link.timings.stuck for heartbeat in self.heartbeats()
+            time.monotonic() - heartbeat < self.first.link.timings.stuck for heartbeat in self.heartbeats()
         )
 
     @property
     def unready(self) -> list[str]:
-        """Return the reasons why it can deliver nothing now; empty if it can. Strangers may read them."""
-        reasons = []
-        if self.link.outage.lasts:
-            reasons.append(f"Redis has not answered for {self.link.outage.seconds:.0f} s")
-        reasons += self.link.refused.states
-        if not self.lease.holds():
-            reasons.append("no processing list yet: still acquiring one, or all 64 are in use")
-        if self.stopping.is_set():
-            reasons.append("stopping")
-        return reasons
+        """Return the reasons why it can deliver nothing of a source now; empty if it can. Strangers may read them."""
+        several = len(self.sources) > 1
+        reasons = [
+            f"source {source.name}: {reason}" if several else reason
+            for source in self.sources
+            for reason in source.unready
+        ]
+        return [*reasons, "stopping"] if self.stopping.is_set() else reasons
 
     @property
     def to_distribute(self) -> int | None:
         """Return how many CDRs wait for distribution; None where there is none."""
-        everywhere = self.sampler.samples.get(EVERYBODY)
-        return everywhere.lengths.pending if everywhere else None
+        everywhere = [one.sampler.samples[EVERYBODY] for one in self.sources if EVERYBODY in one.sampler.samples]
+        return sum(one.lengths.pending for one in everywhere) if everywhere else None
 
     @property
     def events(self) -> Sequence[dict[str, Any]]:

@@ -62,7 +62,7 @@ class Routes:
         ]
 
     def _overview(self) -> list[Route]:
-        patience = self._observation.link.timings.answer_wait
+        patience = self._observation.first.link.timings.answer_wait
         return [
             Route("/api/status", _within(patience, self._status)),
             Route("/api/minutes", _within(patience, self._minutes)),
@@ -70,7 +70,7 @@ class Routes:
         ]
 
     def _dead_letters(self) -> list[Route]:
-        patience = self._observation.link.timings.answer_wait
+        patience = self._observation.first.link.timings.answer_wait
         return [
             Route("/api/dead-letters", _within(patience, self._list)),
             Route("/api/dead-letters/search", _within(patience, self._search), methods=["POST"]),
@@ -89,7 +89,7 @@ class Routes:
         return PlainTextResponse("\n".join([*reasons, ""]) if reasons else "ready\n", 503 if reasons else 200)
 
     async def _metrics(self, _: Request) -> Response:
-        body = exposition.exposed(self._observation, self._letters.work)
+        body = exposition.exposed(self._observation)
         return Response(body, headers={"content-type": exposition.CONTENT_TYPE})
 
     async def _status(self, request: Request) -> Response:

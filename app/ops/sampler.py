@@ -111,6 +111,10 @@ class Sampler:
         self._minutes = Minutes(link)
         self._clock = RedisClock()
 
+    def waiting_for(self, endpoint: str) -> int:
+        """Return how many CDRs of this source were last seen waiting for an endpoint."""
+        return self.samples[endpoint].lengths.waiting if endpoint in self.samples else 0
+
     async def run(self, slot: int) -> None:
         """Go on until cancelled. `slot`: the number of ours."""
         try:

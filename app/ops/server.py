@@ -26,7 +26,7 @@ class Ops:
     """Runs uvicorn's protocol without its server, which would take over signals, log and exit of the process."""
 
     def __init__(self, settings: Settings, view: View, letters: Letters, probes: Probes) -> None:
-        timings = view.observed.link.timings
+        timings = view.observed.first.link.timings
         self._complaints = Complaints(timings.complaint_pause)
         token = settings.ops_token.get_secret_value() if settings.ops_token else ""
         routes = Routes(view, letters, probes, OperatorToken(token, timings, self._complaints))

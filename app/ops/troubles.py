@@ -63,7 +63,7 @@ def troubles(observed: Observation, endpoints: Sequence[tuple[str, Condition, in
 def _of_process(observed: Observation) -> Iterator[Trouble]:
     if not observed.redis_up:
         # All else that makes it unready follows from that.
-        if observed.link.outage.lasts:
+        if observed.first.link.outage.lasts:
             yield Trouble("bad", "Redis does not answer", f"{observed.unready[0]}: nothing is delivered")
         else:
             yield Trouble("bad", LOGIN_REFUSED, f"{LOGIN_REFUSED}: nothing is delivered; a wrong password?")
@@ -74,7 +74,7 @@ def _of_process(observed: Observation) -> Iterator[Trouble]:
 
 
 def _of_redis(observed: Observation) -> Iterator[Trouble]:
-    ratio, others = observed.sampler.memory_used_ratio or 0.0, observed.neighbours.foreign_consumers
+    ratio, others = observed.first.sampler.memory_used_ratio or 0.0, observed.first.neighbours.foreign_consumers
     if ratio >= NEARLY_FULL:
         words = f"Redis uses {ratio:.0%} of its memory: when it is full, Enigma can write no CDR"
         yield Trouble("bad" if ratio >= FULL else "warning", "Redis is nearly full", words)
@@ -83,7 +83,7 @@ def _of_redis(observed: Observation) -> Iterator[Trouble]:
         words = f"{takers} CDRs from the same list: each CDR reaches only one of them"
         yield Trouble("bad", "Somebody else takes CDRs", words)
 
-    if number := observed.neighbours.poppers:
+    if number := observed.first.neighbours.poppers:
         # Not a warning: their list may be another one, and a warning that never ends is not read.
         takers = "Another client has" if number == 1 else f"{number} other clients have"
         words = f"{takers} taken from a list in this Redis: if it was ours, those CDRs are lost to us; see check"

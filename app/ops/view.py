@@ -39,8 +39,8 @@ class View:
             "troubles": [asdict(trouble) for trouble in wrong],
             "ready": not self.observed.unready,
             "seen_seconds_ago": round(seen.age, 1) if seen.lanes else None,
-            "redis": {"up": self.observed.redis_up, "memory_used_ratio": self.observed.sampler.memory_used_ratio},
-            "foreign_consumers": self.observed.neighbours.foreign_consumers,
+            "redis": {"up": self.observed.redis_up, "memory_used_ratio": self.observed.first.sampler.memory_used_ratio},
+            "foreign_consumers": self.observed.first.neighbours.foreign_consumers,
             "to_distribute": self.observed.to_distribute,
             "lanes": [self._lane_parts(*lane, zone, trusted=trusted) for lane in lanes],
             "processes": [self._process_parts(owner, now, trusted=trusted) for owner in seen.owners],
@@ -55,7 +55,7 @@ class View:
 
     async def others_down(self, endpoint: str) -> int:
         """Return how many other processes take the endpoint to be down."""
-        own, seen = self.observed.lease.owner.id, await self.overview.look()
+        own, seen = self.observed.first.lease.owner.id, await self.overview.look()
         reports = [one.report.endpoints.get(endpoint) for one in seen.owners if one.report.id != own]
         return sum(report is not None and report.breaker in {"open", "half-open"} for report in reports)
 
@@ -92,7 +92,7 @@ class View:
             "version": report.version,
             "started_at": report.started_at and report.started_at.isoformat(timespec="seconds"),
             "reported_seconds_ago": round((now - report.at).total_seconds(), 1) if report.at else None,
-            "answers": report.id == self.observed.lease.owner.id,
+            "answers": report.id == self.observed.first.lease.owner.id,
             "in_flight": sum(one.in_flight for one in report.endpoints.values()),
             "delivered": sum(one.delivered for one in report.endpoints.values()),
             "breakers": {name: one.breaker for name, one in report.endpoints.items()},

@@ -52,7 +52,7 @@ class Link:
         self._locate = locate_with(source)
         self.lease_doubted = asyncio.Event()
         self.place = source.redis.shown_url
-        self.outage = outages.redis_outage(self.place)
+        self.outage = outages.redis_outage(source.name, self.place)
         self.refused = Refusals(source, self.timings)
 
     def inform(self, notices: Notices, source: str = "") -> None:

@@ -11,7 +11,7 @@ from app.errors import ConfigurationError, FencedError, ForwarderError
 from app.store.client import Link
 from app.store.keys import MOST_SLOTS, Slot, Topology
 from app.store.owner import Owner, owner_value
-from app.telemetry import events
+from app.telemetry import source_events
 from app.telemetry.outages import Reminder
 
 TAKEN_AGAIN: Final = 2
@@ -66,10 +66,10 @@ class Lease:
                         slot,
                         None,
                     )  # that of a slot that was lost is forgotten by its new owner
-                    events.slot_taken(slot.number, slot.processing)
+                    source_events.slot_taken(slot.source, slot.number, slot.processing)
                     return slot
             if reminder.is_due():
-                events.slot_awaited(MOST_SLOTS)
+                source_events.slot_awaited(self._topology.source, MOST_SLOTS)
             await asyncio.sleep(self.seconds / RENEWALS_PER_LEASE)
 
     async def keep(self) -> None:
@@ -141,14 +141,14 @@ class Lease:
         if taken == UNKNOWN:
             return self._tell_of_loss()
         if taken != TAKEN_AGAIN:
-            events.slot_lost(slot.number)
+            source_events.slot_lost(slot.source, slot.number)
             raise FencedError(f"{slot.processing} has had another owner")
-        events.lease_expired(slot.number)
+        source_events.lease_expired(slot.source, slot.number)
         return None
 
     def _tell_of_loss(self) -> None:
         self._last_applied = None
-        events.redis_emptied()
+        source_events.redis_emptied(self._topology.source)
 
     def _trust(self, sent: float) -> None:
         held, self._trusted_until = self.holds(), sent + TRUSTED_PART * self.seconds if sent else 0.0

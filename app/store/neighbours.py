@@ -11,7 +11,7 @@ from app.store.client import OURS, Link
 from app.store.keys import Slot
 from app.store.lease import Lease
 from app.store.owner import Owner
-from app.telemetry import events
+from app.telemetry import source_events
 
 POPS: Final = frozenset(
     {
@@ -48,7 +48,7 @@ class Neighbours:
 
     def _tell(self, slot: Slot, ours: Owner, theirs: Owner) -> None:
         if differences := differing(ours, theirs):
-            events.installation_differs(slot.number, theirs.host, differences)
+            source_events.installation_differs(slot.source, slot.number, theirs.host, differences)
 
     async def look_for_others(self) -> None:
         """Tell which other integrators take from our source."""
@@ -58,7 +58,7 @@ class Neighbours:
         self.foreign_consumers = len(others)
         self.poppers = poppers(clients, self._link.database).total()
         if others:
-            events.source_shared(self._lease.owner.source, sorted(others))
+            source_events.source_shared(self._link.source.name, self._lease.owner.source, sorted(others))
 
 
 def differing(ours: Owner, theirs: Owner) -> str:

@@ -10,7 +10,7 @@ from app.errors import OperatorRedisError, RedisUnusableError, TransientRedisErr
 from app.store.client import Link
 from app.store.meaning import meaning
 from app.store.scripts import RunScript
-from app.telemetry import events
+from app.telemetry import source_events
 from app.telemetry.outages import Reminder
 
 OLDEST_REDIS: Final = (6, 2)
@@ -25,7 +25,7 @@ async def preflight(link: Link, scratch: str) -> None:
     while missing := await refusals(link, scratch, link.persist):
         link.refused.lacks_rights = True
         if reminder.is_due(missing):
-            events.rights_missing(missing, link.place)
+            source_events.rights_missing(link.source.name, missing, link.place)
         await asyncio.sleep(link.timings.operator_pause)
     link.refused.lacks_rights = False
 

@@ -48,6 +48,7 @@ class Refusals:
     """Holds what Redis refuses now. A login is one refusal, however many commands meet it."""
 
     def __init__(self, source: Source, timings: Timings) -> None:
+        self._source = source.name
         self._place = source.redis.shown_url
         self._login_variable = source.redis.password_variable
         self._reminder = timings.reminder
@@ -105,7 +106,7 @@ class Refusals:
 
     def _outage(self, subject: str, kind: Kind, error: str) -> outages.Outage:
         named = NAMED_KEY.search(error)
-        fields = {"command": subject, "place": self._place}
+        fields = {"source": self._source, "command": subject, "place": self._place}
         if kind == "login":
             # The sentinels are asked first, and have a password of their own.
             fields["variable"] = "CDR_REDIS_SENTINEL_PASSWORD" if "No master" in error else self._login_variable

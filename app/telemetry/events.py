@@ -30,96 +30,55 @@ def library_reported(record: logging.LogRecord) -> None:
     told("library.reported", library=record.name, message=record.getMessage(), exc_info=record.exc_info)
 
 
-def slot_taken(number: int, processing: str) -> None:
-    log.info("slot.taken", slot=number, processing=processing)
+def claim_reply_lost(source: str, endpoint: str) -> None:
+    log.debug("claim.reply_lost", source=source, endpoint=endpoint, advice="the sweep looks for what it claimed")
 
 
-def slot_awaited(most: int) -> None:
-    log.error("slot.awaited", most=most, advice="all slots have a live owner: run fewer processes")
-
-
-def slot_lost(number: int) -> None:
-    log.warning("slot.lost", slot=number, advice="another process has it; its CDRs may be delivered twice")
-
-
-def lease_expired(number: int) -> None:
-    log.warning(
-        "lease.expired", slot=number, advice="Redis was away for longer than the lease; the slot was taken again"
-    )
-
-
-def installation_differs(slot: int, host: str, differences: str) -> None:
-    log.error(
-        "installation.differs",
-        slot=slot,
-        host=host,
-        differences=differences,
-        advice="give all processes of this integrator the same configuration; normal while a change is rolled out",
-    )
-
-
-def source_shared(source: str, integrators: list[str]) -> None:
-    log.error(
-        "source.shared",
-        source=source,
-        integrators=integrators,
-        advice="other forwarders take CDRs from the same list, and each CDR reaches only one of them: stop one",
-    )
-
-
-def redis_emptied() -> None:
-    log.error(
-        "redis.emptied",
-        advice="Redis has lost what it had: CDRs may be missing. Look for a gap, and check its persistence",
-    )
-
-
-def key_has_wrong_type(key: str, wanted: str) -> None:
-    log.error(
-        "key.wrong_type", key=key, wanted=wanted, advice="the key is left alone: rename it, and find out who writes it"
-    )
-
-
-def rights_missing(refusals: list[str], place: str) -> None:
-    log.error(
-        "rights.missing",
-        refusals=refusals,
-        place=place,
-        advice="grant the ACL user these commands: README, «In Redis», has the line; nothing is claimed until then",
-    )
-
-
-def claim_reply_lost(endpoint: str) -> None:
-    log.debug("claim.reply_lost", endpoint=endpoint, advice="the sweep looks for what it claimed")
-
-
-def ack_found_nothing(endpoint: str, missing: int) -> None:
+def ack_found_nothing(source: str, endpoint: str, missing: int) -> None:
     log.warning(
         "ack.found_nothing",
+        source=source,
         endpoint=endpoint,
         missing=missing,
         advice="they were delivered, but were already gone from processing",
     )
 
 
-def sweep_recovered(endpoint: str, recovered: int) -> None:
-    log.info("sweep.recovered", endpoint=endpoint, recovered=recovered)
+def sweep_recovered(source: str, endpoint: str, recovered: int) -> None:
+    log.info("sweep.recovered", source=source, endpoint=endpoint, recovered=recovered)
 
 
-def cdrs_adopted(endpoint: str, slot: int, adopted: int) -> None:
-    log.info("cdrs.adopted", endpoint=endpoint, from_slot=slot, adopted=adopted)
+def cdrs_adopted(source: str, endpoint: str, slot: int, adopted: int) -> None:
+    log.info("cdrs.adopted", source=source, endpoint=endpoint, from_slot=slot, adopted=adopted)
 
 
-def attempt_failed(endpoint: str, webhook_id: str, attempt: int, result: str, status: int | None) -> None:
-    log.debug("attempt.failed", endpoint=endpoint, webhook_id=webhook_id, attempt=attempt, result=result, status=status)
+def attempt_failed(  # noqa: PLR0913, PLR0917 - each is a field
+    source: str, endpoint: str, webhook_id: str, attempt: int, result: str, status: int | None
+) -> None:
+    log.debug(
+        "attempt.failed",
+        source=source,
+        endpoint=endpoint,
+        webhook_id=webhook_id,
+        attempt=attempt,
+        result=result,
+        status=status,
+    )
 
 
-def cdr_delivered(endpoint: str, webhook_id: str, attempts: int) -> None:
-    log.debug("cdr.delivered", endpoint=endpoint, webhook_id=webhook_id, attempts=attempts)
+def cdr_delivered(source: str, endpoint: str, webhook_id: str, attempts: int) -> None:
+    log.debug("cdr.delivered", source=source, endpoint=endpoint, webhook_id=webhook_id, attempts=attempts)
 
 
-def cdr_deferred(endpoint: str, webhook_id: str, attempts: int, delay: float) -> None:
-    log.debug("cdr.deferred", endpoint=endpoint, webhook_id=webhook_id, attempts=attempts, due_in=round(delay, 3))
+def cdr_deferred(source: str, endpoint: str, webhook_id: str, attempts: int, delay: float) -> None:
+    log.debug(
+        "cdr.deferred",
+        source=source,
+        endpoint=endpoint,
+        webhook_id=webhook_id,
+        attempts=attempts,
+        due_in=round(delay, 3),
+    )
 
 
 def cdrs_rejected(endpoint: str, statuses: Counter[str]) -> None:
@@ -132,9 +91,17 @@ def cdrs_rejected(endpoint: str, statuses: Counter[str]) -> None:
     )
 
 
-def cdr_dead_lettered(endpoint: str, webhook_id: str, reason: str, status: int | None, attempts: int) -> None:
+def cdr_dead_lettered(  # noqa: PLR0913, PLR0917 - each is a field
+    source: str, endpoint: str, webhook_id: str, reason: str, status: int | None, attempts: int
+) -> None:
     log.debug(
-        "cdr.dead_lettered", endpoint=endpoint, webhook_id=webhook_id, reason=reason, status=status, attempts=attempts
+        "cdr.dead_lettered",
+        source=source,
+        endpoint=endpoint,
+        webhook_id=webhook_id,
+        reason=reason,
+        status=status,
+        attempts=attempts,
     )
 
 
@@ -160,26 +127,18 @@ def bytes_unasked(endpoint: str) -> None:
     )
 
 
-def dead_letters_expired(endpoint: str, number: int) -> None:
+def dead_letters_expired(source: str, endpoint: str, number: int) -> None:
     if number:
-        log.info("dead_letters.expired", endpoint=endpoint, number=number)
+        log.info("dead_letters.expired", source=source, endpoint=endpoint, number=number)
 
 
-def dead_letters_kept(endpoint: str, error: str) -> None:
+def dead_letters_kept(source: str, endpoint: str, error: str) -> None:
     log.warning(
         "dead_letters.kept",
+        source=source,
         endpoint=endpoint,
         error=error,
         advice="they are past their age; the next try is in an hour",
-    )
-
-
-def endpoint_left_over(endpoint: str, waiting: int) -> None:
-    log.warning(
-        "endpoint.left_over",
-        endpoint=endpoint,
-        waiting=waiting,
-        advice="it is no longer configured; cdr-forwarder reroute moves what waits for it",
     )
 
 

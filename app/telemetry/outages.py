@@ -97,8 +97,8 @@ class Outage:
         self._log.log(LEVELS[self.level], self._names[0], error=self.reason, **more)
 
 
-def redis_outage(place: str) -> Outage:
-    return Outage("redis.lost", "redis.back", place=place)
+def redis_outage(source: str, place: str) -> Outage:
+    return Outage("redis.lost", "redis.back", source=source, place=place)
 
 
 def notice_outage(place: str) -> Outage:

@@ -11,8 +11,8 @@ from structlog.typing import FilteringBoundLogger
 log: FilteringBoundLogger = structlog.get_logger()
 
 
-def service_started(version: str, integrator: str, source: str, endpoints: dict[str, str]) -> None:
-    log.info("service.started", version=version, integrator=integrator, source=source, endpoints=endpoints)
+def service_started(version: str, integrator: str, sources: dict[str, str], endpoints: dict[str, str]) -> None:
+    log.info("service.started", version=version, integrator=integrator, sources=sources, endpoints=endpoints)
 
 
 def configuration_refused(problem: str) -> None:

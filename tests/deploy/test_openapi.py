@@ -52,7 +52,7 @@ OPERATIONS: Final = [
 async def service(variables: dict[str, str]) -> AsyncIterator[Service]:
     watched = variables | {"CDR_OPS_PORT": str(free_port()), "CDR_OPS_TOKEN": TOKEN}
     async with running(settings_from(watched)) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         yield service
 
 
@@ -81,7 +81,7 @@ async def test_each_route_is_documented_and_no_other(variables: dict[str, str]) 
         for method in route.methods - {"HEAD"}
         if route.path not in ASSETS
     }
-    await parts.link.aclose()
+    await parts.sources[0].link.aclose()
     assert served == {(path, method) for path, method, _ in OPERATIONS}
 
 

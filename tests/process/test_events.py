@@ -158,7 +158,7 @@ async def test_a_start_and_a_stop_are_told(eventful: Run) -> None:
     """What runs, from where to where; and the exit status."""
     first, last = (lines_of(eventful.child)[index] for index in (0, -1))
     assert first["event"] == "service.started"
-    assert {"version", "integrator", "source", "endpoints"} <= first.keys()
+    assert {"version", "integrator", "sources", "endpoints"} <= first.keys()
     assert (last["event"], last["exit_status"]) == ("service.stopped", 0)
 
 
@@ -180,8 +180,8 @@ async def crashed(request: pytest.FixtureRequest, world: World, tmp_path: Path) 
     """A forwarder with a bug in it, which meets a CDR."""
     code = (
         "from app.delivery.attempt import Attempt\n"
-        "async def post(self, webhook_id, body, attempt):\n"
-        "    copied = bytes(body)\n"
+        "async def post(self, message):\n"
+        "    copied = bytes(message.body)\n"
         "    raise RuntimeError('out of cheese')\n"
         "Attempt.post = post\n"
     )

@@ -242,7 +242,7 @@ async def test_a_list_of_another_type_stops_distribution_and_loses_nothing(
     await client.set(wrong, "a string")
     await client.rpush(source, *PUSHED)
     async with running(settings, QUICK) as service:
-        await eventually(lambda: service.parts.link.refused)
+        await eventually(lambda: service.parts.sources[0].link.refused)
         assert not receivers["billing"].arrivals
         await client.delete(wrong)
         await all_done(client, settings)

@@ -429,7 +429,7 @@ async def test_nothing_is_claimed_or_posted_with_a_lease_that_may_have_ended(wor
         proxy.hold("renew")
         for outcome in ("settle_and_claim acks", "settle_and_claim claims"):
             proxy.hold(outcome)
-        await eventually(lambda: proxy.held["renew"] and not service.parts.lease.holds())
+        await eventually(lambda: proxy.held["renew"] and not service.parts.sources[0].lease.holds())
         await eventually(lambda: proxy.open["BLMOVE"] == 0)
         pending = await world.redis.lrange(world.source, 0, -1)
         # when: the one on the wire is answered, and the lease ends

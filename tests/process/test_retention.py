@@ -41,7 +41,7 @@ async def test_what_is_past_its_age_is_dropped(client: Redis, variables: dict[st
 async def test_without_an_age_all_are_kept(client: Redis, variables: dict[str, str], dead: str) -> None:
     """That is the default."""
     async with running(settings_from(variables)) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
     assert await client.lrange(dead, 0, -1) == LETTERS
 
 

@@ -95,5 +95,5 @@ async def test_what_is_chosen_at_the_cost_of_safety_is_told_at_start(
     """Somebody may have forgotten it. Loopback is nobody's to listen to."""
     with capture_logs() as said:
         async with running(settings_from(variables | chosen)) as service:
-            await eventually(service.parts.lease.holds)
+            await eventually(service.parts.sources[0].lease.holds)
     assert [event["event"] for event in said if event["event"].startswith("endpoint.un")] == told

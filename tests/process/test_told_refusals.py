@@ -70,7 +70,7 @@ def _named(said: Said, name: str) -> Said:
 async def _is_ready(port: int) -> bool:
     with suppress(httpx.ConnectError):  # it may not listen yet
         found = await _of(port)
-        return bool(found["ready",] == found["redis_up",] == 1)
+        return bool(found["ready",] == found["redis_up", "cdr"] == 1)
     return False
 
 
@@ -89,7 +89,7 @@ async def test_a_wrong_password_is_told_by_all_means(
         assert first["place"] == watched["CDR_REDIS_URL"].removesuffix("0") + "***"
         assert "restart" in first["advice"]
         found = await _of(port)
-        assert found["ready",] == found["redis_up",] == 0
+        assert found["ready",] == found["redis_up", "cdr"] == 0
         assert "Redis refuses our login" in (await _readiness(port))[1]
         assert PASSWORD not in str(said)
         # when: the password becomes what was configured
@@ -118,7 +118,7 @@ async def test_a_password_that_is_changed_while_we_run_is_told_once(
 
 
 async def _is_down(port: int) -> bool:
-    return not (await _of(port))["redis_up",]
+    return not (await _of(port))["redis_up", "cdr"]
 
 
 async def test_a_source_of_the_wrong_type_is_told(
@@ -135,7 +135,7 @@ async def test_a_source_of_the_wrong_type_is_told(
         assert told["place"] == watched["CDR_REDIS_URL"].removesuffix("0") + "***"
         assert await _readiness(port) == (503, "a key in Redis has the wrong type\n")
         found = await _of(port)
-        assert (found["redis_up",], found["ready",]) == (1, 0)
+        assert (found["redis_up", "cdr"], found["ready",]) == (1, 0)
         await client.delete(source)
         await eventually(lambda: _is_ready(port))
 

@@ -190,7 +190,7 @@ class Rig:
     def loops(self, answers: Answers, **endpoint: Any) -> LaneLoops:
         """Build the lane of the only endpoint; none of its loops runs."""
         settings = self.settings.endpoints[0].model_copy(update=endpoint)
-        gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, self.timings)
+        gate = Gate(Breaker(settings.breaker_threshold, self.timings), 0, settings.concurrency, self.timings)
         outage = Outage(settings.name, "nowhere:9", 60, lambda: 0)
         attempt = Attempt(settings, httpx.MockTransport(answers))
         certificate = Certificate(settings.name)
@@ -202,9 +202,15 @@ class Rig:
             BatchSize(settings, self.timings),
             outage,
             Refusals(settings.name, 60),
-            LaneMetrics(settings.name),
         )
-        return LaneLoops(self.shared, built, self.keys, self.slot.number, self.topology.pending_oldest)
+        return LaneLoops(
+            self.shared,
+            built,
+            self.keys,
+            slot=self.slot.number,
+            oldest=self.topology.pending_oldest,
+            metrics=LaneMetrics(settings.name),
+        )
 
     @asynccontextmanager
     async def running(self, loops: LaneLoops) -> AsyncIterator[LaneLoops]:

@@ -44,8 +44,8 @@ ABLATIONS: Final = (
         (
             Edit(
                 "app/lane/worker.py",
-                "if not (lane.lease.holds() and lane.gate.admits()):",
-                "if not lane.gate.admits():",
+                "if not lane.lease.holds():",
+                "if False:",
             ),
         ),
         theme="stale",

@@ -29,8 +29,10 @@ FOLDERS: Final[dict[str, set[str]]] = {
     "demo": {"asgi", "config", "telemetry", "store", "delivery", "dead_letters", "lane"},
     "ops": {"asgi", "config", "telemetry", "store", "delivery", "dead_letters", "lane"},
     "cli": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "demo", "ops", "service"},
-    "parts": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "ops"},
-    "service": {"config", "telemetry", "store", "dead_letters", "parts"},
+    "source_parts": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "ops"},
+    "parts": {"config", "telemetry", "store", "delivery", "dead_letters", "lane", "ops", "source_parts"},
+    "reading": {"config", "telemetry", "store", "dead_letters", "source_parts"},
+    "service": {"config", "telemetry", "parts", "reading"},
     "__main__": {"cli"},
 }
 """What each folder may import besides itself, `cdr` and `errors`."""

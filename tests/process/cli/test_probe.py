@@ -27,7 +27,7 @@ def watched(variables: dict[str, str]) -> dict[str, str]:
 @pytest.fixture
 async def service(watched: dict[str, str]) -> AsyncIterator[Service]:
     async with running(settings_from(watched), Timings(patience=0.3)) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         yield service
 
 

@@ -39,7 +39,7 @@ def watched(variables: dict[str, str]) -> dict[str, str]:
 @pytest.fixture
 async def service(watched: dict[str, str], told: Told) -> AsyncIterator[Service]:
     async with running(settings_from(watched), Timings(sample=0.05)) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         yield service
 
 

@@ -32,7 +32,7 @@ def timings(request: pytest.FixtureRequest) -> Timings:
 @pytest.fixture
 async def service(watched: dict[str, str], timings: Timings) -> AsyncIterator[Service]:
     async with running(settings_from(watched), timings) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         yield service
 
 
@@ -45,7 +45,7 @@ async def become_dead(bodies: list[bytes], client: Redis, receiver: Receiver, se
     async def are_dead() -> bool:
         if not await client.llen(source):
             await client.rpush(source, b"accepted %d" % next(numbers))
-        return await number_of(client, service.parts.topology.short.dead, len(bodies))
+        return await number_of(client, service.parts.sources[0].topology.short.dead, len(bodies))
 
     await eventually(are_dead)
     await eventually(lambda: gone(client, source))

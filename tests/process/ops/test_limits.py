@@ -44,7 +44,7 @@ async def service(world: World, proxy: RedisProxy, port: int, timings: Timings) 
     """A forwarder whose Redis may keep its replies back."""
     watched = world.with_variables(redis_url=proxy.url, ops_port=str(port), ops_host="127.0.0.1", ops_token=TOKEN)
     async with running(watched.settings, timings) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         yield service
 
 

@@ -77,7 +77,7 @@ async def test_all_processes_are_in_one_view(
 
 async def another_process(service: Service, client: Redis, source: str) -> None:
     """Let the second slot belong to a process for which the endpoint is down."""
-    slot = service.parts.topology.short.slot(2)
+    slot = service.parts.sources[0].topology.short.slot(2)
     owner = {"id": "another", "host": "elsewhere", "source": source, "lease_ms": 60_000}
     report = {"id": "another", "endpoints": {"webhook": {"breaker": "open", "failing_with": "401"}}}
     await client.set(slot.owner, json.dumps(owner), px=60_000)
@@ -101,7 +101,7 @@ async def test_many_who_ask_cost_redis_one_look(
 ) -> None:
     """However often the page is asked for: deliveries need that time."""
     async with running(settings_from(watched), replace(QUICK, sample=60, overview=60)) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         await status_of(http)
 
         async def scripts() -> int:
@@ -121,7 +121,7 @@ async def test_a_redis_that_is_away_is_told(
     """It says what was seen last, how long ago, and that nothing is known now."""
     variables = watched | {"CDR_REDIS_URL": own_redis.url}
     async with running(settings_from(variables), QUICK) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         await status_when(http, lambda found: found["level"] == "good")
         await asyncio.to_thread(own_redis.kill)
         found = await status_when(http, lambda found: not found["redis"]["up"])
@@ -137,7 +137,7 @@ async def test_a_login_that_is_refused_is_one_trouble(
 ) -> None:
     """That there is no processing list follows from it, and is not said."""
     async with running(settings_from(watched | {"CDR_REDIS_URL": own_redis.url}), QUICK) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         await own_client.config_set("requirepass", "changed")
         await own_client.client_kill_filter(_type="normal", skipme=True)
         found = await status_when(http, lambda found: "refuses" in found["short"])
@@ -151,7 +151,7 @@ async def test_a_client_that_pops_is_a_note_and_no_warning(
 ) -> None:
     """Its list may be another one than ours; a warning that never ends is not read."""
     async with running(settings_from(watched | {"CDR_REDIS_URL": own_redis.url}), QUICK) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         async with Redis.from_url(own_redis.url, client_name="old-script") as script:
             await script.lpop("a-list")
             found = await status_when(http, lambda found: found["short"] == "Other clients take from lists")
@@ -180,7 +180,7 @@ async def test_an_answer_does_not_wait_for_a_redis_that_hangs(
     """Whoever looks at the page when something is wrong must not wait for what is wrong."""
     variables = watched | {"CDR_REDIS_URL": own_redis.url}
     async with running(settings_from(variables), replace(QUICK, overview=0, overview_wait=0.2)) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         await status_when(http, lambda found: found["level"] == "good")
         await own_client.client_pause(4000)
         began = time.monotonic()
@@ -191,7 +191,7 @@ async def test_an_answer_does_not_wait_for_a_redis_that_hangs(
 
 async def test_minutes_are_those_of_all_processes(service: Service, client: Redis, http: httpx.AsyncClient) -> None:
     """An hour or a day of them; more nobody has."""
-    now, key = int(time.time() // 60), service.parts.topology.short.minutes
+    now, key = int(time.time() // 60), service.parts.sources[0].topology.short.minutes
     await client.hset(key, mapping={str(now - 20): "7 1 3", str(now - 600): "5 0 0"})
 
     async def found(hours: int) -> list[list[int]]:
@@ -288,7 +288,9 @@ async def test_a_probe_that_is_not_needed_or_not_possible_says_so(
     assert (await post(http, "/api/endpoints/webhook/probe", None))["outcome"] == "not down"
     assert "there is no such endpoint; there are webhook" in await post(http, "/api/endpoints/crm/probe", None, 400)
     await goes_down(client, receiver, service, source)
-    await client.delete(source, service.parts.topology.short.retry, service.parts.topology.short.retrying)
+    await client.delete(
+        source, service.parts.sources[0].topology.short.retry, service.parts.sources[0].topology.short.retrying
+    )
     assert (await post(http, "/api/endpoints/webhook/probe", None))["outcome"] == "nothing to try"
 
 
@@ -301,7 +303,7 @@ async def test_nobody_probes_without_the_token(service: Service, http: httpx.Asy
 
 
 async def fill(client: Redis, service: Service, *letters: bytes) -> None:
-    await client.rpush(service.parts.topology.short.dead, *letters)
+    await client.rpush(service.parts.sources[0].topology.short.dead, *letters)
 
 
 async def test_dead_letters_are_searched_and_paged(service: Service, client: Redis, http: httpx.AsyncClient) -> None:

@@ -267,7 +267,7 @@ async def test_a_selection_outlives_what_happens_meanwhile(
     await eventually(partial(page.says, "rejected 400", "#letters"))
     await page.type_into("#letters tbody input", Keys.SPACE)
     await page.run("document.querySelector('article details').open = true")
-    await client.rpush(service.parts.topology.short.dead, b"what is no letter")
+    await client.rpush(service.parts.sources[0].topology.short.dead, b"what is no letter")
     await eventually(partial(page.says, "3", "[data-figure=dead]"))
     assert await page.count("#letters tbody input:checked") == 1
     assert await page.count("article details[open]") == 1
@@ -288,7 +288,7 @@ async def test_nothing_is_dropped_where_the_question_is_answered_with_no(
     await eventually(partial(page.says, "Drop 2 dead letters for good?\n\n2 of webhook: rejected 400", "#confirm"))
     await asyncio.to_thread(lambda: page.browser.switch_to.active_element.send_keys(Keys.ENTER))
     await eventually(partial(page.says, "Nothing was done.", "#outcome"))
-    assert await client.llen(service.parts.topology.short.dead) == 2
+    assert await client.llen(service.parts.sources[0].topology.short.dead) == 2
 
 
 async def test_what_was_confirmed_is_dropped(
@@ -302,7 +302,7 @@ async def test_what_was_confirmed_is_dropped(
     await eventually(partial(page.says, "Drop 1 dead letter for good?", "#confirm"))
     await page.type_into("#confirm [value=yes]", Keys.ENTER)
     await eventually(partial(page.says, "Dropped 1.", "#outcome"))
-    assert await client.llen(service.parts.topology.short.dead) == 0
+    assert await client.llen(service.parts.sources[0].topology.short.dead) == 0
 
 
 async def test_a_dead_letter_is_searched_and_shown(
@@ -323,7 +323,7 @@ async def test_a_dead_letter_is_searched_and_shown(
 
 async def test_a_cdr_that_a_browser_would_change_is_shown_as_it_is(page: Page, client: Redis, service: Service) -> None:
     """A number of twenty digits: what is on the page may be typed into an invoice."""
-    await client.rpush(service.parts.topology.short.dead, raw_letter(b'{"ref": 12345678901234567890}'))
+    await client.rpush(service.parts.sources[0].topology.short.dead, raw_letter(b'{"ref": 12345678901234567890}'))
     await page.enter()
     await eventually(partial(page.says, "rejected 400", "#letters"))
     await page.type_into("#letters tbody button", Keys.ENTER)
@@ -333,7 +333,7 @@ async def test_a_cdr_that_a_browser_would_change_is_shown_as_it_is(page: Page, c
 async def test_many_dead_letters_are_paged(page: Page, client: Redis, service: Service) -> None:
     """The newest first."""
     letters = [raw_letter(b"cdr %d" % number) for number in range(45)]
-    await client.rpush(service.parts.topology.short.dead, *letters)
+    await client.rpush(service.parts.sources[0].topology.short.dead, *letters)
     await page.enter()
     await eventually(partial(page.says, "20 letters here, of 45 in all", "#found"))
     await page.type_into("#older", Keys.ENTER)
@@ -351,7 +351,7 @@ async def test_the_chart_tells_an_hour_and_a_day(page: Page, client: Redis, serv
     old = {now - 200 + each: "7 0 0" for each in range(50)}
     out = {now - 30 + each: f"0 1 {each}" for each in range(10)}
     await client.hset(
-        service.parts.topology.short.minutes, mapping={str(at): value for at, value in (old | out).items()}
+        service.parts.sources[0].topology.short.minutes, mapping={str(at): value for at, value in (old | out).items()}
     )
     await page.run("document.querySelector('[name=hours][value=\"24\"]').click()")
     await eventually(partial(page.says, "350 delivered, 10 attempts failed, 1 outage", "#reading"))

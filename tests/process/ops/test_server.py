@@ -116,7 +116,7 @@ async def test_without_redis_it_is_alive_and_not_ready(
     several = {"CDR_WEBHOOK_URL": "", "CDR_ENDPOINTS__A__URL": receiver.url, "CDR_ENDPOINTS__B__URL": receiver.url}
     variables = watched | {"CDR_REDIS_URL": own_redis.url} | (several if endpoints == 2 else {})
     async with running(settings_from(variables), replace(QUICK, stuck=2.5)) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         await asyncio.to_thread(own_redis.kill)
 
         async def is_known() -> bool:
@@ -124,7 +124,7 @@ async def test_without_redis_it_is_alive_and_not_ready(
             return status == 503 and "Redis has not answered" in text and "no processing list" in text
 
         await eventually(is_known)
-        await eventually(lambda: service.parts.link.outage.seconds > 3.5)
+        await eventually(lambda: service.parts.sources[0].link.outage.seconds > 3.5)
         assert (await ask("/livez"))[0] == 200
         await asyncio.to_thread(own_redis.start)
 
@@ -157,12 +157,14 @@ async def test_every_metric_of_the_contract_is_there(service: Service, ask: Ask)
 async def test_what_concerns_a_lane_says_which(service: Service, ask: Ask) -> None:
     """By endpoint and source; the rest is of the process, and has neither."""
     _, text = await ask("/metrics")
-    of_process = {*("ready", "redis_up", "redis_memory_used_ratio", "foreign_consumers", "log_lines_dropped")}
+    of_process, of_redis = {"ready", "log_lines_dropped"}, {"redis_up", "redis_memory_used_ratio", "foreign_consumers"}
     for family in text_string_to_metric_families(text):
         name = family.name.removeprefix("cdr_forwarder_")
         labels = [sample.labels.keys() for sample in family.samples]
         if name in of_process or name.startswith("process_"):
             assert all(keys == set() for keys in labels), name
+        elif name in of_redis:
+            assert all(keys == {"source"} for keys in labels), name
         elif name != "build_info":
             assert labels, name
             assert all({"endpoint", "source"} <= keys for keys in labels), name
@@ -173,7 +175,7 @@ async def test_what_happened_is_counted(dead: list[bytes], world: World, service
     refused, before = iter([503, 204]), await metrics_of(ask)
     world.receiver.judge = lambda body: next(refused) if body == b"flaky" else 204
     await world.redis.rpush(world.source, b"good", b"flaky")
-    await world.redis.rpush(service.parts.topology.short.slot(1).processing, b"stray")
+    await world.redis.rpush(service.parts.sources[0].topology.short.slot(1).processing, b"stray")
     await eventually(lambda: world.receiver.bodies.total() == 3)
     await eventually(lambda: not service.parts.lanes[0].lane.in_flight.number)
     found = await metrics_of(ask)
@@ -193,9 +195,9 @@ async def test_what_happened_is_counted(dead: list[bytes], world: World, service
     assert found["dead_lettered_total", "webhook", "rejected", "cdr"] == 3
     assert found["acks_lost_total", *lane] == 0
     assert found["last_delivery_timestamp_seconds", *lane] > 1.7e9
-    assert found["redis_up",] == found["ready",] == 1
-    assert found["foreign_consumers",] == 0
-    assert 0 < found["redis_memory_used_ratio",] < 1
+    assert found["redis_up", "cdr"] == found["ready",] == 1
+    assert found["foreign_consumers", "cdr"] == 0
+    assert 0 < found["redis_memory_used_ratio", "cdr"] < 1
 
 
 async def metrics_when(ask: Ask, condition: Callable[[dict[tuple[str, ...], float]], bool]) -> Any:
@@ -225,7 +227,7 @@ async def test_what_waits_is_seen(world: World, service: Service, ask: Ask) -> N
     lane = "webhook", "cdr"
     service.parts.lanes[0].lane.gate.hold(120)
     await world.redis.rpush(world.source, b"one", b"two")
-    await world.redis.zadd(service.parts.topology.short.retry, {b"deferred": 1e15})
+    await world.redis.zadd(service.parts.sources[0].topology.short.retry, {b"deferred": 1e15})
     before = await metrics_when(ask, lambda found: found["pending_length", *lane] == 2)
     age = "pending_head_age_seconds", *lane
     await metrics_when(ask, lambda found: found[age] > before[age] and found["retry_length", *lane] == 1)
@@ -308,7 +310,7 @@ async def test_an_endpoint_that_fails_some_is_put_into_words(world: World, watch
         return lane if lane["state"] == "failing" else None
 
     async with running(settings_from(watched), Timings(sample=0.05, failing=0.1)) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         lane = await eventually(is_told)
     assert "every attempt has failed since " in lane["words"]
 
@@ -346,7 +348,7 @@ async def test_no_secret_of_the_configuration_is_told(
         "CDR_WEBHOOK_PROXY": "http://ann:hunter2@127.0.0.1:9",
     }
     async with running(settings_from(watched | secrets), QUICK) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         told = "".join([(await ask(path))[1] for path in ("/", "/metrics", "/readyz", "/nowhere")])
         told += json.dumps((await get(ask, "/api/status"))[1])
     assert "127.0.0.1" in told
@@ -423,7 +425,7 @@ async def test_drop_removes_what_was_chosen(dead: list[bytes], client: Redis, se
     letters = (await get(ask, "/api/dead-letters"))[1]["letters"]
     assert await post(ask, "/api/dead-letters/drop", ids=[letters[1]["id"]]) == (200, {"done": 1, "more": False})
     assert await post(ask, "/api/dead-letters/drop", reason="gave_up") == (200, {"done": 0, "more": False})
-    assert await client.llen(service.parts.topology.short.dead) == 2
+    assert await client.llen(service.parts.sources[0].topology.short.dead) == 2
 
 
 @pytest.mark.parametrize("path", ["/api/dead-letters/replay", "/api/dead-letters/drop"])
@@ -434,14 +436,14 @@ async def test_nobody_acts_without_the_token(
     """Nor sees how many there would be."""
     status, text = await post(ask, path, token=token, all=True)
     assert (status, text) == (401, "needs CDR_OPS_TOKEN\n")
-    assert await client.llen(service.parts.topology.short.dead) == 3
+    assert await client.llen(service.parts.sources[0].topology.short.dead) == 3
 
 
 async def test_without_a_token_nobody_acts_at_all(watched: dict[str, str], ask: Ask) -> None:
     """Off by default."""
     del watched["CDR_OPS_TOKEN"]
     async with running(settings_from(watched), QUICK) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         status, text = await post(ask, "/api/dead-letters/drop", token="", all=True)
         assert json.loads((await ask("/api/status"))[1])["actions"] is False
     assert (status, text) == (403, "not allowed: CDR_OPS_TOKEN is not set\n")
@@ -530,7 +532,7 @@ async def test_nothing_that_is_sent_does_harm(
     seed: int, world: World, service: Service, watched: dict[str, str], ask: Ask
 ) -> None:
     """Requests with bytes changed, left out and put in at random: none drops a dead letter, and all go on."""
-    await world.redis.rpush(service.parts.topology.short.dead, SECRET_CDR)
+    await world.redis.rpush(service.parts.sources[0].topology.short.dead, SECRET_CDR)
     chance = Random(seed)
     body = b'{"all": true, "dry_run": true}'
     request = b"POST /api/dead-letters/drop HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n" % TOKEN[:-1].encode()
@@ -546,7 +548,7 @@ async def test_nothing_that_is_sent_does_harm(
     await world.redis.rpush(world.source, b"cdr")
     await eventually(lambda: world.receiver.bodies == {b"cdr": 1})
     assert (await ask("/livez"))[0] == 200
-    assert await world.redis.llen(service.parts.topology.short.dead) == 1
+    assert await world.redis.llen(service.parts.sources[0].topology.short.dead) == 1
 
 
 async def test_a_redis_that_is_away_is_an_answer(
@@ -555,7 +557,7 @@ async def test_a_redis_that_is_away_is_an_answer(
     """And no traceback."""
     variables = watched | environment(own_redis.url, receiver.url, integrator)
     async with running(settings_from(variables | {"CDR_OPS_PORT": watched["CDR_OPS_PORT"]}), QUICK) as service:
-        await eventually(service.parts.lease.holds)
+        await eventually(service.parts.sources[0].lease.holds)
         await asyncio.to_thread(own_redis.kill)
         status, text = await get(ask, "/api/dead-letters")
         assert status == 503

@@ -7,6 +7,7 @@ from app.cdr import Cdr, History
 from app.config.timings import Timings
 from app.delivery.breaker import Breaker
 from app.delivery.gate import Gate
+from app.delivery.turn import Turn
 from app.delivery.verdict import Kind, Verdict
 from tests.support.harness import eventually
 
@@ -17,7 +18,7 @@ FAILED_AT_5 = History(attempts=1, last_failed_at=5)
 
 def gate_of(rate: float = 0, threshold: int = 1) -> tuple[Gate, list[bool]]:
     """Return a gate, and whether it passed each time that a listener was told."""
-    gate = Gate(Breaker(threshold, Timings()), rate, Timings())
+    gate = Gate(Breaker(threshold, Timings()), rate, 32, Timings())
     told: list[bool] = []
     gate.listen(lambda: told.append(gate.is_passing))
     return gate, told
@@ -40,7 +41,7 @@ async def test_shut_while_the_breaker_is_open() -> None:
     fail(gate, Cdr(b"a"))
     assert not gate.admits()
     assert gate.holds_for_long
-    gate.record_success(Cdr(b"b"), 1)
+    gate.record_success()
     assert gate.admits()
     assert told == [False, True]
 
@@ -97,7 +98,7 @@ async def test_rate_limit_wakes() -> None:
 
 async def test_not_woken_after_it_forgot() -> None:
     """A lane that has ended is told no more."""
-    gate = Gate(Breaker(1, Timings()), 0, Timings())
+    gate = Gate(Breaker(1, Timings()), 0, 32, Timings())
     told: list[int] = []
 
     def listener() -> None:
@@ -114,13 +115,14 @@ async def test_not_woken_after_it_forgot() -> None:
 async def test_strikes() -> None:
     """Another CDR was accepted since this one failed last."""
     gate, _ = gate_of()
+    turn = Turn(gate, lambda: 0, lambda: False, lambda: None)
     struck = Cdr(b"a", history=FAILED_AT_5)
-    assert not gate.is_strike(struck)
-    gate.record_success(Cdr(b"a"), 10)
-    assert not gate.is_strike(struck)
-    gate.record_success(Cdr(b"b"), 9)
-    assert gate.is_strike(struck)
-    assert not gate.is_strike(Cdr(b"c"))
+    assert not turn.is_strike(struck)
+    turn.record_success(Cdr(b"a"), 10)
+    assert not turn.is_strike(struck)
+    turn.record_success(Cdr(b"b"), 9)
+    assert turn.is_strike(struck)
+    assert not turn.is_strike(Cdr(b"c"))
 
 
 async def test_a_strike_says_nothing_of_the_endpoint() -> None:

@@ -40,7 +40,7 @@ async def test_a_full_batch_is_taken() -> None:
     one, cdrs = inbox(), new(SIZE + 1)
     one.put(cdrs)
     assert one.take_batch() == cdrs[:SIZE]
-    assert not one.has_batch
+    assert not one.is_ready
     assert one.take_batch() == []
     one.put(new(SIZE - 1))
     assert one.take_batch()[0] is cdrs[-1]
@@ -119,7 +119,7 @@ async def test_all_are_taken_back() -> None:
     assert one.take_new() is cdrs[0]
     assert one.take_back() == cdrs[:0:-1]
     one.put(new(SIZE - 1))
-    assert not one.has_batch
+    assert not one.is_ready
 
 
 async def test_one_worker_wakes_the_next() -> None:
