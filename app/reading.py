@@ -9,7 +9,8 @@ from app.dead_letters.retention import drop_expired
 from app.errors import ConfigurationError, FencedError, ForwarderError, RedisUnusableError
 from app.source_parts import SourceParts
 from app.store.keys import Slot
-from app.store.leftovers import report, report_sources
+from app.store.leftover_sources import report_sources
+from app.store.leftovers import report
 from app.store.meaning import FOREIGN_ERRORS
 from app.store.preflight import preflight
 from app.telemetry import source_events
@@ -66,11 +67,8 @@ class Reading:
         return [*(loops.claimer.heartbeat_at for loops in parts.lanes), *distributions]
 
     async def _report(self) -> None:
-        parts, sources = self._parts, self._settings.sources
-        await report(parts.link, parts.topology)
-        # Once for each Redis, however many sources it has.
-        if parts.source is next(one for one in sources if one.redis.url == parts.source.redis.url):
-            await report_sources(parts.link, parts.topology, [one.name for one in sources])
+        await report(self._parts.link, self._parts.topology)
+        await report_sources(self._parts.link, self._settings.sources)
 
     async def _hold(self, slot: Slot) -> None:
         """Run the lanes until a stop, or while the slot is ours."""

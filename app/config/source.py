@@ -1,7 +1,6 @@
 """Define what a source is: its name, its list, the Redis that has it, and the endpoints that it goes to."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -9,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.config.endpoint import EndpointSettings
 from app.config.redis_login import RedisLogin
-from app.config.redis_url import hash_tag, same_database
+from app.config.redis_url import hash_tag
 from app.config.values import numbers, url_of_redis
 
 End = Literal["head", "tail"]
@@ -54,12 +53,6 @@ class Source:
     def pending_oldest(self) -> End:
         """Return which end of a lane's pending list is the oldest; distribution always fills it at the tail."""
         return "head" if self.fans_out else self.oldest
-
-
-def first_on_its_redis(source: Source, sources: Sequence[Source]) -> Source:
-    """Return the first of the sources that is in the same database, as far as the URLs say it."""
-    url = source.redis.url.get_secret_value()
-    return next(one for one in sources if same_database(one.redis.url.get_secret_value(), url))
 
 
 def not_ours(key: str, integrator: str) -> str:

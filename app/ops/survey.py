@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from app.config.settings import Settings
-from app.config.source import first_on_its_redis
 from app.errors import ForwarderError
 from app.ops.report import MOST_BYTES, MOST_TEXT, Report
 from app.ops.status import DISTRIBUTED, Deferred, LaneStatus, Process, Status
 from app.ops.words import Waiting, condition
 from app.store.client import Link
 from app.store.keys import LaneKeys, Slot, Topology
-from app.store.leftovers import left_sources, leftovers, length
+from app.store.leftover_sources import left_over_sources
+from app.store.leftovers import leftovers, length
 from app.store.minutes import HOUR, Minute, read_history
 from app.store.neighbours import integrators_on, poppers
 from app.store.owner import Owner
@@ -55,7 +55,7 @@ class Survey:
             lanes=lanes,
             owners=owners,
             left_over=dict(await leftovers(self._link, topology)),
-            left_over_sources=await self._left_sources(),
+            left_over_sources=dict(await left_over_sources(self._link, self._settings.sources)),
             other_clients=await self._other_clients() if clients else [],
         )
 
@@ -66,13 +66,6 @@ class Survey:
     async def lanes(self, owners: Sequence[Process]) -> list[LaneStatus]:
         """Return the lane of each endpoint. Raises our errors."""
         return [await self._lane(name, keys, owners) for name, keys in self._topology.lanes.items()]
-
-    async def _left_sources(self) -> dict[str, int]:
-        """Look for them once in each database: nothing tells beside which source they were."""
-        sources, own = self._settings.sources, self._link.source
-        if first_on_its_redis(own, sources) is not own:
-            return {}
-        return dict(await left_sources(self._link, self._topology, [one.name for one in sources]))
 
     async def _other_clients(self) -> list[str]:
         try:

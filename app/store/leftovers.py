@@ -1,8 +1,7 @@
-"""Find what waits for endpoints and sources that are no longer configured."""
+"""Find what waits for endpoints that are no longer configured."""
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,7 +14,6 @@ from app.store.patience import ask
 from app.telemetry import source_events
 
 PAGE: Final = 1000
-PLACES: Final = "pending|processing|retry|retrying|dead"
 LENGTHS: Final[dict[bytes, Any]] = {b"list": Redis.llen, b"zset": Redis.zcard}
 
 
@@ -27,22 +25,17 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
     # Without named endpoints the short keys are used, so every key with a name is left over.
     used = set(topology.endpoints) if topology.fans_out else set()
     source = topology.source
-    ours = re.compile(f"{re.escape(topology.namespace)}:([a-z0-9_-]+):({PLACES}):{source}(:[0-9]+)?".encode())
+    places = "pending|processing|retry|retrying|dead"
+    ours = re.compile(f"{re.escape(topology.namespace)}:([a-z0-9_-]+):({places}):{source}(:[0-9]+)?".encode())
     waiting: Counter[str] = Counter()
-    async for match in _matching(link, f"{topology.namespace}:*:{source}*", ours):
-        if (endpoint := match[1].decode()) not in used:
-            waiting[endpoint] += await length(link, match[0])
+    cursor, begun = 0, False
+    while cursor or not begun:
+        begun = True
+        cursor, keys = await page(link, cursor, f"{topology.namespace}:*:{source}*")
+        for match in filter(None, map(ours.fullmatch, keys)):
+            if (endpoint := match[1].decode()) not in used:
+                waiting[endpoint] += await length(link, match[0])
     return waiting
-
-
-async def left_sources(link: Link, topology: Topology, configured: Collection[str]) -> Counter[str]:
-    """Return how many CDRs are in the keys of each source that is no longer configured, on this Redis."""
-    ours = re.compile(f"{re.escape(topology.namespace)}:([a-z0-9_-]+:)?({PLACES}):([a-z0-9_-]+)(:[0-9]+)?".encode())
-    waiting: Counter[str] = Counter()
-    async for match in _matching(link, f"{topology.namespace}:*", ours):
-        if (source := match[3].decode()) not in configured:
-            waiting[source] += await length(link, match[0])
-    return +waiting
 
 
 async def length(link: Link, key: str | bytes) -> int:
@@ -60,23 +53,8 @@ async def report(link: Link, topology: Topology) -> None:
             source_events.endpoint_left_over(topology.source, endpoint, number)
 
 
-async def report_sources(link: Link, topology: Topology, configured: Collection[str]) -> None:
-    """Say the same of sources; `configured`: the names of all."""
-    with suppress(ForwarderError):
-        for source, number in (await left_sources(link, topology, configured)).items():
-            source_events.source_left_over(source, number)
-
-
-async def _matching(link: Link, pattern: str, ours: re.Pattern[bytes]) -> AsyncIterator[re.Match[bytes]]:
-    cursor, begun = 0, False
-    while cursor or not begun:
-        begun = True
-        cursor, keys = await _page(link, cursor, pattern)
-        for match in filter(None, map(ours.fullmatch, keys)):
-            yield match
-
-
-async def _page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+async def page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+    """Return where the scan goes on (0: it has ended), and some keys of that pattern."""
     found: tuple[int, list[bytes]] = await ask(
         link, "scan", lambda: link.commands.scan(cursor, match=pattern, count=PAGE)
     )

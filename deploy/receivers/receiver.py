@@ -17,7 +17,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from socketserver import ThreadingMixIn
+from threading import Lock
 from typing import Any, BinaryIO
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -105,6 +107,7 @@ def elements_of(array: bytes) -> list[bytes]:
 
 
 IDLE: "deque[Any]" = deque()  # connections to the database that nobody uses at the moment
+WRITING: Any = nullcontext() if IS_POSTGRESQL else Lock()  # SQLite has one writer at a time, and who waits may starve
 
 
 def connect() -> Any:
@@ -125,17 +128,18 @@ def store(cdrs: list[Cdr]) -> None:
     """Return when all are committed, in one transaction. Does nothing for those that are there already."""
     now = int(time.time())
     rows = [(webhook_id, now, cdr) for webhook_id, cdr in sorted(cdrs)]  # in one order: else two requests may deadlock
-    try:
-        database = IDLE.pop()  # one that died meanwhile costs a 503, and the forwarder sends it again
-    except IndexError:
-        database = connect()
-    try:
-        database.cursor().executemany(INSERT.replace("?", "%s") if IS_POSTGRESQL else INSERT, rows)
-        database.commit()
-    except BaseException:
-        database.close()
-        raise
-    IDLE.append(database)
+    with WRITING:
+        try:
+            database = IDLE.pop()  # one that died meanwhile costs a 503, and the forwarder sends it again
+        except IndexError:
+            database = connect()
+        try:
+            database.cursor().executemany(INSERT.replace("?", "%s") if IS_POSTGRESQL else INSERT, rows)
+            database.commit()
+        except BaseException:
+            database.close()
+            raise
+        IDLE.append(database)
 
 
 def discard(stream: BinaryIO, length: int) -> None:

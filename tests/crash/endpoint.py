@@ -3,13 +3,15 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Self, cast
 
-POISON = b"poison"
-"""A CDR that begins with it is never taken."""
+from app.demo.members import members_of
+
+POISON = (b"poison", b'"poison')
+"""A CDR that begins with one of them is never taken."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ TAKEN, NEVER, FAILED, BUSY, STORM, DOWN = (
     *(Answer(200), Answer(422), Answer(500)),
     *(Answer(429, retry_after=1), Answer(400), Answer(503)),
 )
+DENIED = Answer(401)
 
 Judge = Callable[[bytes], Answer]
 
@@ -75,6 +78,7 @@ class Endpoint:
         self.judge: Judge = well
         self.taken: Counter[bytes] = Counter()
         self.answers: Counter[int] = Counter()
+        self.most_at_once = 0
         self._server: asyncio.Server
 
     @property
@@ -82,11 +86,14 @@ class Endpoint:
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"http://{host}:{port}/cdr"
 
-    def answer_to(self, body: bytes) -> Answer:
-        answer = self.judge(body)
+    def answer_to(self, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Judge a batch by its first CDR, but for poison: that is never taken, wherever it stands."""
+        bodies = [member.body for member in members_of(headers, body)]
+        answer = NEVER if any(body.startswith(POISON) for body in bodies) else self.judge(bodies[0])
         self.answers[answer.status] += 1
+        self.most_at_once = max(self.most_at_once, len(bodies))
         if answer is TAKEN:
-            self.taken[body] += 1
+            self.taken.update(bodies)
         return answer
 
     async def __aenter__(self) -> Self:
@@ -110,14 +117,15 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._unread += data
         while (end := self._unread.find(b"\r\n\r\n")) >= 0:
-            whole = end + 4 + _content_length(bytes(self._unread[:end]))
+            headers = _headers_in(self._unread[:end].decode())
+            whole = end + 4 + int(headers["content-length"])
             if len(self._unread) < whole:
                 return
             body = bytes(self._unread[end + 4 : whole])
             del self._unread[:whole]
-            self._transport.write(self._endpoint.answer_to(body).as_bytes())
+            self._transport.write(self._endpoint.answer_to(headers, body).as_bytes())
 
 
-def _content_length(head: bytes) -> int:
-    _, _, rest = head.lower().partition(b"\r\ncontent-length:")
-    return int(rest.partition(b"\r\n")[0])
+def _headers_in(head: str) -> dict[str, str]:
+    lines = (line.partition(":") for line in head.split("\r\n")[1:])
+    return {name.lower(): value.strip() for name, _, value in lines}

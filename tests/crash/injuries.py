@@ -4,9 +4,11 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from redis.asyncio import Redis
 
 from app.demo.embedded import EmbeddedRedis
 from tests.support.harness import Child
@@ -28,13 +30,19 @@ class Injuries:
     """
 
     def __init__(
-        self, directory: Path, variables: Mapping[str, str], redis: EmbeddedRedis, chance: random.Random
+        self,
+        directory: Path,
+        variables: Mapping[str, str],
+        servers: Sequence[EmbeddedRedis],
+        chance: random.Random,
+        pauses: tuple[float, float],
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.ended_badly: list[int] = []
         self._directory = directory
         self._variables = variables
-        self._redis = redis
+        self._servers = servers
+        self._pauses = pauses
         self._chance = chance
         self._replicas: list[Child] = []
 
@@ -42,10 +50,16 @@ class Injuries:
         self._replicas = [await self._start_replica() for _ in range(number)]
 
     async def run(self, over: asyncio.Event) -> None:
-        injuries: list[Callable[[], Awaitable[None]]] = [self._kill, self._freeze, self._stop, self._kill_redis]
+        injuries: list[Callable[[], Awaitable[None]]] = [
+            self._kill,
+            self._freeze,
+            self._stop,
+            self._kill_redis,
+            self._cut,
+        ]
         while not over.is_set():
-            await pause(self._chance.uniform(0.1, 0.6))
-            (injury,) = self._chance.choices(injuries, (55, 25, 10, 10))
+            await pause(self._chance.uniform(*self._pauses))
+            (injury,) = self._chance.choices(injuries, (50, 25, 10, 10, 5))
             await injury()
 
     async def end(self) -> None:
@@ -81,9 +95,16 @@ class Injuries:
 
     async def _kill_redis(self) -> None:
         self.counts["redis kills"] += 1
-        await asyncio.to_thread(self._redis.kill)
+        server = self._chance.choice(self._servers)
+        await asyncio.to_thread(server.kill)
         await pause(self._chance.uniform(0, 2.5))
-        await asyncio.to_thread(self._redis.start)
+        await asyncio.to_thread(server.start)
+
+    async def _cut(self) -> None:
+        """Cut all connections to a Redis."""
+        self.counts["cuts"] += 1
+        async with Redis.from_url(self._chance.choice(self._servers).url, protocol=2) as client:
+            await client.client_kill_filter(_type="normal", skipme=True)
 
     async def _end(self, replica: Child) -> None:
         if replica.process.returncode is not None:

@@ -17,21 +17,21 @@ def base_of(integrator: str, endpoint: str | None) -> str:
     return f"{integrator}:{endpoint}" if endpoint else integrator
 
 
-def lists_of(base: str) -> list[str]:
+def lists_of(base: str, source: str = "cdr") -> list[str]:
     """Return the keys of CDRs that are on their way: pending, and processing of all slots."""
-    slots = [f"{base}:processing:cdr" + (f":{slot}" if slot > 1 else "") for slot in SLOTS]
-    return [f"{base}:pending:cdr", *slots]
+    slots = [f"{base}:processing:{source}" + (f":{slot}" if slot > 1 else "") for slot in SLOTS]
+    return [f"{base}:pending:{source}", *slots]
 
 
-def retry_sets_of(base: str) -> list[str]:
+def retry_sets_of(base: str, source: str = "cdr") -> list[str]:
     """Return the keys of CDRs that wait for another try, and of those that have it at the moment."""
-    return [f"{base}:retry:cdr", f"{base}:retrying:cdr"]
+    return [f"{base}:retry:{source}", f"{base}:retrying:{source}"]
 
 
-async def deferred_in(redis: Redis, base: str) -> Counter[bytes]:
+async def deferred_in(redis: Redis, base: str, source: str = "cdr") -> Counter[bytes]:
     """Count the CDRs that wait for another try."""
     waiting: Counter[bytes] = Counter()
-    for key in retry_sets_of(base):
+    for key in retry_sets_of(base, source):
         members: Any = await redis.zrange(key, 0, -1)
         waiting.update(map(_cdr_of, members))
     return waiting
@@ -42,8 +42,8 @@ def _cdr_of(member: bytes) -> bytes:
     return body if header.startswith(b"cdr1 ") and line_feed else member
 
 
-async def dead_in(redis: Redis, base: str) -> Counter[bytes]:
-    letters = await redis.lrange(f"{base}:dead:cdr", 0, -1)
+async def dead_in(redis: Redis, base: str, source: str = "cdr") -> Counter[bytes]:
+    letters = await redis.lrange(f"{base}:dead:{source}", 0, -1)
     return Counter(json.loads(letter)["cdr"].encode() for letter in letters)
 
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +25,12 @@ from redis.exceptions import RedisError
 from tenacity import RetryError
 
 from app.demo.embedded import EmbeddedRedis
-from tests.crash.endpoint import POISON, Endpoint, HalfSick, down, well
+from tests.crash.endpoint import Endpoint, HalfSick, down, well
 from tests.crash.injuries import Injuries, pause
 from tests.crash.ledger import Account, base_of, dead_in, deferred_in, left_in, lists_of, retry_sets_of
 from tests.support.harness import environment, eventually, gone
 
 INTEGRATOR = "crash"
-SOURCE = f"{INTEGRATOR}-source"
 DOWN_SECONDS = 3.0
 STORM_SECONDS = (1.0, 3.0)
 STORMS_SHARE = 0.05
@@ -63,8 +62,33 @@ class Asked:
     server: Path | None = None
 
 
+@dataclass(frozen=True)
+class Source:
+    """A list that is written to, at its newest end."""
+
+    name: str
+    redis: EmbeddedRedis
+    oldest: str = "head"
+
+    @property
+    def key(self) -> str:
+        return f"{INTEGRATOR}-source" if self.name == "cdr" else f"{INTEGRATOR}-source-{self.name}"
+
+    def client(self) -> Redis:
+        """Return one that sends nothing twice: a push that is silently sent again would count as a duplicate."""
+        return Redis.from_url(self.redis.url, protocol=2, retry=Retry(NoBackoff(), 0))
+
+    async def push(self, client: Redis, body: bytes) -> None:
+        await (client.rpush if self.oldest == "head" else client.lpush)(self.key, body)
+
+
+Clients = Sequence[tuple[Source, Redis]]
+
+
 class CrashRun:
-    """One run: what was pushed, who was hurt, and what came of it."""
+    """One run: what was pushed, who was hurt, and what came of it. `pauses`: seconds between injuries."""
+
+    pauses = (0.1, 0.6)
 
     def __init__(self, directory: Path, asked: Asked) -> None:
         self.directory = directory
@@ -76,32 +100,36 @@ class CrashRun:
         self.drained = asyncio.Event()
         self.half_sick = HalfSick(self.chance)
         self.endpoints = [Endpoint(f"e{number}") for number in range(asked.endpoints)]
-        (directory / "redis").mkdir()
-        self.redis = EmbeddedRedis(directory / "redis", server=asked.server, appendfsync="always")
+        self.sources = [Source("cdr", self.server("redis"))]
+
+    def server(self, name: str) -> EmbeddedRedis:
+        (self.directory / name).mkdir()
+        return EmbeddedRedis(self.directory / name, server=self.asked.server, appendfsync="always")
+
+    @property
+    def servers(self) -> list[EmbeddedRedis]:
+        return list({id(source.redis): source.redis for source in self.sources}.values())
 
     async def run(self) -> bool:
         """Return whether nothing was lost."""
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.redis)
+            for server in self.servers:
+                await stack.enter_async_context(server)
             for endpoint in self.endpoints:
                 await stack.enter_async_context(endpoint)
-            injuries = Injuries(self.directory, self.variables(), self.redis, self.chance)
+            injuries = Injuries(self.directory, self.variables(), self.servers, self.chance, self.pauses)
             stack.push_async_callback(injuries.end)
             await injuries.start(self.asked.replicas)
             await self.hurt(injuries)
-            client = await stack.enter_async_context(self.client())
-            await self.drain(client)
-            return await self.report(client, injuries)
-
-    def client(self) -> Redis:
-        """Return one that sends nothing twice: a push that is silently sent again would count as a duplicate."""
-        return Redis.from_url(self.redis.url, protocol=2, retry=Retry(NoBackoff(), 0))
+            clients = [(source, await stack.enter_async_context(source.client())) for source in self.sources]
+            await self.drain(clients)
+            return await self.report(clients, injuries)
 
     def variables(self) -> dict[str, str]:
         urls = {f"endpoints__{endpoint.name}__url": endpoint.url for endpoint in self.endpoints}
         fans_out = len(self.endpoints) > 1
         return environment(
-            self.redis.url,
+            self.sources[0].redis.url,
             "" if fans_out else self.endpoints[0].url,
             INTEGRATOR,
             log_level="info",
@@ -113,8 +141,8 @@ class CrashRun:
 
     async def hurt(self, injuries: Injuries) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(PUSHERS):
-                tasks.create_task(self.push())
+            for number in range(PUSHERS):
+                tasks.create_task(self.push(self.sources[number % len(self.sources)]))
             tasks.create_task(injuries.run(self.over))
             if self.asked.sick:
                 tasks.create_task(self.be_half_sick(self.endpoints[0]))
@@ -123,24 +151,27 @@ class CrashRun:
             await pause(self.asked.seconds)
             self.over.set()
 
-    async def push(self) -> None:
-        async with self.client() as client:
+    async def push(self, source: Source) -> None:
+        async with source.client() as client:
             while not self.over.is_set():
-                await self.push_one(client, self.next_cdr())
+                await self.push_one(source, client, self.next_cdr(source))
                 await pause(PUSHERS / self.asked.rate)
 
-    async def push_one(self, client: Redis, body: bytes) -> None:
+    async def push_one(self, source: Source, client: Redis, body: bytes) -> None:
         try:
-            await client.rpush(SOURCE, body)
+            await source.push(client, body)
             self.pushed[body] += 1
         except (RedisError, OSError):
             self.unsure[body] += 1
 
-    def next_cdr(self) -> bytes:
+    def next_cdr(self, source: Source) -> bytes:
         kind = self.chance.random()
         if kind < 0.25:
-            return b"twin %d" % self.chance.randrange(5)
-        return (POISON if kind < 0.27 else b"cdr") + b" " + uuid.uuid4().hex.encode()
+            return self.cdr(source, "twin", str(self.chance.randrange(5)))
+        return self.cdr(source, "poison" if kind < 0.27 else "cdr", uuid.uuid4().hex)
+
+    def cdr(self, _: Source, kind: str, identity: str) -> bytes:
+        return f"{kind} {identity}".encode()
 
     async def be_half_sick(self, endpoint: Endpoint) -> None:
         """Have a storm now and then: 5 % of the time, or three of them where the run is too short for that."""
@@ -163,42 +194,45 @@ class CrashRun:
         """Wait for so long, or for the end of the faults."""
         await holds_within(self.over.is_set, seconds)
 
-    async def drain(self, client: Redis) -> None:
+    async def drain(self, clients: Clients) -> None:
         """Wait until nothing is left. Meanwhile a CDR now and then shows that the endpoints take others."""
         for endpoint in self.endpoints:
             endpoint.judge = well
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.trickle(client))
-            await holds_within(lambda: gone(client, *self.lists(), *self.retry_sets()), self.asked.drain)
+            for source, client in clients:
+                tasks.create_task(self.trickle(source, client))
+            await holds_within(lambda: self.nothing_left(clients, deferred=True), self.asked.drain)
             self.drained.set()
-        await holds_within(lambda: gone(client, *self.must_be_gone()), SETTLE_SECONDS)
+        await holds_within(lambda: self.nothing_left(clients, deferred=not self.asked.allow_deferred), SETTLE_SECONDS)
 
-    async def trickle(self, client: Redis) -> None:
+    async def trickle(self, source: Source, client: Redis) -> None:
         while not self.drained.is_set():
-            await self.push_one(client, b"cdr " + uuid.uuid4().hex.encode())
+            await self.push_one(source, client, self.cdr(source, "cdr", uuid.uuid4().hex))
             await pause(TRICKLE_PAUSE)
+
+    async def nothing_left(self, clients: Clients, *, deferred: bool) -> bool:
+        return all([await gone(client, *self.keys(source, deferred=deferred)) for source, client in clients])
 
     def bases(self) -> list[str]:
         """Return what the keys of each endpoint's lane begin with."""
         fans_out = len(self.endpoints) > 1
         return [base_of(INTEGRATOR, endpoint.name if fans_out else None) for endpoint in self.endpoints]
 
-    def lists(self) -> list[str]:
-        return [SOURCE, *(key for base in {INTEGRATOR, *self.bases()} for key in lists_of(base))]
+    def keys(self, source: Source, *, deferred: bool) -> list[str]:
+        """Return where CDRs are on their way; with `deferred`, also where they wait for another try."""
+        bases = {INTEGRATOR, *self.bases()}
+        lists = [source.key, *(key for base in bases for key in lists_of(base, source.name))]
+        return lists + [key for base in bases for key in retry_sets_of(base, source.name) if deferred]
 
-    def retry_sets(self) -> list[str]:
-        return [key for base in {INTEGRATOR, *self.bases()} for key in retry_sets_of(base)]
-
-    def must_be_gone(self) -> list[str]:
-        return self.lists() if self.asked.allow_deferred else [*self.lists(), *self.retry_sets()]
-
-    async def report(self, client: Redis, injuries: Injuries) -> bool:
+    async def report(self, clients: Clients, injuries: Injuries) -> bool:
         """Print what came of it; return whether it is as promised."""
         accounts = [
-            await self.account(client, endpoint, base)
+            await self.account(clients, endpoint, base)
             for endpoint, base in zip(self.endpoints, self.bases(), strict=True)
         ]
-        left = await left_in(client, self.must_be_gone())
+        left: dict[str, int] = {}
+        for source, client in clients:
+            left |= await left_in(client, self.keys(source, deferred=not self.asked.allow_deferred))
         for account in accounts:
             print("\n".join(account.lines()), end="\n\n")
         print("injuries   ", ", ".join(f"{name} {number}" for name, number in sorted(injuries.counts.items())))
@@ -207,8 +241,11 @@ class CrashRun:
         print("ended badly", injuries.ended_badly or "none")
         return not left and not injuries.ended_badly and all(account.is_right for account in accounts)
 
-    async def account(self, client: Redis, endpoint: Endpoint, base: str) -> Account:
-        dead, deferred = await dead_in(client, base), await deferred_in(client, base)
+    async def account(self, clients: Clients, endpoint: Endpoint, base: str) -> Account:
+        dead, deferred = Counter[bytes](), Counter[bytes]()
+        for source, client in clients:
+            dead += await dead_in(client, base, source.name)
+            deferred += await deferred_in(client, base, source.name)
         return Account(endpoint.name, self.pushed, self.unsure, endpoint.taken, dead, deferred, endpoint.answers)
 
 
@@ -219,9 +256,9 @@ async def holds_within(condition: Callable[[], bool | Awaitable[bool]], seconds:
         return False
 
 
-def main() -> int:
+def main(run: type[CrashRun] = CrashRun) -> int:
     default = Asked()
-    parser = argparse.ArgumentParser(prog="python -m tests.crash.run", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=default.seconds, help="of faults")
     parser.add_argument("--drain", type=float, default=default.drain, help="seconds, at most, after the faults")
     parser.add_argument("--allow-deferred", action="store_true", help="for a drain too short for dead letters")
@@ -234,7 +271,7 @@ def main() -> int:
     parser.add_argument("--server", type=Path, help="a redis-server; else the first that is found")
     asked = Asked(**vars(parser.parse_args()))
     with tempfile.TemporaryDirectory() as directory:
-        return 0 if asyncio.run(CrashRun(Path(directory), asked).run()) else 1
+        return 0 if asyncio.run(run(Path(directory), asked).run()) else 1
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.run import Asked, CrashRun
+from tests.crash.several import SeveralSources
 from tests.support.servers import server_of
 
 
@@ -26,3 +27,12 @@ async def test_everything_drains_and_only_poison_is_dead(redis_kind: str | None,
     """The same for longer, until nothing waits for another try: every CDR was taken, and poison is a dead letter."""
     server = server_of(redis_kind) if redis_kind else None
     assert await CrashRun(tmp_path, Asked(seconds=30, rate=200, server=server)).run()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+async def test_three_sources_and_three_endpoints_lose_nothing(redis_kind: str | None, tmp_path: Path) -> None:
+    """Two Redis servers; an endpoint with batches, one with access tokens, a plain one; everything is injured."""
+    server = server_of(redis_kind) if redis_kind else None
+    asked = Asked(seconds=20, drain=30, allow_deferred=True, rate=200, server=server)
+    assert await SeveralSources(tmp_path, asked).run()

@@ -175,13 +175,28 @@ class Machine(RuleBasedStateMachine):
         if not lane or not lane.in_flight:
             return
         cdr = lane.in_flight.pop(number % len(lane.in_flight))
-        self.delivered[name][cdr.body] += way == "ack"
-        done = self.do(lane.exchange([self.settlement_of(lane, cdr, way, delay)], Wanted(new, 0, MANY)))
-        [found] = done.results
-        assert isinstance(found, bool | int)
-        if way == "ack" and found:
-            self.acked[name][cdr.body] += 1
-            self.owed[name][cdr.body] -= 1
+        self.settle_all(lane, name, [cdr], way, delay, new)
+
+    def settle_batch_in(self, process: Process, name: str, way: str, most: int, delay: float) -> None:
+        """Settle CDRs that shared one POST: with equal attempts, and with one verdict."""
+        lane = self.lane(process, name)
+        if not lane or not lane.in_flight:
+            return
+        attempts = lane.in_flight[0].history.attempts
+        batch = [cdr for cdr in lane.in_flight if cdr.history.attempts == attempts][:most]
+        lane.in_flight = [cdr for cdr in lane.in_flight if cdr not in batch]
+        self.settle_all(lane, name, batch, way, delay, 0)
+
+    def settle_all(self, lane: Lane, name: str, cdrs: list[Cdr], way: str, delay: float, new: int) -> None:
+        for cdr in cdrs:
+            self.delivered[name][cdr.body] += way == "ack"
+        leaving = [self.settlement_of(lane, cdr, way, delay) for cdr in cdrs]
+        done = self.do(lane.exchange(leaving, Wanted(new, 0, MANY)))
+        for cdr, found in zip(cdrs, done.results, strict=True):
+            assert isinstance(found, bool | int)
+            if way == "ack" and found:
+                self.acked[name][cdr.body] += 1
+                self.owed[name][cdr.body] -= 1
 
     def settlement_of(self, lane: Lane, cdr: Cdr, way: str, delay: float) -> Settlement:
         history = History(cdr.history.attempts + 1, replayed=cdr.history.replayed)
@@ -314,6 +329,10 @@ class Forwarders(Machine):
     @rule(process=Machine.processes, way=ways, number=st.integers(0, 9), delay=delays, new=st.integers(0, 2))
     def settle(self, process: Process, way: str, number: int, delay: float, new: int) -> None:
         self.settle_in(process, "webhook", way, number, delay, new)
+
+    @rule(process=Machine.processes, way=st.sampled_from(["ack", "defer"]), most=st.integers(2, 4), delay=delays)
+    def settle_batch(self, process: Process, way: str, most: int, delay: float) -> None:
+        self.settle_batch_in(process, "webhook", way, most, delay)
 
     @rule(process=Machine.processes)
     def sweep(self, process: Process) -> None:

@@ -140,8 +140,8 @@ ABLATIONS: Final = (
         (
             Edit(
                 "app/lane/sweeper.py",
-                "        events.claim_reply_lost(self._lane.endpoint)\n        self.soon()",
-                "        events.claim_reply_lost(self._lane.endpoint)",
+                "        events.claim_reply_lost(self._lane.source, self._lane.endpoint)\n        self.soon()",
+                "        events.claim_reply_lost(self._lane.source, self._lane.endpoint)",
             ),
         ),
         held_by="tests/process/test_lost_replies.py::test_a_claim_whose_reply_is_lost_is_looked_for_at_once",
@@ -413,8 +413,8 @@ ABLATIONS: Final = (
         (
             Edit(
                 "app/lane/batch_worker.py",
-                "if not (lane.lease.holds() and lane.gate.admits()):",
-                "if not lane.gate.admits():",
+                "if not lane.lease.holds():",
+                "if False:",
             ),
         ),
         theme="stale batches",
