@@ -1,6 +1,7 @@
 """Batches into PostgreSQL, behind the receiver of deploy/receivers/, while both sides are killed."""
 
 import random
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +30,10 @@ async def test_each_cdr_is_one_row_whoever_is_killed(world: World, tmp_path: Pat
     world = world.with_variables(
         webhook_batch_size="100", webhook_concurrency="8", webhook_secret=SECRET, webhook_timeout="5"
     )
-    with PostgreSql() as database:
+    async with AsyncExitStack() as stack:
+        database = stack.enter_context(PostgreSql())
         site = Site("python", tmp_path, database=database)
+        stack.push_async_callback(site.kill)
         await site.start()
         world = world.with_variables(webhook_url=site.url)
         for begin in range(0, CDRS, PAGE):
