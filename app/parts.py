@@ -66,10 +66,9 @@ class Parts:
         if not self.settings.ops_port:
             return nullcontext()
         observed = Observation(self.settings, [one.observed for one in self.sources], heartbeats, self.stopping)
-        first = self.sources[0]
-        view = View(observed, Overview(first.link, self.settings, first.reporter.report))
+        view = View(observed, [Overview(one.link, self.settings, one.reporter.report) for one in self.sources])
         probes = Probes(lambda: self.lanes, list(self.endpoints), self.timings.probe_wait, view.others_down)
-        return Ops(self.settings, view, Letters(first.link, self.settings, first.work), probes)
+        return Ops(self.settings, view, Letters(observed.sources, self.timings), probes)
 
     def _endpoint(self, settings: EndpointSettings) -> Endpoint:
         timings = self.timings

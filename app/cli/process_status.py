@@ -39,9 +39,11 @@ def _lines(found: Any, url: str) -> list[Text]:
     """Say it as the page does: what is wrong first, then each endpoint."""
     try:
         lines = [found["short"] + ".", *(trouble["words"] for trouble in found["troubles"])]
+        several = len(found["sources"]) > 1
         for lane in found["lanes"]:
             numbers = ", ".join(f"{name.replace('_', ' ')} {lane[name]}" for name in NUMBERS)
-            lines.append(f"{lane['endpoint']}: {lane['words']}. {numbers}.")
+            name = f"{lane['endpoint']}, from {lane['source']}" if several else lane["endpoint"]
+            lines.append(f"{name}: {lane['words']}. {numbers}.")
     except (KeyError, TypeError) as error:
         raise CommandError(f"{redacted(url)} answers what is not a status; is it an operator server?") from error
     return [Text(plain(line)) for line in lines]

@@ -2,22 +2,23 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.config.settings import Settings
-from app.dead_letters import lanes as dead_lanes
+from app.config.timings import Timings
+from app.dead_letters.lanes import Lane, content, summary
 from app.dead_letters.selection import Selection, age_of
 from app.dead_letters.store import DeadStore, Letter
 from app.errors import CommandError
+from app.ops.letters_lanes import LetterLane, LetterLanes, Looked
 from app.ops.letters_search import Replay, outcome, search, sha1
-from app.ops.operations import OperatorWork
-from app.store.client import Link
-from app.store.keys import LaneKeys, Topology
+from app.ops.observation import ObservedSource
 from app.store.operations import Action, Operation
+
+Change = Callable[[str, DeadStore, Letter], Awaitable[bool]]
 
 MOST_KINDS: Final = 10
 """Told before a change; the reason of a damaged letter may be anything."""
@@ -29,6 +30,7 @@ RATE: Final = 200.0
 
 FIELDS: Final = {
     "endpoint": str,
+    "source": str,
     "ids": list,
     "reason": str,
     "status": int,
@@ -37,14 +39,15 @@ FIELDS: Final = {
     "all": bool,
     "dry_run": bool,
 }
-FILTERS: Final = {"endpoint": str, "id": str, "reason": str, "status": int, "text": str, "after": str}
+FILTERS: Final = {"endpoint": str, "source": str, "id": str, "reason": str, "status": int, "text": str, "after": str}
 
 
 @dataclass(frozen=True)
 class Asked:
     """Says which letters are meant, and whether only to count them."""
 
-    endpoint: str | None
+    where: Mapping[str, Any]
+    """May name a source and an endpoint."""
     selection: Selection
     dry_run: bool
 
@@ -58,56 +61,58 @@ class Asked:
         age = _age(body["older_than"]) if "older_than" in body else None
         status, text = body.get("status"), body.get("text", "")
         selection = Selection(ids, body.get("reason"), age, status=status, text=text)
-        if selection.is_everything and not (body.get("all") or body.get("endpoint")):
-            raise CommandError("say which: ids, endpoint, reason, status, text, older_than, or all")
-        return cls(body.get("endpoint"), selection, bool(body.get("dry_run")))
+        if selection.is_everything and not any(body.get(name) for name in ("all", "endpoint", "source")):
+            raise CommandError("say which: ids, endpoint, source, reason, status, text, older_than, or all")
+        return cls(body, selection, bool(body.get("dry_run")))
 
 
 class Letters:
     """Works on the dead letters of every lane, for the operator server."""
 
-    def __init__(self, link: Link, settings: Settings, work: OperatorWork) -> None:
-        self._link = link
-        self._settings = settings
-        self.work = work
+    def __init__(self, sources: Sequence[ObservedSource], timings: Timings) -> None:
+        self._lanes, self._timings = LetterLanes(sources), timings
         self._reading = asyncio.Lock()
 
     async def search(self, wanted: Any) -> dict[str, Any]:
         """Return the newest ones that match, without their CDRs, how many there are, and where to go on."""
         _check(wanted, FILTERS)
-        stores = await self._stores(wanted.get("endpoint"))
+        looked = self._lanes.chosen(wanted)
         ids = frozenset({wanted["id"]}) if "id" in wanted else None
         status, text = wanted.get("status"), wanted.get("text", "")
         selection = Selection(ids, wanted.get("reason"), status=status, text=text)
-        async with self._alone(self._link.timings.scan_queue):
-            found = await search(self._link, self._keys(stores), selection, wanted.get("after", ""))
-            return {"number": sum([await store.number() for store in stores.values()]), **found}
+        async with self._alone(self._timings.scan_queue):
+            found = await search(looked, selection, wanted.get("after", ""))
+            number = 0
+            for one in looked:
+                with looked.surviving(one):
+                    number += await one.store.number()
+            return looked.told({"number": number, **found})
 
     async def outcome(self, body: Any) -> dict[str, Any]:
         """Say what has become of CDRs that were replayed."""
         replay = Replay.read(body)
-        async with self._alone(self._link.timings.scan_queue):
-            return await outcome(self._link, Topology(self._settings.sources[0]).lanes, replay)
+        async with self._alone(self._timings.scan_queue):
+            return await outcome(self._lanes.by_name, replay)
 
     async def show(self, letter_id: str) -> list[dict[str, Any]]:
         """Return each letter of that id, with its CDR."""
-        wanted = Selection(ids=frozenset({letter_id}))
-        stores = await self._stores(None)
+        wanted, looked = Selection(ids=frozenset({letter_id})), self._lanes.chosen({})
+        found = []
         async with self._alone():
-            found = [
-                dead_lanes.summary(dead_lanes.Lane(self._settings.sources[0].name, name), letter)
-                | dead_lanes.content(letter)
-                async for name, letter in wanted.among(stores)
-            ]
+            for one in looked:
+                with looked.surviving(one):
+                    found += [summary(one.lane, letter) | content(letter) async for letter in wanted.of(one.store)]
+        looked.told({})
         if not found:
-            raise CommandError("no dead letter has this id")
+            unread = f"; not all are known: {', '.join(looked.failed)} cannot be read" if looked.failed else ""
+            raise CommandError(f"no dead letter has this id{unread}")
         return found
 
     async def replay(self, asked: Asked) -> dict[str, Any]:
         """Put CDRs into the retry set, due now. The answer names them, so that `outcome` can follow them."""
         since, replayed = datetime.now(UTC), defaultdict[str, list[str]](list)
 
-        async def one(name: str, store: DeadStore, letter: Letter) -> bool:
+        async def replay(name: str, store: DeadStore, letter: Letter) -> bool:
             if letter.damaged:
                 return False
             await asyncio.sleep(1 / RATE)
@@ -115,37 +120,29 @@ class Letters:
                 replayed[name].append(sha1(letter))
             return is_done
 
-        answer = await self._change(asked, one, "replay")
+        answer = await self._change(asked, replay, "replay")
         return answer | ({} if asked.dry_run else {"since": since.isoformat(), "replayed": replayed})
 
     async def drop(self, asked: Asked) -> dict[str, Any]:
         """Remove them for good."""
         return await self._change(asked, lambda _, store, letter: store.drop(letter), "drop")
 
-    async def _change(
-        self, asked: Asked, change: Callable[[str, DeadStore, Letter], Awaitable[bool]], action: Action
-    ) -> dict[str, Any]:
-        stores = await self._stores(asked.endpoint)
-        async with self._alone(), self._told(action) as changed:
+    async def _change(self, asked: Asked, change: Change, action: Action) -> dict[str, Any]:
+        looked, done = self._lanes.chosen(asked.where), 0
+        async with self._alone():
             if asked.dry_run:
-                return await _counted(asked.selection, stores)
-            async for name, letter in asked.selection.among(stores):
-                # So that no request takes long, and what is done when somebody closes the page stays done.
-                if changed.total() == self._link.timings.letters_at_once:
-                    return {"done": changed.total(), "more": True}
-                if await change(name, stores[name], letter):
-                    changed[name] += 1
-        return {"done": changed.total(), "more": False}
-
-    @asynccontextmanager
-    async def _told(self, action: Action) -> AsyncIterator[Counter[str]]:
-        """Tell how many were changed of each endpoint, also if the caller hangs up half-way."""
-        changed: Counter[str] = Counter()
-        try:
-            yield changed
-        finally:
-            for endpoint, number in changed.items():
-                self.work.note(Operation(action, number, endpoint, by=PAGE))
+                return looked.told(await _counted(asked.selection, looked))
+            for one in looked:
+                with looked.surviving(one), _told(action, one) as changed:
+                    store = one.store
+                    async for letter in asked.selection.of(store):
+                        # So that no request takes long, and what is done when somebody closes the page stays done.
+                        if done == self._timings.letters_at_once:
+                            return looked.told({"done": done, "more": True})
+                        if await change(one.name, store, letter):
+                            done += 1
+                            changed[one.lane.endpoint] += 1
+        return looked.told({"done": done, "more": False})
 
     @asynccontextmanager
     async def _alone(self, patience: float | None = None) -> AsyncIterator[None]:
@@ -160,23 +157,27 @@ class Letters:
         finally:
             self._reading.release()
 
-    def _keys(self, names: Iterable[str]) -> dict[str, LaneKeys]:
-        return {name: Topology(self._settings.sources[0]).lane(name) for name in names}
 
-    async def _stores(self, endpoint: str | None) -> dict[str, DeadStore]:
-        keys = Topology(self._settings.sources[0]).lanes
-        if endpoint is not None and endpoint not in keys:
-            raise CommandError(f"there is no such endpoint; there are {', '.join(keys)}")
-        chosen = {name: lane for name, lane in keys.items() if endpoint in {None, name}}
-        return {lane.endpoint: store for lane, store in dead_lanes.stores(self._link, chosen).items()}
+@contextmanager
+def _told(action: Action, one: LetterLane) -> Iterator[Counter[str]]:
+    """Tell how many were changed of each endpoint, also if the caller hangs up half-way."""
+    changed: Counter[str] = Counter()
+    try:
+        yield changed
+    finally:
+        for endpoint, number in changed.items():
+            one.source.work.note(Operation(action, number, endpoint, by=PAGE))
 
 
-async def _counted(selection: Selection, stores: dict[str, DeadStore]) -> dict[str, Any]:
+async def _counted(selection: Selection, looked: Looked) -> dict[str, Any]:
     """Say how many letters match, and of what."""
-    kinds = Counter([(name, letter.reason, letter.status) async for name, letter in selection.among(stores)])
+    kinds: Counter[tuple[Lane, str, int | None]] = Counter()
+    for one in looked:
+        with looked.surviving(one):
+            kinds.update([(one.lane, letter.reason, letter.status) async for letter in selection.of(one.store)])
     of = [
-        {"endpoint": endpoint, "reason": reason, "status": status, "number": number}
-        for (endpoint, reason, status), number in kinds.most_common(MOST_KINDS)
+        {"endpoint": lane.endpoint, "source": lane.source, "reason": reason, "status": status, "number": number}
+        for (lane, reason, status), number in kinds.most_common(MOST_KINDS)
     ]
     return {"matching": kinds.total(), "of": of}
 

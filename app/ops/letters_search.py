@@ -3,16 +3,17 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from app.dead_letters import lanes as dead_lanes
+from app.dead_letters.lanes import summary
 from app.dead_letters.newest import NEWEST, Bounds, Newest
 from app.dead_letters.selection import Selection
 from app.dead_letters.store import Letter
 from app.errors import CommandError
+from app.ops.letters_lanes import LetterLane, Looked
 from app.store.client import Link
 from app.store.keys import LaneKeys
 from app.store.patience import ask
@@ -21,6 +22,9 @@ SHOWN: Final = 20
 READ: Final = 2000
 SECONDS: Final = 3.0
 """How many letters one answer has, how many it reads for them, and how long it takes, at most."""
+
+BEGINNING: Final = "newest"
+"""In place of an index: a lane of which nothing was read yet."""
 
 MEMBERS: Final = 2000
 BYTES: Final = 4 * 1024 * 1024
@@ -32,44 +36,51 @@ SKEW: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True)
 class Place:
-    """Says where a search goes on: before an index in the dead letters of an endpoint."""
+    """Says where a search goes on: before an index in the dead letters of a lane."""
 
-    endpoint: str
+    lane: str
     before: int = NEWEST
 
     @classmethod
-    def read(cls, text: str, lanes: Mapping[str, LaneKeys]) -> "Place":
+    def read(cls, text: str, lanes: Iterable[str]) -> "Place":
         """Read what an answer gave as `next`. Raises CommandError."""
-        endpoint, _, index = text.partition(":")
-        if endpoint not in lanes or not (index.isascii() and index.isdecimal() and len(index) < 16):  # noqa: PLR2004
+        lane, _, index = text.rpartition(":")
+        is_index = index.isascii() and index.isdecimal() and len(index) < 16  # noqa: PLR2004
+        if lane not in lanes or not (is_index or index == BEGINNING):
             raise CommandError("after: must be the `next` of an earlier answer")
-        return cls(endpoint, int(index))
+        return cls(lane, NEWEST if index == BEGINNING else int(index))
 
     def __str__(self) -> str:
-        return f"{self.endpoint}:{self.before}"
+        return f"{self.lane}:{BEGINNING if self.before == NEWEST else self.before}"
 
 
-async def search(link: Link, lanes: Mapping[str, LaneKeys], selection: Selection, after: str) -> dict[str, Any]:
+async def search(looked: Looked, selection: Selection, after: str) -> dict[str, Any]:
     """Return the newest letters of the first lane that match, then those of the next, and where to go on."""
     bounds = Bounds(SHOWN, READ, time.monotonic() + SECONDS)
-    start = Place.read(after, lanes) if after else Place(next(iter(lanes)))
-    names = list(lanes)
+    names = [one.name for one in looked.lanes]
+    place = Place.read(after, names) if after else Place(names[0])
     shown: list[dict[str, Any]] = []
-    place: Place | None = start
-    while place and not bounds.are_met:
-        found = await Newest(link, lanes[place.endpoint]).find(selection.holds, place.before, bounds)
-        lane = dead_lanes.Lane(lanes[place.endpoint].source, place.endpoint)
-        shown += [dead_lanes.summary(lane, letter) for letter in found.letters]
-        following = names[names.index(place.endpoint) + 1 :]
-        place = Place(place.endpoint, found.before) if found.before > 0 else None
-        if place is None and following:
-            place = Place(following[0])
-    return {"letters": shown, "read": READ - bounds.read, "next": str(place) if place else None}
+    following: Place | None = place
+    for one in looked:
+        if names.index(one.name) < names.index(place.lane):
+            continue
+        before = place.before if one.name == place.lane else NEWEST
+        following = Place(one.name, before)
+        if bounds.are_met:
+            break
+        with looked.surviving(one):
+            found = await Newest(one.source.link, one.keys).find(selection.holds, before, bounds)
+            shown += [summary(one.lane, letter) for letter in found.letters]
+            if found.before > 0:
+                following = Place(one.name, found.before)
+                break
+        following = None
+    return {"letters": shown, "read": READ - bounds.read, "next": str(following) if following else None}
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Says what was replayed: of each endpoint the SHA-1 of each CDR, and when that began."""
+    """Says what was replayed: of each lane the SHA-1 of each CDR, and when that began."""
 
     cdrs: Mapping[str, Counter[str]]
     since: datetime
@@ -84,16 +95,17 @@ class Replay:
             raise CommandError("replayed and since: must be those of the answer to a replay") from None
 
 
-async def outcome(link: Link, lanes: Mapping[str, LaneKeys], replay: Replay) -> dict[str, Any]:
+async def outcome(lanes: Mapping[str, LetterLane], replay: Replay) -> dict[str, Any]:
     """Count which replayed CDRs still wait, which died again, and which are delivered because they do neither."""
     total = {"waiting": 0, "dead": 0, "delivered": 0}
     is_complete = True
     for name, replayed in replay.cdrs.items():
         if name not in lanes:
             raise CommandError(f"there is no endpoint {name!r:.40}")
+        link, keys = lanes[name].source.link, lanes[name].keys
         # First those that wait: one that dies between the two looks is then seen twice, and not missed.
-        complete, waiting = await _waiting(link, lanes[name])
-        dead_complete, died = await _died(link, lanes[name], replay.since)
+        complete, waiting = await _waiting(link, keys)
+        dead_complete, died = await _died(link, keys, replay.since)
         dead = replayed & died
         waits = (replayed - dead) & waiting
         total["dead"] += dead.total()

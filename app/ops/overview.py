@@ -39,7 +39,7 @@ class Seen:
 
 @dataclass
 class Overview:
-    """Looks into Redis only while somebody asks, and seldom, however many ask how often.
+    """Looks into the Redis of one source only while somebody asks, and seldom, however many ask how often.
 
     `own`: what this process says of itself.
     """
@@ -113,10 +113,14 @@ def midnight(zone: tzinfo) -> int:
     return int(today.timestamp() // 60)
 
 
-def parts(minutes: Mapping[str, Sequence[Minute]]) -> list[dict[str, object]]:
-    """Return minutes as plain values, for JSON."""
+def parts(source: str, minutes: Mapping[str, Sequence[Minute]]) -> list[dict[str, object]]:
+    """Return minutes of each lane of a source as plain values, for JSON."""
     return [
-        {"endpoint": lane, "minutes": [[one.minute, one.delivered, one.failed, one.backlog] for one in of_lane]}
+        {
+            "endpoint": lane,
+            "source": source,
+            "minutes": [[one.minute, one.delivered, one.failed, one.backlog] for one in of_lane],
+        }
         for lane, of_lane in minutes.items()
     ]
 

@@ -44,16 +44,17 @@ class Probes:
         """Make the breaker half-open now, and wait for what comes of it. Raises CommandError."""
         if name not in self._names:
             raise CommandError(f"there is no such endpoint; there are {', '.join(self._names)}")
-        for loops in self._running():
-            if loops.endpoint.name == name and loops.lane.lease.holds():
-                return await self._try(loops)
+        lanes = [loops for loops in self._running() if loops.endpoint.name == name and loops.lane.lease.holds()]
+        if lanes:
+            return await self._try(lanes)
         return Probed(name, "no lease", f"this process has no lease, so it can try nothing at {name}")
 
-    async def _try(self, loops: LaneLoops) -> Probed:
-        name, gate, metrics = loops.endpoint.name, loops.lane.gate, loops.lane.metrics
+    async def _try(self, lanes: Sequence[LaneLoops]) -> Probed:
+        """Probe an endpoint by whichever of its lanes has the turn: they share a gate."""
+        name, gate = lanes[0].endpoint.name, lanes[0].lane.gate
         if gate.breaker.is_closed:
             return Probed(name, "not down", f"{name} is not down here: what failed is tried again within a minute")
-        before = metrics.attempts.total()
+        before = _attempts(lanes)
         gate.probe_now()
         try:
             async with asyncio.timeout(self._patience):
@@ -61,12 +62,13 @@ class Probes:
                     await asyncio.sleep(STEP)
         except TimeoutError:
             return Probed(name, "under way", f"the probe of {name} is still under way")
-        result = str(metrics.last_status or metrics.last_result)
+        last = max((loops.lane.metrics for loops in lanes), key=lambda metrics: metrics.last_attempt_at or 0)
+        result = str(last.last_status or last.last_result)
         if gate.breaker.is_closed:
             return Probed(
                 name, "back", f"{name} has answered {result}: it is back{await self._elsewhere(name)}", result
             )
-        if metrics.attempts.total() == before:
+        if _attempts(lanes) == before:
             return Probed(name, "nothing to try", f"no CDR waits for {name}: the next one that comes is tried")
         return Probed(name, "still down", f"{name} is still down: the last result is {result}", result)
 
@@ -76,3 +78,7 @@ class Probes:
             return ""
         processes = "1 other process has" if others == 1 else f"{others} other processes have"
         return f"; {processes} yet to find out: by the next probe there, or by probe --url"
+
+
+def _attempts(lanes: Sequence[LaneLoops]) -> int:
+    return sum(loops.lane.metrics.attempts.total() for loops in lanes)

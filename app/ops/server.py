@@ -31,7 +31,7 @@ class Ops:
         token = settings.ops_token.get_secret_value() if settings.ops_token else ""
         routes = Routes(view, letters, probes, OperatorToken(token, timings, self._complaints))
         self.application = routes.application
-        self._overview = view.overview
+        self._overviews = view.overviews
         self._state = ServerState()
         config = protocol_config(HostCheck(routes.application, settings.ops_host, self._complaints), timings.head_wait)
         self._listener = Listener(
@@ -52,7 +52,8 @@ class Ops:
             await asyncio.wait({self._listening})
         finally:
             await self._close()
-            await self._overview.aclose()
+            for overview in self._overviews:
+                await overview.aclose()
         if not self._listening.cancelled():
             self._listening.result()
 

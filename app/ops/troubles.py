@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final, Literal
 
-from app.ops.observation import Observation
+from app.ops.observation import Observation, ObservedSource
 from app.ops.words import Condition, State, clock
 
 Level = Literal["bad", "warning", "good"]
@@ -52,49 +52,76 @@ def level_of(condition: Condition, dead: int) -> Level:
     return "warning" if level == "good" and (dead or condition.certificate_ends_soon) else level
 
 
-def troubles(observed: Observation, endpoints: Sequence[tuple[str, Condition, int]], zone: tzinfo) -> list[Trouble]:
-    """List them. `endpoints`: the name, condition and number of dead letters of each."""
-    found = [*_of_process(observed), *_of_redis(observed), *_told(observed.events, datetime.now(zone))]
-    # Without Redis nothing is known of the endpoints.
-    found += _of_endpoints(endpoints) if observed.redis_up else []
-    return sorted(found, key=lambda trouble: WORST_FIRST.index(trouble.level))
+@dataclass(frozen=True)
+class Judged:
+    """Holds what is known of one lane: its name (with its source, where there are several), condition, dead letters."""
+
+    endpoint: str
+    name: str
+    condition: Condition
+    dead: int
+
+
+def troubles(observed: Observation, lanes: Sequence[Judged], zone: tzinfo) -> list[Trouble]:
+    """List them. `lanes`: those of sources whose Redis answers; without it nothing is known of them."""
+    found = [*_of_process(observed), *_told(observed.events, datetime.now(zone))]
+    for source in observed.sources:
+        title = f"source {source.name}: " if len(observed.sources) > 1 else ""
+        found += _of_redis(source, title)
+    return sorted([*found, *_of_lanes(lanes)], key=lambda trouble: WORST_FIRST.index(trouble.level))
 
 
 def _of_process(observed: Observation) -> Iterator[Trouble]:
-    if not observed.redis_up:
-        # All else that makes it unready follows from that.
-        if observed.first.link.outage.lasts:
-            yield Trouble("bad", "Redis does not answer", f"{observed.unready[0]}: nothing is delivered")
-        else:
-            yield Trouble("bad", LOGIN_REFUSED, f"{LOGIN_REFUSED}: nothing is delivered; a wrong password?")
-        return
+    several = len(observed.sources) > 1
+    for source in observed.sources:
+        if not source.redis_up:
+            # All else that makes it unready follows from that.
+            yield _of_outage(source, f"source {source.name}: " if several else "")
+    away = [source.name for source in observed.sources if not source.redis_up]
     for reason in observed.unready:
-        sentence = reason[:1].upper() + reason[1:]
-        yield Trouble("bad", sentence.partition(":")[0], sentence)
+        if not away or (several and not any(reason.startswith(f"source {name}: ") for name in away)):
+            sentence = reason[:1].upper() + reason[1:]
+            yield Trouble("bad", _short(sentence, several=several), sentence)
 
 
-def _of_redis(observed: Observation) -> Iterator[Trouble]:
-    ratio, others = observed.first.sampler.memory_used_ratio or 0.0, observed.first.neighbours.foreign_consumers
+def _short(sentence: str, *, several: bool) -> str:
+    parts = sentence.split(":")
+    return ":".join(parts[:2] if several else parts[:1])
+
+
+def _of_outage(source: ObservedSource, title: str) -> Trouble:
+    what = "Redis does not answer" if source.link.outage.lasts else LOGIN_REFUSED
+    why = f"{source.unready[0]}: nothing is delivered"
+    words = why if source.link.outage.lasts else f"{LOGIN_REFUSED}: nothing is delivered; a wrong password?"
+    return Trouble("bad", _capital(f"{title}{what}"), _capital(f"{title}{words}"))
+
+
+def _of_redis(source: ObservedSource, title: str) -> Iterator[Trouble]:
+    ratio, others = source.sampler.memory_used_ratio or 0.0, source.neighbours.foreign_consumers
     if ratio >= NEARLY_FULL:
-        words = f"Redis uses {ratio:.0%} of its memory: when it is full, Enigma can write no CDR"
-        yield Trouble("bad" if ratio >= FULL else "warning", "Redis is nearly full", words)
+        words = f"{title}Redis uses {ratio:.0%} of its memory: when it is full, Enigma can write no CDR"
+        yield Trouble("bad" if ratio >= FULL else "warning", "Redis is nearly full", _capital(words))
     if others:
         takers = "Another installation takes" if others == 1 else f"{others} other installations take"
-        words = f"{takers} CDRs from the same list: each CDR reaches only one of them"
-        yield Trouble("bad", "Somebody else takes CDRs", words)
+        words = f"{title}{takers} CDRs from the same list: each CDR reaches only one of them"
+        yield Trouble("bad", "Somebody else takes CDRs", _capital(words))
 
-    if number := observed.first.neighbours.poppers:
+    if number := source.neighbours.poppers:
         # Not a warning: their list may be another one, and a warning that never ends is not read.
         takers = "Another client has" if number == 1 else f"{number} other clients have"
-        words = f"{takers} taken from a list in this Redis: if it was ours, those CDRs are lost to us; see check"
-        yield Trouble("good", "Other clients take from lists", words)
+        words = f"{title}{takers} taken from a list in this Redis: if it was ours, those CDRs are lost to us; see check"
+        yield Trouble("good", "Other clients take from lists", _capital(words))
 
 
-def _of_endpoints(endpoints: Sequence[tuple[str, Condition, int]]) -> Iterator[Trouble]:
-    for name, condition, dead in endpoints:
-        if (level := level_of(condition, dead)) != "good":
-            short = SHORT.get(condition.state, DEAD_LETTERS if dead else CERTIFICATE)
-            yield Trouble(level, f"{name} {short}", f"{name}: {condition.words}")
+def _of_lanes(lanes: Sequence[Judged]) -> Iterator[Trouble]:
+    for lane in lanes:
+        if (level := level_of(lane.condition, lane.dead)) != "good":
+            short = SHORT.get(lane.condition.state, DEAD_LETTERS if lane.dead else CERTIFICATE)
+            yield Trouble(level, f"{lane.endpoint} {short}", f"{lane.name}: {lane.condition.words}")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _told(events: Iterable[dict[str, Any]], now: datetime) -> Iterator[Trouble]:

@@ -287,6 +287,7 @@ async def answering(answer: bytes) -> asyncio.Server:
 
 
 STATUS = {
+    "sources": [{"name": "cdr"}],
     "short": "billing is down",
     "troubles": [{"level": "bad", "short": "is down", "words": "billing is down since 02:10 UTC"}],
     "lanes": [{"endpoint": "billing", "words": "down \x1b[2J", "waiting": 7, "delivered_today": 3, "dead": 0}],

@@ -1,7 +1,7 @@
 // Draws what was delivered, what failed and what waited: two plots over one axis of time.
 
 import { ask } from "/ask.js";
-import { byId, clock, duration, element, number, plural, shape, write } from "/make.js";
+import { byId, clock, duration, number, offer, plural, shape, title, write } from "/make.js";
 
 const EVERY = { 1: 5000, 24: 30000 };
 const TOP = 20, UPPER = 120, GAP = 26, LOWER = 70, AXIS = 22, LEFT = 52, RIGHT = 8;
@@ -192,7 +192,7 @@ function step(event) {
 function drain(status) {
   const waiting = status.lanes.filter((lane) => lane.waiting && [lane.endpoint, ""].includes(form().endpoint.value));
   const said = waiting.map((lane) => {
-    const waits = `${lane.endpoint}: ${plural(lane.waiting, "CDR waits", "CDRs wait")}`;
+    const waits = `${title(lane, status)}: ${plural(lane.waiting, "CDR waits", "CDRs wait")}`;
     return lane.seconds_to_drain === null ? `${waits}, and the backlog does not shrink` : `${waits}, drained in about ${duration(lane.seconds_to_drain)} at the pace of the last minutes`;
   });
   if (!status.redis.up) return write(byId("drain"), "");
@@ -214,7 +214,7 @@ let latest = null;
 export function showChart(status) {
   latest = status;
   const choice = form().endpoint;
-  if (choice.length !== status.lanes.length + 1) choice.append(...status.lanes.slice(choice.length - 1).map((lane) => element("option", lane.endpoint)));
+  offer(choice, status.lanes.map((lane) => lane.endpoint));
   drain(status);
   if (Date.now() - askedAt >= EVERY[hours()]) refresh();
 }

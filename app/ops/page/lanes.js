@@ -1,7 +1,7 @@
 // Shows one card for each endpoint. A card stays while its text changes, so that what is unfolded stays so.
 
 import { act, explain } from "/ask.js";
-import { byId, clock, element, failure, number, sentence, write } from "/make.js";
+import { byId, clock, element, failure, number, sentence, title, write } from "/make.js";
 
 const STATES = {
   down: "down", failing: "failing", held: "paused", delivering: "delivering",
@@ -31,15 +31,15 @@ function figure(name) {
   return made;
 }
 
-function make(name) {
+function make(name, endpoint) {
   const card = element("article", "", { class: "card" });
   const heading = element("h3", name);
   heading.append(element("span", "", { class: "state" }));
   const figures = element("div", "", { class: "figures" });
   figures.append(figure("waiting"), figure("delivered today"), figure("dead"));
   const tried = element("p", "", { class: "tried", role: "status" });
-  const button = element("button", "Try now", { type: "button", class: "main", "aria-label": `Try ${name} now` });
-  button.addEventListener("click", () => probe(name, button, tried));
+  const button = element("button", "Try now", { type: "button", class: "main", "aria-label": `Try ${endpoint} now` });
+  button.addEventListener("click", () => probe(endpoint, button, tried));
   const details = element("details");
   details.append(element("summary", "Details"), element("dl"));
   card.append(heading, element("p", "", { class: "words" }), figures, button, tried, details);
@@ -85,10 +85,11 @@ function update(card, lane, actions) {
 
 export function showLanes(status) {
   for (const lane of status.lanes) {
-    if (!cards.has(lane.endpoint)) {
-      cards.set(lane.endpoint, make(lane.endpoint));
-      byId("lanes").append(cards.get(lane.endpoint));
+    const name = title(lane, status);
+    if (!cards.has(name)) {
+      cards.set(name, make(name, lane.endpoint));
+      byId("lanes").append(cards.get(name));
     }
-    update(cards.get(lane.endpoint), lane, status.actions);
+    update(cards.get(name), lane, status.actions);
   }
 }

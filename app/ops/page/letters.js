@@ -1,7 +1,7 @@
 // The dead letters: a table that is searched and paged, what one of them holds, and what becomes of a replay.
 
 import { act, ask, explain, Refused } from "/ask.js";
-import { byId, element, failure, number, plural, sentence, time, write } from "/make.js";
+import { byId, element, failure, number, offer, plural, sentence, time, write } from "/make.js";
 
 const FOLLOWED = 1000;
 const EVERY = 2000;
@@ -9,17 +9,19 @@ const EVERY = 2000;
 let shown = [];
 let next = null;
 let known = "";
+let several = false;
 const selected = new Map();
 
 const key = (letter) => letter.letter || letter.id;
 const why = (letter) => `${letter.reason.replaceAll("_", " ")} ${failure(letter.status)}`.replace(/ -$/, "");
+const lane = (letter) => (several ? `${letter.endpoint}, from ${letter.source}` : letter.endpoint);
 const tell = (text) => write(byId("outcome"), text);
 
 // Returns what the filter says, in the words of the API.
 function filter() {
   const fields = byId("filter").elements;
   const wanted = {};
-  for (const name of ["text", "endpoint", "reason"]) if (fields[name].value) wanted[name] = fields[name].value.trim();
+  for (const name of ["text", "endpoint", "source", "reason"]) if (fields[name].value) wanted[name] = fields[name].value.trim();
   if (fields.status.value) wanted.status = Number(fields.status.value);
   return wanted;
 }
@@ -35,13 +37,17 @@ function row(letter) {
   });
   const button = element("button", "Show", { type: "button", "aria-label": `Show the CDR of ${letter.id}` });
   button.addEventListener("click", () => showLetter(letter));
-  const cells = [box, time(letter.dead_at), letter.endpoint, why(letter), number(letter.attempts), element("code", letter.id), button];
+  const cells = [box, time(letter.dead_at), lane(letter), why(letter), number(letter.attempts), element("code", letter.id), button];
   cells.forEach((content, index) => {
     const cell = element("td", "", index === 4 || index === 5 ? { class: "more" } : {});
     cell.append(content);
     made.append(cell);
   });
   return made;
+}
+
+function unread(found) {
+  return found.unread?.length ? ` Without those of ${found.unread.join(", ")}, which cannot be read now.` : "";
 }
 
 function showSelection() {
@@ -61,7 +67,7 @@ async function search(after = "") {
     byId("older").disabled = !next;
     byId("newer").disabled = !after;
     const further = !shown.length && next ? "; Older looks further" : "";
-    write(byId("found"), `${plural(shown.length, "letter")} here, of ${number(found.number)} in all; looked through ${number(found.read)}${further}.`);
+    write(byId("found"), `${plural(shown.length, "letter")} here, of ${number(found.number)} in all; looked through ${number(found.read)}${further}.${unread(found)}`);
     showSelection();
   } catch (error) {
     write(byId("found"), sentence(explain(error)));
@@ -85,7 +91,7 @@ async function showLetter(letter) {
     const found = await act(`/api/dead-letters/${encodeURIComponent(letter.id)}`);
     const one = found.find((each) => key(each) === key(letter)) || found[0];
     write(byId("letter-title"), one.id);
-    const facts = { endpoint: one.endpoint, reason: why(one), attempts: number(one.attempts), "first failed": time(one.first_failed_at), died: time(one.dead_at), bytes: number(one.bytes) };
+    const facts = { endpoint: lane(one), reason: why(one), attempts: number(one.attempts), "first failed": time(one.first_failed_at), died: time(one.dead_at), bytes: number(one.bytes) };
     if (one.damaged) facts.damaged = one.damaged;
     byId("letter").querySelector("dl").replaceChildren(...Object.entries(facts).map(([name, value]) => {
       const pair = element("div"), cell = element("dd");
@@ -123,7 +129,7 @@ function confirmed(action, counted) {
   const drops = action === "drop";
   const what = plural(counted.matching, "dead letter");
   write(byId("question"), drops ? `Drop ${what} for good?` : `Replay ${what}?`);
-  byId("of-what").replaceChildren(...counted.of.map((kind) => element("li", `${number(kind.number)} of ${kind.endpoint}: ${why(kind)}`)));
+  byId("of-what").replaceChildren(...counted.of.map((kind) => element("li", `${number(kind.number)} of ${lane(kind)}: ${why(kind)}`)));
   const yes = byId("confirm").querySelector("[value=yes]");
   yes.className = drops ? "danger" : "main";
   write(yes, drops ? `Drop ${number(counted.matching)} for good` : `Replay ${number(counted.matching)}`);
@@ -144,7 +150,7 @@ function wanted() {
 async function change(action, body) {
   const path = `/api/dead-letters/${action}`;
   const replayed = {};
-  let done = 0, since = null;
+  let done = 0, since = null, left = "";
   try {
     const counted = await act(path, { ...body, dry_run: true });
     if (!counted.matching) return tell("No dead letter matches.");
@@ -155,9 +161,10 @@ async function change(action, body) {
       more = part.more;
       since ??= part.since;
       for (const [name, cdrs] of Object.entries(part.replayed || {})) (replayed[name] ??= []).push(...cdrs);
+      left = unread(part);
       tell(`${number(done)} of ${number(counted.matching)} ${action === "drop" ? "dropped" : "replayed"}…`);
     }
-    tell(action === "drop" ? `Dropped ${number(done)}.` : `Replayed ${number(done)}.`);
+    tell(action === "drop" ? `Dropped ${number(done)}.${left}` : `Replayed ${number(done)}.${left}`);
   } catch (error) {
     tell(`${sentence(explain(error))} ${number(done)} were done before.`);
   }
@@ -199,8 +206,10 @@ export function showLetters(status) {
   const howTo = status.actions ? "Enter the token to see them." : "With CDR_OPS_TOKEN set they can be seen and replayed here.";
   write(byId("dead-number"), dead ? `${plural(dead, "dead letter")}. ${status.trusted ? "" : howTo}` : "None.");
   byId("dead").hidden = !status.trusted || !dead;
-  const choice = byId("filter").elements.endpoint;
-  if (choice.length !== status.lanes.length + 1) choice.append(...status.lanes.slice(choice.length - 1).map((lane) => element("option", lane.endpoint)));
+  several = status.sources.length > 1;
+  offer(byId("filter").elements.endpoint, status.lanes.map((one) => one.endpoint));
+  offer(byId("filter").elements.source, status.sources.map((source) => source.name));
+  byId("of-source").hidden = !several;
   // The table is read again only where their number has changed and nobody has selected any.
   const now = `${status.trusted} ${dead}`;
   if (status.trusted && dead && now !== known && !selected.size) search();

@@ -10,6 +10,16 @@ export const plural = (value, one, many = `${one}s`) => `${number(value)} ${valu
 export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".") : "");
 export const failure = (status, result) => String(status || (result || "").replaceAll("_", " ") || "-");
 
+// Returns what makes a lane known to a reader: the endpoint; and the source, where there are several.
+export const several = (status) => status.sources.length > 1;
+export const title = (lane, status) => (several(status) ? `${lane.endpoint}, from ${lane.source}` : lane.endpoint);
+
+// Gives a choice the names that it does not have yet.
+export function offer(choice, names) {
+  const there = new Set(Array.from(choice.options, (option) => option.value));
+  choice.append(...[...new Set(names)].filter((name) => !there.has(name)).map((name) => element("option", name)));
+}
+
 export function element(name, text = "", attributes = {}) {
   const made = document.createElement(name);
   made.textContent = text;

@@ -4,7 +4,7 @@ import { ask, enterToken, explain, forgetToken, hasToken, Refused } from "/ask.j
 import { showChart } from "/chart.js";
 import { showLanes } from "/lanes.js";
 import { showLetters } from "/letters.js";
-import { byId, duration, element, plural, sentence, time, write, zone } from "/make.js";
+import { byId, duration, element, plural, sentence, several, time, title, write, zone } from "/make.js";
 
 const EVERY = 2000;
 const EVERY_HIDDEN = 15000;
@@ -58,7 +58,8 @@ function processRow(process) {
   since.append(time(process.started_at));
   const delivered = String(process.delivered);
   const reported = process.reported_seconds_ago === null ? "-" : `${duration(Math.max(0, process.reported_seconds_ago))} ago`;
-  const slot = `${process.slot}${process.answers ? ", here" : ""}`;
+  const where = several(status) ? `${process.source} ${process.slot}` : process.slot;
+  const slot = `${where}${process.answers ? ", here" : ""}`;
   const host = process.host || "-";
   row.append(element("td", slot), element("td", host), element("td", process.version), since, element("td", delivered), element("td", reported));
   return row;
@@ -66,7 +67,7 @@ function processRow(process) {
 
 // What is said in the title and on a card is not said again.
 function troubles() {
-  const cards = status.lanes.map((lane) => `${lane.endpoint}: `);
+  const cards = status.lanes.map((lane) => `${title(lane, status)}: `);
   return status.troubles.filter((one) => !cards.some((start) => one.words.startsWith(start)));
 }
 
@@ -74,7 +75,8 @@ function show() {
   const seconds = (Date.now() - answeredAt) / 1000 + (status?.seen_seconds_ago || 0);
   document.body.dataset.stale = String(Boolean(problem) || seconds > STALE);
   if (!status) return headline("unknown", problem);
-  const more = status.troubles.length - 1;
+  // An endpoint that is down is so for each source that goes to it.
+  const more = new Set(status.troubles.map((one) => one.short)).size - 1;
   if (problem) headline("unknown", problem);
   else headline(status.level, more > 0 ? `${status.short}, and ${plural(more, "more thing")}` : status.short);
   write(byId("about"), about(seconds));
