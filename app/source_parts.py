@@ -29,7 +29,7 @@ from app.telemetry.metrics import EVERYBODY, LaneMetrics
 
 @dataclass(frozen=True)
 class Common:
-    """What all sources of a process have in common."""
+    """Holds what all sources of a process have in common."""
 
     settings: Settings
     timings: Timings

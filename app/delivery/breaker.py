@@ -80,7 +80,7 @@ class Breaker:
         self.probe_at = time.monotonic() + self.timings.first_probe
 
     def pass_on(self) -> None:
-        """There was nothing to probe with in one lane: another one may have something."""
+        """Let another lane probe: one had nothing to probe with."""
         if not self.is_closed:
             self.state = State.OPEN
 

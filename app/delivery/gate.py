@@ -52,7 +52,7 @@ class Gate:
 
     @property
     def free(self) -> int:
-        """How many more attempts may be made at once."""
+        """Return how many more attempts may be made at once."""
         return self._concurrency - sum(turn.used for turn in self.turns)
 
     def serve(self) -> int:

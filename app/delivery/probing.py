@@ -10,7 +10,7 @@ from app.delivery.breaker import Breaker, State
 
 
 class Candidate(Protocol):
-    """The prober of one lane."""
+    """Stands for the prober of one lane."""
 
     def holds(self) -> bool:
         """Tell whether its lane has a lease."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Turn:
-    """One lane's side of the gate: how many of the endpoint's attempts it makes, and whom the endpoint has accepted.
+    """Keeps one lane's side of the gate: how many of the attempts are its own, and whom the endpoint has accepted.
 
     `now`: ms of the Redis clock of its source. `wants`: whether a CDR could be attempted; `wake`: has a worker look.
     """

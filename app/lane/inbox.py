@@ -30,7 +30,7 @@ class Inbox:
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is something to take now."""
+        """Tell whether there is something to take now."""
         return bool(self._new or self._retried)
 
     @property

@@ -49,7 +49,7 @@ class LaneView:
 
 @dataclass
 class ObservedSource:
-    """What is known of one source. `unusable`: it cannot work, until a person has changed something."""
+    """Holds what is known of one source. `unusable`: it cannot work, until a person has changed something."""
 
     name: str
     link: Link

@@ -308,6 +308,7 @@ async def test_rehearsal(rig: Rig) -> None:
             "lpos",
             "lrange",
             "lindex",
+            "lset",
             "llen",
         ),
         *("rpop", "lpop", "lrem", "hset", "hget", "hgetall", "hlen", "hdel", "zadd", "zscore", "zcard", "zrange"),
