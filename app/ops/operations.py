@@ -9,7 +9,10 @@ from app.telemetry import operator_events
 
 
 class OperatorWork:
-    """Counts by endpoint. A command leaves word in Redis; the process that takes it tells and counts it."""
+    """Counts by endpoint, for one source.
+
+    A command leaves word in Redis; the process that takes it tells and counts it.
+    """
 
     def __init__(self, operations: Operations, timings: Timings) -> None:
         self._operations, self._timings = operations, timings
@@ -26,15 +29,16 @@ class OperatorWork:
 
     def note(self, done: Operation) -> None:
         """Tell and count it."""
+        source = self._operations.source
         match done.action:
             case "replay":
                 self.replayed[done.endpoint] += done.number
-                operator_events.dead_letters_replayed(done.endpoint, done.number, done.by, done.to)
+                operator_events.dead_letters_replayed(source, done.endpoint, done.number, done.by, done.to)
             case "drop":
                 self.dropped[done.endpoint] += done.number
-                operator_events.dead_letters_dropped(done.endpoint, done.number, done.by)
+                operator_events.dead_letters_dropped(source, done.endpoint, done.number, done.by)
             case "inject":
                 self.injected += done.number
-                operator_events.cdrs_injected(done.number, done.by)
+                operator_events.cdrs_injected(source, done.number, done.by)
             case "reroute":
-                operator_events.cdrs_rerouted(done.endpoint, done.to, done.number, done.by)
+                operator_events.cdrs_rerouted(source, done.endpoint, done.to, done.number, done.by)

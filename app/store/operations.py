@@ -48,6 +48,7 @@ class Operations:
     """Holds the list of what commands have done, and nobody has told yet. Nothing depends on it."""
 
     def __init__(self, link: Link, topology: Topology) -> None:
+        self.source = topology.source
         self._link, self._key = link, topology.short.operations
         self._script = link.script("operation")
 

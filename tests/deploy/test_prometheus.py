@@ -85,7 +85,8 @@ def test_an_alert_looks_at_what_is_measured(rule: dict[str, Any]) -> None:
     metrics = metrics_in(rule["expr"])
     assert metrics
     assert metrics <= METRICS
-    by_endpoint = "endpoint, source)" in rule["expr"]
+    # A breaker is the endpoint's own, whatever the source.
+    by_endpoint = "endpoint, source)" in rule["expr"] or metrics == {"breaker_open"}
     assert by_endpoint == metrics.isdisjoint(OF_NO_ENDPOINT)
 
 

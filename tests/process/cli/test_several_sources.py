@@ -371,3 +371,10 @@ async def test_back_to_one_source_the_others_keys_are_told(
     await child.ended()
     left = about(shown(child.log.read_text()), "1 CDRs are in those of a source campaigns")
     assert (left["level"], left["what"].partition(":")[0]) == ("warn", "keys")
+
+
+async def test_a_process_is_healthy_beside_a_broken_source(broken: Two, start_child: StartChild) -> None:
+    """A restart would not help: what it holds of another source counts."""
+    forwarder = await start_child(broken.variables, "run")
+    await eventually(lambda: forwarder.events("slot.taken"))
+    assert (await broken.run("healthcheck"))[0] == 0

@@ -85,7 +85,7 @@ async def test_commands_are_told_and_counted_by_the_process_that_runs(
     assert [(event["number"], event["by"], event["to"]) for event in told("dead_letters.replayed")] == [
         (2, host, "webhook")
     ]
-    assert [(event["number"], event["by"]) for event in told("cdrs.injected")] == [(2, host)]
+    assert [(one["source"], one["number"], one["by"]) for one in told("cdrs.injected")] == [("cdr", 2, host)]
     found = await metrics_of(http)
     lane = "webhook", "cdr"
     assert found["dead_letters_dropped_total", *lane] == 1

@@ -421,3 +421,26 @@ async def test_it_fits_a_phone_and_a_desk_by_day_and_by_night(
     assert scroll_width <= width
     assert 0 < rightmost <= width
     assert ground == {"light": "rgb(246, 247, 249)", "dark": "rgb(21, 24, 28)"}[scheme]
+
+
+async def test_several_sources_are_told_apart(
+    browser: webdriver.Chrome, watched: dict[str, str], client: Redis, integrator: str
+) -> None:
+    """By the cards, the processes and the dead letters, which are chosen by source; with one, none of that is shown."""
+    del watched["CDR_SOURCE_KEY"]
+    watched |= {f"CDR_SOURCES__{name}__KEY": f"{integrator}-{name}" for name in ("CALLS", "INBOUND")}
+    await client.rpush(f"{integrator}:dead:calls", raw_letter(b"1"), raw_letter(b"2"))
+    await client.rpush(f"{integrator}:dead:inbound", raw_letter(b"3"))
+    async with running(settings_from(watched), QUICK) as service:
+        page = Page(browser, service)
+        await page.open()
+        await eventually(partial(page.says, "webhook, from inbound", "#lanes"))
+        await page.enter()
+        await eventually(partial(page.says, "3 letters here", "#found"))
+        await page.choose("source", "inbound")
+        await page.type_into("#filter [name=text]", Keys.ENTER)
+        await eventually(partial(page.says, "1 letter here", "#found"))
+        assert await page.says("webhook, from inbound", "#letters")
+        assert not await page.says("from calls", "#letters")
+        assert await page.complaints() == []
+        await page.leave()

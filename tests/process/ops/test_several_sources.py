@@ -147,3 +147,15 @@ async def test_a_source_that_is_away_is_named_and_the_others_are_done(
     assert (counted["matching"], counted["of"][0]["source"]) == (1, "calls")
     assert await ask("/api/dead-letters/drop", {"text": "twin"}) == {"done": 1, "more": False, "unread": ["campaigns"]}
     assert json.loads((await client.lrange(f"{integrator}:dead:calls", -1, -1))[0])["cdr"] == f"call {OTHERS - 1}"
+
+
+async def test_a_probe_is_that_of_whichever_source_has_a_cdr(
+    ask: Ask, service: Service, integrator: str, own_client: Redis, receiver: Receiver
+) -> None:
+    """The breaker is the endpoint's: what is tried, and its result, may be another source's than the first."""
+    receiver.status = 503
+    await own_client.rpush(f"{integrator}-campaigns", *(b"%d" % number for number in range(40)))
+    breaker = service.parts.endpoints["webhook"].gate.breaker
+    await eventually(lambda: not breaker.is_closed)
+    probed = await ask("/api/endpoints/webhook/probe", {})
+    assert (probed["outcome"], probed["result"]) == ("still down", "503")
