@@ -5,6 +5,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterable
+from itertools import count
 from typing import Final
 
 import httpx
@@ -215,12 +216,13 @@ async def test_a_rejected_batch_makes_no_dead_letters(world: DefaultWorld) -> No
     await world.redis.rpush(world.source, *cdrs)
     settings = world.with_variables(webhook_batch_size="16", webhook_backoff="0.01").settings
     async with running(settings, Timings(claim_wait=0.1, patience=0.4)):
-        for number in range(100):
-            if await world.redis.exists(world.dead):
-                break
-            await world.redis.rpush(world.source, f'"good {number}"')
-            await eventually(lambda: gone(world.redis, world.source))
-        await eventually(lambda: world.redis.exists(world.dead))
+        numbers = count()
+
+        async def is_dead_while_others_are_taken() -> bool:
+            await world.redis.rpush(world.source, f'"good {next(numbers)}"')
+            return bool(await world.redis.exists(world.dead))
+
+        await eventually(is_dead_while_others_are_taken)
         await all_settled(world)
     [letter] = [json.loads(letter) for letter in await world.redis.lrange(world.dead, 0, -1)]
     assert (letter["cdr"].encode(), letter["reason"], letter["status"]) == (cdrs[3], "rejected", 400)
