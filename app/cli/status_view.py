@@ -132,8 +132,9 @@ def warnings(found: Status, *, several: bool) -> Iterator[Text]:
             else "No live forwarder: nothing takes from the source"
         )
         yield Text(plain(f"{title}{nobody}."), "bold red")
+    here = " for this source" if several else ""
     for endpoint, number in found.left_over.items():
-        yield Text(plain(f"{title}{number} wait for {endpoint}, which is not configured: see reroute"), "yellow")
+        yield Text(plain(f"{title}{number} wait for {endpoint}, which is not configured{here}: see reroute"), "yellow")
     for source, number in found.left_over_sources.items():
         yield Text(plain(f"{number} wait in the keys of source {source}, which is not configured: see check"), "yellow")
     for other in found.other_clients:

@@ -26,7 +26,7 @@ KUBERNETES: Final = "CDR_FORWARDER_"
 NESTED: Final = ("webhook", "named_endpoints", "named_sources")
 """Fields of the settings that hold what more than one variable says."""
 
-ENDPOINT: Final = re.compile(r"CDR_ENDPOINTS__(?P<name>[A-Za-z0-9_-]+?)__(?P<field>[A-Za-z][A-Za-z0-9_]*)")
+ENDPOINT: Final = re.compile(r"CDR_ENDPOINTS__(?P<name>.+?)__(?P<field>[A-Za-z][A-Za-z0-9_]*)")
 
 
 class _Variables(EnvSettingsSource):

@@ -41,7 +41,7 @@ def meaning(error: Exception) -> ForwarderError:
 
     Its class is not enough: in redis-py's tree a wrong password and a loading server are ConnectionErrors too.
     """
-    text = QUOTED.sub(r"\1 ***", str(error)) or type(error).__name__
+    text = QUOTED.sub(r"\1 ***", str(error)) or _unsaid(error)
     if needs_person := _for_a_person(error, text):
         return needs_person
     if isinstance(error, refusals.OutOfMemoryError) or "OOM" in text:
@@ -53,6 +53,11 @@ def meaning(error: Exception) -> ForwarderError:
     if isinstance(error, refusals.ResponseError):
         return TransientRedisError(text, known=False)
     return TransientRedisError(text, away=True)
+
+
+def _unsaid(error: Exception) -> str:
+    is_late = isinstance(error, TimeoutError | refusals.TimeoutError)
+    return "no answer in time" if is_late else type(error).__name__
 
 
 def _for_a_person(error: Exception, text: str) -> OperatorRedisError | None:

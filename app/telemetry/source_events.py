@@ -96,7 +96,7 @@ def endpoint_left_over(source: str, endpoint: str, waiting: int) -> None:
         source=source,
         endpoint=endpoint,
         waiting=waiting,
-        advice="it is no longer configured; cdr-forwarder reroute moves what waits for it",
+        advice="it is no longer configured for this source; cdr-forwarder reroute moves what waits for it",
     )
 
 

@@ -128,6 +128,12 @@ def test_everything_else_is_transient(error: Exception, away: bool, known: bool)
     assert str(transient)
 
 
+@pytest.mark.parametrize("late", [TimeoutError(), refusals.TimeoutError()])
+def test_an_answer_that_does_not_come_has_words(late: Exception) -> None:
+    """Python's has none; a chat shows them."""
+    assert str(meaning(late)) == "no answer in time"
+
+
 async def error_of(link: Link, send: Callable[[], Awaitable[Any]]) -> ForwarderError:
     with pytest.raises(ForwarderError) as raised:
         await link.call("test", send)

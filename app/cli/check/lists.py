@@ -102,12 +102,12 @@ def of_status(status: Status, source: Source, *, named: bool, never: bool) -> It
 
 
 def _left_over(status: Status, source: Source, *, named: bool) -> Iterator[Finding]:
-    only = f" --source {source.name}" if named else ""
+    only, here = (f" --source {source.name}", " for this source") if named else ("", "")
     target = source.endpoints[0].name if len(source.endpoints) == 1 else "<endpoint>"
     for endpoint, number in status.left_over.items():
         yield warn(
-            f"endpoint {endpoint}: it is not configured, and {number} CDRs wait for it",
-            f"configure it again, or cdr-forwarder reroute {endpoint} {target}{only}",
+            f"endpoint {endpoint}: it is not configured{here}, and {number} CDRs wait for it",
+            f"configure it again{here}, or cdr-forwarder reroute {endpoint} {target}{only}",
         )
     for name, number in status.left_over_sources.items():
         yield warn(

@@ -306,7 +306,7 @@ async def test_check_goes_through_every_source(two: Two) -> None:
     assert about(found, f"source campaigns: source: 4 CDRs wait in {two.list_of('campaigns')}")["level"] == "ok"
     letters = about(found, "source campaigns: endpoint webhook: 1 dead letters")
     assert letters["advice"] == "see cdr-forwarder dead-letters list --endpoint webhook --source campaigns"
-    left = about(found, "source campaigns: endpoint crm: it is not configured")
+    left = about(found, "source campaigns: endpoint crm: it is not configured for this source")
     assert left["advice"].endswith("cdr-forwarder reroute crm webhook --source campaigns")
 
 

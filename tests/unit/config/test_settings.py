@@ -468,7 +468,7 @@ def test_a_secret_belongs_to_one_endpoint(tmp_path: Path) -> None:
         ({"CDR_ENDPOINTS__CRM__TIMEOUT": "0"}, "CDR_ENDPOINTS__CRM__TIMEOUT: got '0'; must be greater"),
         ({"CDR_WEBHOOK_TIMEOUT": "0"}, "CDR_WEBHOOK_TIMEOUT: got '0'; must be greater"),
         ({"CDR_ENDPOINTS__ARCHIVE__TIMEOUT": "1"}, "CDR_ENDPOINTS__ARCHIVE__URL: got (not set); must be set"),
-        ({"CDR_ENDPOINTS__A.B__URL": "http://x/"}, "CDR_ENDPOINTS__A.B__URL: there is no such variable"),
+        ({"CDR_ENDPOINTS__A.B__URL": "http://x/"}, "CDR_ENDPOINTS__A.B__URL: got the endpoint name 'a.b'; must"),
         ({"CDR_ENDPOINTS__7__URL": "http://x/"}, "CDR_ENDPOINTS__7__URL: got the endpoint name '7'; must have"),
         (
             {"CDR_ENDPOINTS__crm__URL": "http://x/"},

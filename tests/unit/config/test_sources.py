@@ -91,8 +91,15 @@ def test_keys_end_in_the_name_of_the_source() -> None:
         ({"CDR_SOURCES__A__OLDEST": "head"}, "CDR_SOURCES__A__KEY: got (not set); must be set"),
         ({"CDR_SOURCES__A__KEY": "cdr-forwarder:retry:a"}, "CDR_SOURCES__A__KEY: got 'cdr-forwarder:retry:a'; must be"),
         ({"CDR_SOURCES__calls__OLDEST": "middle"}, "CDR_SOURCES__calls__OLDEST: got 'middle'; must be 'head' or"),
-        ({"CDR_SOURCES__CALLS__ENDPOINTS": "crm,bi"}, "CDR_SOURCES__CALLS__ENDPOINTS: got 'crm,bi'; there is no"),
-        ({"CDR_SOURCES__CALLS__ENDPOINTS": "crm, CRM"}, "got 'crm, CRM'; cannot name crm twice"),
+        (
+            {"CDR_SOURCES__CALLS__ENDPOINTS": "crm,bi"},
+            "got 'crm,bi'; must name endpoints that there are: billing, crm (not bi)",
+        ),
+        (
+            {"CDR_SOURCES__CALLS__ENDPOINTS": "crm"},
+            "CDR_ENDPOINTS__BILLING__URL: no CDR would reach it; add billing to CDR_SOURCES__<name>__ENDPOINTS",
+        ),
+        ({"CDR_SOURCES__CALLS__ENDPOINTS": "crm,billing, CRM"}, "got 'crm,billing, CRM'; cannot name crm twice"),
         ({"CDR_SOURCES__CALLS__ENDPOINTS": ","}, "got ','; must be names of endpoints"),
         ({"CDR_SOURCES__A__KEY": "enigma:notifications:cdr"}, "cannot be the list of source CALLS too, on the same"),
         (
@@ -109,7 +116,10 @@ def test_keys_end_in_the_name_of_the_source() -> None:
             "CDR_SOURCES__CALLS__REDIS_URL: got redis://host/***; must end in the number of the database",
         ),
         ({"CDR_SOURCES__CALLS__KEI": "x"}, "CDR_SOURCES__CALLS__KEI: there is no such variable; did you mean CDR_SO"),
-        ({"CDR_SOURCES__A.B__KEY": "x"}, "CDR_SOURCES__A.B__KEY: there is no such variable"),
+        (
+            {"CDR_SOURCES__A.B__KEY": "x"},
+            "CDR_SOURCES__A.B__KEY: got the source name 'a.b'; must have 1 to 32 characters",
+        ),
         ({"CDR_SOURCES__7__KEY": "x"}, "CDR_SOURCES__7__KEY: got the source name '7'; must have 1 to 32 characters"),
         ({f"CDR_SOURCES__{'n' * 33}__KEY": "x"}, "must have 1 to 32 characters"),
         ({"CDR_SOURCES__Calls__KEY": "x"}, "CDR_SOURCES__Calls__KEY: cannot be combined with CDR_SOURCES__CALLS__KEY"),
