@@ -130,7 +130,7 @@ async def test_sweep_does_not_post_what_was_acked_meanwhile(rig: Rig) -> None:
 async def test_sweep_counts_whose_they_were(rig: Rig, said: list[EventDict]) -> None:
     """Adopted ones are orphans, the others ours."""
     sweeper, lane = sweeper_in(rig)
-    sweeper.adopted = 1
+    sweeper.from_others = 1
     await rig.redis.rpush(rig.slot.processing, "1", "2")
     await sweeper.find(9)
     assert dict(lane.metrics.recovered) == {"orphan": 1, "own": 1}
@@ -242,7 +242,7 @@ def adopter_of(rig: Rig) -> Adopter:
         keys=rig.keys,
         incoming=Incoming(),
         may_adopt=lambda: True,
-        adopted=lambda _: None,
+        on_adopted=lambda _: None,
         stopping=rig.stopping,
     )
 
