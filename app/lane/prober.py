@@ -115,6 +115,8 @@ class Prober:
         lane, sent = self._lane, time.monotonic()
         # It claims though the gate is shut, and a sweep must not put that back.
         async with self._sweeper.held_off():
+            if lane.stopping.is_set():
+                return None
             with self._incoming.expected():
                 done = await lane.queue.exchange(self._channel, [], wanted, lane.visibility)
                 if not done.answered:  # a sweep finds a new one; a deferred one comes back when its visibility ends

@@ -123,7 +123,8 @@ class Sweeper:
                 page = await self._lane.queue.page(self._channel, held + max(held, wanted), self._budget)
                 # What the page shows may have been brought by a claim whose answer is still on its way.
                 await self._incoming.ended()
-                strays = _beyond(page, known)
+                # After a stop the claimer may have ended: nobody would give back what comes into flight now.
+                strays = [] if self._lane.stopping.is_set() else _beyond(page, known)
             found = self._lane.strays(strays[:wanted])
             self.is_behind = len(strays) >= wanted
             # The interval begins when this sweep ends: waiting for a claim may have taken longer, and while a sweep is
