@@ -51,6 +51,8 @@ class Service:
 
     def _warn(self) -> None:
         """Warn of settings that somebody may have forgotten."""
+        if idle := self._settings.idle_endpoints:
+            process_events.endpoints_idle(idle)
         for endpoint in self._settings.endpoints:
             if not endpoint.tls_verify:
                 process_events.endpoint_unverified(endpoint.name)

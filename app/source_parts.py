@@ -99,7 +99,7 @@ class SourceParts:
             incoming=Incoming(),
             # Strays in this list need no sweep: distribution takes whatever is at its head.
             may_adopt=lambda: True,
-            adopted=self._count_orphans,
+            on_adopted=self._count_orphans,
             stopping=common.stopping,
         )
         return [distribution.run(), adopter.run()]

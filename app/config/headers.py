@@ -15,7 +15,7 @@ FIXED: Final = frozenset(
         *("keep-alive", "proxy-connection", "te", "trailer", "upgrade"),
     }
 )
-"""Ours, or about the connection and not about the CDR."""
+"""Nobody may configure these: they are ours, or about the connection and not about the CDR."""
 
 PLACEHOLDERS: Final = ("webhook_id", "attempt", "timestamp", "source", "endpoint", "trace_id", "span_id")
 """What may stand in braces in a value; each attempt puts its own in their place."""

@@ -100,6 +100,12 @@ class Settings(BaseSettings):
         return tuple(self._source(name, own) for name, own in self.named_sources.items())
 
     @property
+    def idle_endpoints(self) -> list[str]:
+        """Return those that no source goes to."""
+        reached = {endpoint.name for source in self.sources for endpoint in source.endpoints}
+        return [one.name for one in self.endpoints if one.name not in reached]
+
+    @property
     def shows_ops_token(self) -> bool:
         """Tell whether CDR_OPS_TOKEN goes over a network: the operator server has no TLS."""
         return bool(self.ops_port and self.ops_token and not is_loopback(self.ops_host))

@@ -23,14 +23,14 @@ class Timings:
 
     # Claiming
     channels: int = 32
-    """Exchanges with Redis at once: on a link that loses packets, a late reply delays only its own batch."""
+    """Exchanges with Redis at once: on a link that loses packets, a late reply delays only its own CDRs."""
     exchange_cdrs: int = 256
     exchange_bytes: int = 1024 * 1024
     in_flight_bytes: int = 32 * 1024 * 1024
     long_list: int = 1000
     """A processing list that is longer is not searched for each CDR."""
-    batch: int = 64
-    """This many CDRs are worth a round trip at once; fewer if the last one was `ripening` ago."""
+    worth_a_round_trip: int = 64
+    """This many CDRs are sent or claimed at once; fewer if the last one was `ripening` ago."""
     ripening: float = 0.005
     prefetch: int = 8192
     """CDRs claimed ahead of a free worker, at most."""
@@ -48,8 +48,8 @@ class Timings:
     """Added to twice the timeout of an attempt: how long no other process gets a CDR that was handed out."""
     horizon: float = 600.0
     """A CDR that is due later than twice this, or twice the longest backoff, is due now."""
-    patience: float = 60.0
-    """Longest backoff while no other CDR was accepted; shortest time between the two rejections of a dead letter."""
+    between_rejections: float = 60.0
+    """Shortest time between the two rejections of a dead letter; longest backoff while no other CDR was accepted."""
     least_attempts: int = 10
     """Before a CDR is given up."""
 

@@ -19,7 +19,11 @@ USER_AGENT: Final = f"cdr-forwarder/{version('cdr-forwarder')}"
 
 
 def headers_of_endpoint(settings: EndpointSettings, url: httpx.URL, *, batch: bool = False) -> list[Header]:
-    """Return what is the same in each request to `url`. Those that the settings name replace ours."""
+    """Return what is the same in each request to `url`.
+
+    Those that the settings name replace ours: Content-Type and Authorization. The settings refuse to name others
+    (`FIXED` in `config/headers.py`).
+    """
     content_type = settings.batch_content_type if batch else settings.content_type
     headers = {"host": url.netloc.decode(), "content-type": content_type, "user-agent": USER_AGENT}
     if credentials := _authorization(settings, url):

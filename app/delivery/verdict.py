@@ -1,4 +1,4 @@
-"""Judge the answer of an endpoint."""
+"""Judge the answer of an endpoint. What then becomes of the CDR is decided in `lane/decision.py`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -19,8 +19,12 @@
     Incoming          claims and adoptions on the wire; what they bring is not yet in InFlight
     settlements       what Redis does to ack, defer, dead-letter or give back a CDR
 
-If a claim's reply is lost, nobody has what it claimed: `Sweeper.claim_reply_lost` finds it as a stray at once.
+If the reply to a claim is lost, nobody knows what it brought. A sweep finds the claimed CDRs at once, as strays
+(`Sweeper.claim_reply_lost`); those that the retry set handed out come back when their visibility ends.
 It promises that a CDR is in Redis until its endpoint has answered 2xx, and that nothing is claimed or posted without a
-lease. What is in flight is counted in memory: all else in our processing list is a stray. No loop waits for another
-but through a `Signal`. May import dead_letters, delivery, store, telemetry and config; no client of Redis or HTTP.
+lease. What is in flight is counted in memory: all else in our processing list is a stray.
+
+Loops wake each other through `Signal`, workers through `Inbox`. Only a sweep waits for others: for claims and adoptions
+on the wire (`Incoming`), and for the prober (`held_off`), which waits for it in the same way.
+May import dead_letters, delivery, store, telemetry and config; no client of Redis or HTTP.
 """

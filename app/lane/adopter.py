@@ -18,8 +18,8 @@ class Adopter:
     """Looks at all slots every half lease, and moves orphans to the end of our own list, a page at a time.
 
     A list must be seen without owner twice: after a Redis outage longer than the lease all leases are gone, and an
-    eager neighbour would take what a live process is about to claim back. `may_adopt`: whether
-    no sweep is due for what was adopted before; `adopted`: told how many were.
+    eager neighbour would empty a list whose live owner is about to take its lease again. `may_adopt`: whether no sweep
+    is due for what was adopted before; `on_adopted`: called with the number of CDRs in each page.
     """
 
     def __init__(  # noqa: PLR0913 - it stands between the slots and one lane, or distribution
@@ -31,14 +31,14 @@ class Adopter:
         keys: LaneKeys,
         incoming: Incoming,
         may_adopt: Callable[[], bool],
-        adopted: Callable[[int], None],
+        on_adopted: Callable[[int], None],
         stopping: asyncio.Event,
     ) -> None:
         self.name = keys.endpoint or "all"
         self._source = keys.source
         self._link, self._lease, self._queue = link, lease, queue
         self._others = [slot for slot in keys.slots() if slot != queue.slot]
-        self._incoming, self._may_adopt, self._adopted = incoming, may_adopt, adopted
+        self._incoming, self._may_adopt, self._on_adopted = incoming, may_adopt, on_adopted
         self._channel, self._stopping = queue.channel(), stopping
         self._pause = lease.seconds / 2
         self._orphans_since: dict[Slot, float] = {}
@@ -75,11 +75,14 @@ class Adopter:
         timings = self._link.timings
         with self._incoming.expected():
             moved = await self._queue.adopt(self._channel, slot, owner, timings.adopted, timings.exchange_bytes)
-            self._adopted(moved)
+            self._on_adopted(moved)
         return moved
 
     async def _orphans(self) -> dict[Slot, bytes]:
-        """Return each list that holds CDRs and nobody's, with the owner of its slot, who has no such lane."""
+        """Return the slots whose list holds CDRs but belongs to nobody, each with its owner value.
+
+        That is empty, or the value of a process without this lane.
+        """
         keys = [key for slot in self._others for key in (slot.owner, slot.processing)]
         args = [self._lease.lease_ms]
         reply = await self._link.persist("survey", lambda: self._survey(keys=keys, args=args))

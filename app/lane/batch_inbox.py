@@ -42,7 +42,10 @@ class BatchInbox(Inbox):
         self._tell()
 
     def take_batch(self) -> list[Cdr]:
-        """Return CDRs for one POST; none where there is no batch. Retried ones are given back with `done`, once."""
+        """Return CDRs for one POST; none where there is no batch.
+
+        Call `done` once for each batch, with any of its CDRs.
+        """
         batch: list[Cdr] = []
         if self._retried and self._may_retry():
             self._retrying += 1

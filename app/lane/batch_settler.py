@@ -19,7 +19,7 @@ from app.telemetry import events
 
 
 class BatchSettler:
-    """Settles batches. What it says of a single CDR, the settler of single CDRs knows."""
+    """Settles batches. A batch of one is left to `Settler`, which also makes the parcels of larger ones."""
 
     def __init__(self, *, lane: Lane, rules: Rules, outage: Outage, size: BatchSize, settler: Settler) -> None:
         self._lane, self._rules, self._outage = lane, rules, outage

@@ -44,7 +44,7 @@ class BatchWorker:
     def _take(self) -> list[Cdr]:
         lane, inbox = self._lane, self._inbox
         if not inbox.is_ready:
-            inbox.starved += 1
+            inbox.times_empty += 1
             lane.turn.pass_on()
             return []
         if not lane.lease.holds():

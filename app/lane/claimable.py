@@ -26,40 +26,40 @@ class Claimable:
         self.refused_until = 0.0
         self._lane, self._sweeper, self._budget = lane, sweeper, budget
         self._reserved = Wanted(most_bytes=0)
-        self._starved = 0
+        self._times_empty = 0
 
     @property
     def may_bring_new(self) -> bool:
         """Tell whether new CDRs may be claimed. Strays come first: they are the oldest."""
-        return self._lane.claims and not self._sweeper.is_behind and self.room > 0
+        return self._lane.claims and not self._sweeper.is_behind and self.free > 0
 
     @property
-    def room(self) -> int:
+    def free(self) -> int:
         """Return how many more CDRs may be in flight."""
         reserved = self._reserved.new + self._reserved.deferred
-        return self._lane.room.number - self._lane.in_flight.number - reserved
+        return self._lane.room.limit - self._lane.in_flight.number - reserved
 
     @property
     def is_short(self) -> bool:
         """Tell whether workers wait for what is on its way, and nothing more may be claimed."""
         on_its_way = self._reserved.new > 0 and not self.pending_is_empty
-        return on_its_way and self.room <= 0 and not self._lane.inbox and self._lane.claims
+        return on_its_way and self.free <= 0 and not self._lane.inbox and self._lane.claims
 
     @property
     def worthwhile(self) -> int:
         """Return how many CDRs are worth a round trip at once."""
-        return max(1, min(self._lane.timings.batch, self._lane.room.number // 4))
+        return max(1, min(self._lane.timings.worth_a_round_trip, self._lane.room.limit // 4))
 
     def wanted(self, settled: int) -> Wanted:
         """Return how much an exchange may claim that settles so many."""
         lane, now = self._lane, time.monotonic()
-        room, most = self.room + settled, lane.timings.exchange_cdrs
+        room, most = self.free + settled, lane.timings.exchange_cdrs
         free_bytes = lane.timings.in_flight_bytes - lane.in_flight.size - self._reserved.most_bytes
         full = free_bytes <= 0 and lane.in_flight.number > 0  # a CDR larger than all is claimed alone
         if not lane.claims or room <= 0 or full or now < self.refused_until:
             return NOTHING
         # Those that failed before fill half of the room at most, so that new ones always find some.
-        deferred = min(room, most, self._lane.room.number // 2 - lane.in_flight.in_hand) if now >= self.due_at else 0
+        deferred = min(room, most, self._lane.room.limit // 2 - lane.in_flight.in_hand) if now >= self.due_at else 0
         new = 0 if self.pending_is_empty or self._sweeper.is_behind else min(room, most)
         if deferred <= 0 and new <= 0:
             return NOTHING
@@ -98,11 +98,11 @@ class Claimable:
 
     def _adapt(self) -> None:
         """Claim further ahead where workers found nothing to do though more was pending."""
-        starved, self._starved = self._lane.inbox.starved > self._starved, self._lane.inbox.starved
+        starved, self._times_empty = self._lane.inbox.times_empty > self._times_empty, self._lane.inbox.times_empty
         if starved and not self.pending_is_empty:
-            self._lane.room.starved()
+            self._lane.room.grow()
         else:
-            self._lane.room.had_plenty()
+            self._lane.room.shrink_in_time()
 
     def _reserve(self, wanted: Wanted, sign: int) -> None:
         held, size = self._reserved, wanted.most_bytes if wanted.new or wanted.deferred else 0

@@ -21,7 +21,7 @@ from app.store.exchange import Exchanged, Wanted
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Plan:
     """Says what one exchange settles and may claim. `returned`: whether it gives back what was claimed."""
 
     parcels: Sequence[Parcel]
@@ -54,16 +54,16 @@ class Claimer:
                 if self._lane.gives_back:
                     self._give_back()
                 self._claim_beside_late_ones()
-                while self._has_channel and (batch := self._plan()):
+                while self._has_channel and (plan := self._plan()):
                     stack = ExitStack()
-                    self._begin(batch, stack)
-                    tasks.create_task(self._exchange(self._channel(), batch, stack))
+                    self._begin(plan, stack)
+                    tasks.create_task(self._exchange(self._channel(), plan, stack))
                 await self._signal.wait(self._until_due())
 
     def _claim_beside_late_ones(self) -> None:
         """Make room for more claims if those on the wire are late and workers have nothing to do."""
         if self._claimable.is_short and time.monotonic() - self._exchanged_at >= self._lane.timings.late:
-            self._lane.room.starved()
+            self._lane.room.grow()
 
     @property
     def _is_done(self) -> bool:
@@ -81,12 +81,12 @@ class Claimer:
         self._opened += 1
         return self._lane.queue.channel()
 
-    def _plan(self) -> Batch | None:
-        """Return what is worth a round trip now, if anything: a batch, or less where the last was a while ago."""
+    def _plan(self) -> Plan | None:
+        """Return what is worth a round trip now, if anything: many CDRs, or fewer where the last was a while ago."""
         outbox, timings = self._lane.outbox, self._lane.timings
         if outbox.returned and not self._gives_back and not self._incoming:
             # One at a time: two that overtake each other would change the order.
-            return Batch(outbox.take_returned(timings.exchange_cdrs, self._budget.bytes), returned=True)
+            return Plan(outbox.take_returned(timings.exchange_cdrs, self._budget.bytes), returned=True)
         settled = min(outbox.ready, timings.exchange_cdrs)
         wanted = self._claimable.wanted(settled)
         number = max(settled, wanted.new, wanted.deferred)
@@ -94,39 +94,41 @@ class Claimer:
         if not number or not (ripe or number >= self._claimable.worthwhile):
             return None
         self._exchanged_at = time.monotonic()
-        return Batch(outbox.take(timings.exchange_cdrs, self._budget.bytes), wanted)
+        return Plan(outbox.take(timings.exchange_cdrs, self._budget.bytes), wanted)
 
-    def _begin(self, batch: Batch, stack: ExitStack) -> None:
+    def _begin(self, plan: Plan, stack: ExitStack) -> None:
         """Reserve room for what it may bring, before anything else is planned."""
-        stack.enter_context(self._claimable.reserved(batch.wanted))
-        if batch.wanted.brings:
+        stack.enter_context(self._claimable.reserved(plan.wanted))
+        if plan.wanted.brings:
             stack.enter_context(self._incoming.expected())
-        self._gives_back = self._gives_back or batch.returned
+        self._gives_back = self._gives_back or plan.returned
 
-    async def _exchange(self, channel: Channel, batch: Batch, stack: ExitStack) -> None:
-        lane, wanted, sent = self._lane, batch.wanted, time.monotonic()
+    async def _exchange(self, channel: Channel, plan: Plan, stack: ExitStack) -> None:
+        lane, wanted, sent = self._lane, plan.wanted, time.monotonic()
         with stack:
-            leaving = [parcel.settlement for parcel in batch.parcels]
+            leaving = [parcel.settlement for parcel in plan.parcels]
             done = await lane.queue.exchange(channel, leaving, wanted, lane.visibility)
             self._free.append(channel)
-            self._gives_back = self._gives_back and not batch.returned
-            self._learn(batch, done, sent)
-            self._settled(batch.parcels, done.results)
+            self._gives_back = self._gives_back and not plan.returned
+            self._learn(plan, done, sent)
+            self._settled(plan.parcels, done.results)
             if done.answered:
                 self._claimable.note(wanted, done)
                 lane.metrics.claimed += len(done.claimed)
                 lane.inbox.put(lane.handed_out(done.handed_out, sent + lane.visibility))
                 lane.inbox.put(lane.new(done.claimed))
-            elif wanted.brings:  # Redis may have carried it out: then only a sweep finds what it moved
+            elif wanted.brings:
+                # Redis has applied it, but we do not know what it brought. A sweep finds the claimed CDRs; those handed
+                # out come back when their visibility ends.
                 self._claimable.look_again()
                 self._sweeper.claim_reply_lost()
         self._signal.set()
         self._sweeper.wake()
 
-    def _learn(self, batch: Batch, done: Exchanged, sent: float) -> None:
-        there = sum(parcel.settlement.weight for parcel in batch.parcels)
-        wanted, back = batch.wanted, done.size
-        if done.reply_lost:
+    def _learn(self, plan: Plan, done: Exchanged, sent: float) -> None:
+        there = sum(parcel.settlement.weight for parcel in plan.parcels)
+        wanted, back = plan.wanted, done.size
+        if done.sent_again:
             asked = min(wanted.most_bytes, (wanted.new + wanted.deferred) * self._usual_size)
             self._budget.lost(max(there, asked))
             return

@@ -1,4 +1,7 @@
-"""Decide what a verdict leads to: the only place that chooses between ack, defer and dead letter."""
+"""Decide what a verdict leads to: the only place that chooses between ack, defer and dead letter.
+
+A rejected batch arrives here as transient: see `BatchSettler._failed`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,18 +38,21 @@ class Rules:
     timings: Timings
 
     def decide(self, cdr: Cdr, verdict: Verdict, now: int, *, strike: bool) -> Decision:
-        """Return what the verdict leads to. `now`: ms of Redis' clock; `strike`: others were accepted meanwhile."""
+        """Return what the verdict leads to. `now`: ms of Redis' clock.
+
+        `strike`: whether the endpoint accepted another CDR since this one's last failure.
+        """
         if verdict.kind is Kind.DELIVERED:
             return ACK
         before = cdr.history.known_by(now)
         history = after(before, verdict, now, strike=strike)
         match verdict.kind:
-            case Kind.REJECTED if strike and self._is_final(before, now):
+            case Kind.REJECTED if strike and self._is_second_rejection(before, now):
                 return Decision("dead_letter", history)
             case Kind.REJECTED | Kind.TRANSIENT if strike and self._gives_up(history, now):
                 return Decision("dead_letter", history, reason="gave_up")
             case Kind.REJECTED:
-                return Decision("defer", history, max(self._backoff(history), self._until_final(history, now)))
+                return Decision("defer", history, max(self._backoff(history), self._until_second_counts(history, now)))
             case Kind.TRANSIENT:
                 return Decision("defer", history, max(self._backoff(history), verdict.retry_after or 0.0))
             case _:
@@ -58,22 +64,22 @@ class Rules:
         delay = max(self._backoff(histories[0]), verdict.retry_after or 0.0)
         return [Decision("defer", history, delay) for history in histories]
 
-    def _is_final(self, before: History, now: int) -> bool:
-        """Tell whether this is the second rejection, and a minute after the first: a bad deploy would be over."""
-        return before.first_rejected_at > 0 and self._until_final(before, now) <= 0
+    def _is_second_rejection(self, before: History, now: int) -> bool:
+        """Tell whether it was rejected before, at least `between_rejections` ago: a bad deploy would be over."""
+        return before.first_rejected_at > 0 and self._until_second_counts(before, now) <= 0
 
-    def _until_final(self, history: History, now: int) -> float:
-        return history.first_rejected_at / 1000 + self.timings.patience - now / 1000
+    def _until_second_counts(self, history: History, now: int) -> float:
+        return history.first_rejected_at / 1000 + self.timings.between_rejections - now / 1000
 
     def _gives_up(self, history: History, now: int) -> bool:
         lasts = (now - history.first_strike_at) / 1000
         return 0 < self.give_up_after <= lasts and history.attempts >= self.timings.least_attempts
 
     def _backoff(self, history: History) -> float:
-        """Draw the pause before the next attempt. Only strikes make it longer than a minute."""
+        """Draw the pause before the next attempt. Only strikes make it longer than `between_rejections`."""
         # After a thousand strikes, 2 ** strikes is no float any more.
         struck = self.backoff * 2 ** min(history.strikes, 40)
-        longest = min(self.backoff_max, max(self.timings.patience, struck))
+        longest = min(self.backoff_max, max(self.timings.between_rejections, struck))
         drawn = RetryCallState(_JITTER, None, (), {})
         drawn.attempt_number = min(history.attempts, 40) + 1
         return wait_random_exponential(self.backoff, longest)(drawn)

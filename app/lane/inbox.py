@@ -15,8 +15,8 @@ class Inbox:
     """
 
     def __init__(self, concurrency: int) -> None:
-        self.starved = 0
-        """How often a worker found nothing here."""
+        self.times_empty = 0
+        """How often a worker found nothing to take."""
         self._share = max(1, concurrency // 4)
         self._alternates = concurrency == 1
         self._turn_of_new = False
@@ -43,7 +43,7 @@ class Inbox:
             self.wake_one()
 
     def take(self) -> Cdr | None:
-        """Return the next CDR; None where there is none. A retried one is given back with `done`."""
+        """Return the next CDR; None where there is none. Call `done` for each that was taken."""
         if self._retried and self._may_retry():
             self._retrying += 1
             self._turn_of_new = True

@@ -14,8 +14,8 @@ from app.delivery.certificate import Certificate
 from app.delivery.gate import Gate
 from app.delivery.outage import Outage, Refusals
 from app.lane.adopter import Adopter
+from app.lane.batch_or_single import inbox_of, maker_of_workers
 from app.lane.batch_worker import BatchWorker
-from app.lane.batching import inbox_of, maker_of_workers
 from app.lane.claimable import Claimable
 from app.lane.claimer import Claimer
 from app.lane.decision import Rules
@@ -112,7 +112,7 @@ class LaneLoops:
             keys=keys,
             incoming=incoming,
             may_adopt=lambda: not self._sweeper.is_due,
-            adopted=self._adopted,
+            on_adopted=self._on_adopted,
             stopping=shared.stopping,
         )
         lane.wake = self.claimer.wake
@@ -138,8 +138,8 @@ class LaneLoops:
         recovering = [self._sweeper.run, self._adopter.run]
         return [self.claimer.run, self._waiting.run, self.prober.run, *recovering, *workers, self._wake_at_stop]
 
-    def _adopted(self, number: int) -> None:
-        self._sweeper.adopted += number
+    def _on_adopted(self, number: int) -> None:
+        self._sweeper.from_others += number
         self._sweeper.soon()
 
     async def _wake_at_stop(self) -> None:

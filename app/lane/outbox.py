@@ -31,7 +31,7 @@ class Parcel:
 class Outbox:
     """Holds settlements on their way to Redis, in two queues: what workers settle, and what is given back.
 
-    What is given back goes one batch at a time, so that it arrives in order. What Redis refuses is put aside and
+    What is given back goes in one exchange at a time, so that it arrives in order. What Redis refuses is put aside and
     tried again, with pauses that grow: it stays in flight, and never becomes a stray that is posted again.
     """
 
@@ -56,10 +56,13 @@ class Outbox:
         state.attempt_number = parcel.tries
         heapq.heappush(self._refused, (time.monotonic() + self._pause(state), next(self._order), parcel))
 
-    def is_worth_waking(self, batch: int) -> bool:
-        """Tell whether the claimer should look now: at the first, which it gives a while, and at a whole batch."""
+    def is_worth_waking(self, every: int) -> bool:
+        """Tell whether to wake the claimer: at the first settlement, and at each `every`-th.
+
+        At the first, it lets more gather for a moment.
+        """
         ready = len(self._ready)
-        return ready == 1 or ready % batch == 0
+        return ready == 1 or ready % every == 0
 
     @property
     def ready(self) -> int:

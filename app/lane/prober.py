@@ -85,7 +85,7 @@ class Prober:
             self._lane.gate.breaker.end_probe(stays=answered and others, gone=gone)
 
     async def _attempt(self, cdr: Cdr) -> Verdict | None:
-        """Attempt it, unless a stop or a hold came meanwhile, or it took too long; then it is given back."""
+        """Attempt it. If a stop or a hold came meanwhile, or it took too long, it is put back into the inbox."""
         lane, probing = self._lane, self._lane.gate.probing
         is_late = not probing.is_turn_of(self)
         if is_late or lane.stopping.is_set() or lane.gate.held_for or not lane.lease.holds():
@@ -115,9 +115,11 @@ class Prober:
         lane, sent = self._lane, time.monotonic()
         # It claims though the gate is shut, and a sweep must not put that back.
         async with self._sweeper.held_off():
+            if lane.stopping.is_set():
+                return None
             with self._incoming.expected():
                 done = await lane.queue.exchange(self._channel, [], wanted, lane.visibility)
-                if not done.answered:
+                if not done.answered:  # a sweep finds a new one; a deferred one comes back when its visibility ends
                     self._sweeper.claim_reply_lost()
                     return None
                 self._pending, self._deferred = done.pending, done.deferred

@@ -56,7 +56,7 @@ class Settler:
                 self._source, lane.endpoint, cdr.webhook_id, decision.history.attempts, verdict.result, verdict.status
             )
         lane.outbox.put(self.parcel(cdr, verdict, decision))
-        if lane.outbox.is_worth_waking(lane.timings.batch):
+        if lane.outbox.is_worth_waking(lane.timings.worth_a_round_trip):
             lane.wake()
 
     def parcel(self, cdr: Cdr, verdict: Verdict, decision: Decision) -> Parcel:
@@ -93,7 +93,7 @@ class Settler:
         self._lane.metrics.delivery_durations.observe(time.monotonic() - cdr.claimed_at)
         self._tell_of_delivered(cdr.webhook_id, cdr.history.attempts + 1)
         if not found:
-            self._lost(1)
+            self._was_gone()
 
     def _acked_and_logged(self, cdr: Cdr, found: bool, *, verdict: Verdict) -> None:  # noqa: FBT001
         self._acked(cdr, found)
@@ -101,6 +101,7 @@ class Settler:
 
     def _deferred(self, cdr: Cdr, found: bool, *, verdict: Verdict, decision: Decision) -> None:  # noqa: FBT001
         if not found:
+            # Neither counted nor logged: this attempt delivered nothing, and whoever took the CDR out goes on with it.
             return self._sweeper.soon()
         self._lane.metrics.deferred += 1
         events.cdr_deferred(
@@ -112,7 +113,7 @@ class Settler:
 
     def _buried(self, cdr: Cdr, found: bool, *, verdict: Verdict, decision: Decision) -> None:  # noqa: FBT001
         if not found:
-            return self._lost(1)
+            return self._was_gone()
         attempts, reason = decision.history.attempts, decision.reason
         self._lane.metrics.dead_lettered[reason] += 1
         events.cdr_dead_lettered(self._source, self._lane.endpoint, cdr.webhook_id, reason, verdict.status, attempts)
@@ -133,7 +134,8 @@ class Settler:
                 attempts=attempts,
             )
 
-    def _lost(self, number: int) -> None:
-        events.ack_found_nothing(self._source, self._lane.endpoint, number)
-        self._lane.metrics.acks_lost += number
+    def _was_gone(self) -> None:
+        """Say that Redis had nothing to take out: another process may have settled it. Sweep to be sure."""
+        events.ack_found_nothing(self._source, self._lane.endpoint, 1)
+        self._lane.metrics.acks_lost += 1
         self._sweeper.soon()

@@ -24,8 +24,8 @@ class Sweeper:
     def __init__(self, lane: Lane, incoming: Incoming, interval: float, budget: Budget) -> None:
         self.is_behind = False
         """Whether the list holds more strays than were taken: nothing new is claimed before they are."""
-        self.adopted = 0
-        """How many strays to come are those of other processes."""
+        self.from_others = 0
+        """How many of the strays still to be found came from other processes."""
         self._lane, self._incoming, self._interval = lane, incoming, interval
         self._channel = lane.queue.channel()
         self._budget = budget
@@ -38,7 +38,10 @@ class Sweeper:
         return self.is_behind or time.monotonic() >= self._due_at
 
     def claim_reply_lost(self) -> None:
-        """Sweep at once: what the claim has moved to our processing list is not in flight, so nobody delivers it."""
+        """Sweep at once: what the claim moved to our processing list is not in flight, so nobody delivers it.
+
+        What the retry set handed out to it comes back when its visibility ends.
+        """
         events.claim_reply_lost(self._lane.source, self._lane.endpoint)
         self.soon()
 
@@ -55,9 +58,12 @@ class Sweeper:
     async def run(self) -> None:
         """Go on until a stop is asked for."""
         while not self._lane.stopping.is_set():
-            room = min(self._lane.room.number - self._lane.in_flight.number, self._lane.timings.page)
+            room = min(self._lane.room.limit - self._lane.in_flight.number, self._lane.timings.page)
             may_sweep = self.is_due and self._lane.claims and room > 0
-            if not may_sweep or self._waits_to_be_alone():
+            must_wait = may_sweep and self._must_be_alone
+            if must_wait:
+                self._claim_no_more_if_late()
+            if must_wait or not may_sweep:
                 await self._signal.wait(self._until_due())
             elif not (self._budget.is_small and await self._put_back()):
                 await self._sweep(room)
@@ -75,18 +81,17 @@ class Sweeper:
         """Tell whether all that our processing list may hold are strays."""
         return not (self._lane.in_flight.in_processing or self._incoming)
 
-    def _waits_to_be_alone(self) -> bool:
-        """Tell whether strays have to wait for that.
+    @property
+    def _must_be_alone(self) -> bool:
+        """Tell whether strays must wait until nothing else is in the list."""
+        return self._budget.is_small and not self._is_alone
 
-        Nothing new is claimed any more if they have waited for long, or if nothing else is going on.
-        """
-        if self._is_alone or not self._budget.is_small:
-            return False
+    def _claim_no_more_if_late(self) -> None:
+        """Let nothing new be claimed if strays have waited for too long, or if nothing else goes on."""
         now = time.monotonic()
         self._late_since = self._late_since or now
         if not self._lane.in_flight.in_processing or now - self._late_since >= self._lane.timings.strays_wait:
             self.is_behind = True
-        return True
 
     async def _put_back(self) -> bool:
         """Put all strays back to pending, unseen; tell whether Redis allows it."""
@@ -118,11 +123,12 @@ class Sweeper:
                 page = await self._lane.queue.page(self._channel, held + max(held, wanted), self._budget)
                 # What the page shows may have been brought by a claim whose answer is still on its way.
                 await self._incoming.ended()
-                strays = _beyond(page, known)
+                # After a stop the claimer may have ended: nobody would give back what comes into flight now.
+                strays = [] if self._lane.stopping.is_set() else _beyond(page, known)
             found = self._lane.strays(strays[:wanted])
             self.is_behind = len(strays) >= wanted
-            # Counted from its end: a waiting claim may have kept it for longer than an interval, and nothing is
-            # adopted while a sweep is due.
+            # The interval begins when this sweep ends: waiting for a claim may have taken longer, and while a sweep is
+            # due nothing is adopted.
             self._due_at = min(self._due_at, time.monotonic() + self._interval)
             self._count(len(found))
             return found
@@ -131,8 +137,8 @@ class Sweeper:
         if not found:
             return
         self._due_at = 0.0  # there may be more
-        theirs = min(found, self.adopted)
-        self.adopted -= theirs
+        theirs = min(found, self.from_others)
+        self.from_others -= theirs
         self._lane.metrics.recovered["orphan"] += theirs
         self._lane.metrics.recovered["own"] += found - theirs
         events.sweep_recovered(self._lane.source, self._lane.endpoint, found)

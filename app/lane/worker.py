@@ -40,7 +40,7 @@ class Worker:
     def _take(self) -> Cdr | None:
         lane = self._lane
         if not lane.inbox:
-            lane.inbox.starved += 1
+            lane.inbox.times_empty += 1
             lane.turn.pass_on()
             return None
         if not lane.lease.holds():

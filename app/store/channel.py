@@ -30,7 +30,7 @@ sequence_numbers = count(1)
 
 
 class Applied(NamedTuple):
-    """Says how an operation was applied. `reply_lost`: whether the reply to some try was lost.
+    """Says how an operation was applied. `sent_again`: whether a reply was lost, so that it was sent again.
 
     `reply`: None if the lost one was that of the try which was applied; then only the numbers of the settlements that
     it refused are known, `refused`, because the guard keeps them.
@@ -38,7 +38,7 @@ class Applied(NamedTuple):
 
     reply: Any
     refused: frozenset[int] = frozenset()
-    reply_lost: bool = False
+    sent_again: bool = False
 
 
 class Channel:
@@ -75,8 +75,8 @@ class Channel:
             return await self.apply(script, holder, keys, args, weight)
         lease.note_applied(slot.ops, self.number, number)
         if was_applied_before:
-            return Applied(None, frozenset(map(int, (reply or b"").split())), reply_lost=True)
-        return Applied(reply, reply_lost=tries > 1)
+            return Applied(None, frozenset(map(int, (reply or b"").split())), sent_again=True)
+        return Applied(reply, sent_again=tries > 1)
 
     async def evaluate(self, script: Script, keys: Sequence[str], args: Sequence[Word], weight: int = 0) -> Any:
         """Run a script. Raises what redis-py raises."""

@@ -49,14 +49,15 @@ class Exchanged:
     """Holds what one exchange did.
 
     `results`: for each settlement True, False where there was nothing to take out, or the text of what refused it.
-    `reply_lost`: whether the reply to some try was lost. `answered` False: that try was the one that was applied, so
-    only `results` is known, and what it claimed is in our processing list, where a sweep finds it.
+    `sent_again`: whether a reply was lost, so that it was sent again. `answered` False: the lost reply was that of the
+    try which was applied, so only `results` is known. What it claimed is in our processing list, where a sweep finds
+    it; what it handed out comes back when its visibility ends.
     `next_due`: seconds until a deferred CDR is due; None where there is none. `pending`, `deferred`: how many are
     left, those that are handed out among them.
     """
 
     results: list[bool | str]
-    reply_lost: bool
+    sent_again: bool
     answered: bool
     claimed: list[bytes] = field(default_factory=list)
     handed_out: list[bytes] = field(default_factory=list)

@@ -95,21 +95,21 @@ class Queue:
         if applied.reply is None:
             numbers = range(1, 1 + len(settlements))
             results = [REFUSED if number in applied.refused else True for number in numbers]
-            return Exchanged(results, reply_lost=True, answered=False)
-        if not applied.reply_lost:
+            return Exchanged(results, sent_again=True, answered=False)
+        if not applied.sent_again:
             self._clock.note(sent, time.monotonic(), applied.reply[0])
-        done = self._exchanged(applied.reply, wanted, reply_lost=applied.reply_lost)
+        done = self._exchanged(applied.reply, wanted, sent_again=applied.sent_again)
         self._tell_of_refusals(settlements, done.results)
         return done
 
-    def _exchanged(self, reply: list[Any], wanted: Wanted, *, reply_lost: bool) -> Exchanged:
+    def _exchanged(self, reply: list[Any], wanted: Wanted, *, sent_again: bool) -> Exchanged:
         _, next_due, claim_refusal, hand_refusal, results, claimed, handed_out, pending, deferred = reply
         if wanted.new:  # an exchange that claims nothing says nothing of whether it may
             self._link.note_refusal(self._claim, claim_refusal.decode())
         self._link.note_refusal(f"hand out from {self.keys.retry}", hand_refusal.decode())
         return Exchanged(
             results=[one.decode() if isinstance(one, bytes) else bool(one) for one in results],
-            reply_lost=reply_lost,
+            sent_again=sent_again,
             answered=True,
             claimed=claimed,
             handed_out=handed_out,

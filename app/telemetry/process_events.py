@@ -80,6 +80,14 @@ def endpoint_unencrypted(endpoint: str) -> None:
     )
 
 
+def endpoints_idle(endpoints: list[str]) -> None:
+    log.warning(
+        "endpoint.idle",
+        endpoints=endpoints,
+        advice="no source names them, so they get nothing: add them to the ENDPOINTS of a source, or remove them",
+    )
+
+
 def service_stopping(grace: float) -> None:
     log.info("service.stopping", grace=grace)
 

@@ -67,7 +67,7 @@ async def neighbour(variables: dict[str, str], client: Redis) -> AsyncIterator[N
         keys=keys,
         incoming=Incoming(),
         may_adopt=lambda: True,
-        adopted=adopted.append,
+        on_adopted=adopted.append,
         stopping=asyncio.Event(),
     )
     yield Neighbour(adopter, own, keys.slot(7), client, adopted)

@@ -215,7 +215,7 @@ async def test_a_rejected_batch_makes_no_dead_letters(world: DefaultWorld) -> No
     cdrs = numbered("cdr", 16)
     await world.redis.rpush(world.source, *cdrs)
     settings = world.with_variables(webhook_batch_size="16", webhook_backoff="0.01").settings
-    async with running(settings, Timings(claim_wait=0.1, patience=0.4)):
+    async with running(settings, Timings(claim_wait=0.1, between_rejections=0.4)):
         numbers = count()
 
         async def is_dead_while_others_are_taken() -> bool:

@@ -19,7 +19,7 @@ CONCURRENCY: Final = 16
 
 
 QUICK: Final = Timings(
-    claim_wait=0.1, first_probe=0.05, longest_probe=0.1, gone_probe=0.1, patience=0.5, least_attempts=2
+    claim_wait=0.1, first_probe=0.05, longest_probe=0.1, gone_probe=0.1, between_rejections=0.5, least_attempts=2
 )
 
 

@@ -72,7 +72,7 @@ async def test_a_line_tells_of_each_dead_letter(world: World, capfd: pytest.Capt
         await world.redis.rpush(world.source, b"good")  # a rejection is final only if others are accepted meanwhile
         return await world.redis.llen(world.dead)
 
-    async with running(settings, Timings(patience=0.2)):
+    async with running(settings, Timings(between_rejections=0.2)):
         await world.redis.rpush(world.source, CALL)
         await eventually(is_dead)
     stdout.flush(5)

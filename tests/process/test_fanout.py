@@ -37,7 +37,7 @@ def several(variables: dict[str, str], receivers: dict[str, Receiver]) -> dict[s
     return shared | {f"CDR_ENDPOINTS__{name.upper()}__URL": receiver.url for name, receiver in receivers.items()}
 
 
-QUICK: Final = Timings(claim_wait=0.1, first_probe=0.05, longest_probe=0.1, operator_pause=0.1, patience=0.5)
+QUICK: Final = Timings(claim_wait=0.1, first_probe=0.05, longest_probe=0.1, operator_pause=0.1, between_rejections=0.5)
 
 
 def without(variables: dict[str, str], name: str) -> dict[str, str]:

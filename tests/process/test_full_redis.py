@@ -76,7 +76,7 @@ async def test_a_full_redis_drains(limit: str, world: World) -> None:
     """From the start: the slot is taken; claims, acks, defers and dead letters go on until nothing is left."""
     moody(world.receiver)
     await fill(world.redis, world.source, ALL, limit)
-    async with running(world.settings, Timings(patience=0.2)):
+    async with running(world.settings, Timings(between_rejections=0.2)):
         await eventually(lambda: gone(world.redis, world.source, world.processing))
         # when: others are accepted, so that a rejection is the fault of what is rejected
         await world.redis.config_set("maxmemory", "0")

@@ -22,8 +22,8 @@ from tests.support.world import World
 BAD: Final = b"bad"
 GOOD: Final = b"good"
 OFTEN: Final = {"CDR_WEBHOOK_BREAKER_THRESHOLD": "10000"}  # test_breaker.py is where it opens
-PATIENCE: Final = 0.4
-QUICK: Final = Timings(claim_wait=0.1, patience=PATIENCE, least_attempts=3)
+BETWEEN_REJECTIONS: Final = 0.4
+QUICK: Final = Timings(claim_wait=0.1, between_rejections=BETWEEN_REJECTIONS, least_attempts=3)
 HOLD: Final = 1.0
 
 
@@ -64,7 +64,7 @@ async def test_what_is_rejected_twice_while_others_are_accepted_is_a_dead_letter
     assert (letter["reason"], letter["status"]) == ("rejected", 400)
     assert letter["attempts"] == world.receiver.refusals[BAD] >= 2
     first, *_, last = _arrivals(world.receiver, BAD)
-    assert last.at - first.at >= PATIENCE - 0.05
+    assert last.at - first.at >= BETWEEN_REJECTIONS - 0.05
     assert world.receiver.bodies == {GOOD: 1, b"another": 1}
 
 
@@ -139,7 +139,9 @@ async def test_a_cdr_that_fails_for_its_own_fault_waits_longer_each_time(world: 
     world.receiver.judge = refuses(*bad, status=500)
     await world.redis.rpush(world.source, *bad)
     growing = {"CDR_WEBHOOK_BACKOFF": "0.05", "CDR_WEBHOOK_BACKOFF_MAX": "60"}
-    async with running(settings_from(world.variables | OFTEN | growing), Timings(patience=0.1, claim_wait=0.1)):
+    async with running(
+        settings_from(world.variables | OFTEN | growing), Timings(between_rejections=0.1, claim_wait=0.1)
+    ):
         number = 0
         while not all(world.receiver.refusals[body] >= 6 for body in bad):
             number += 1

@@ -58,7 +58,7 @@ PUSHED = STRAYS + ORPHANS + BACKLOG + OUTAGE + LATE
 REJECTED = Counter({b"poison": 3})
 
 QUICK: Final = Timings(
-    claim_wait=0.2, idle_pause=0.1, patience=0.3, visibility=0.5, first_probe=0.05, longest_probe=0.2
+    claim_wait=0.2, idle_pause=0.1, between_rejections=0.3, visibility=0.5, first_probe=0.05, longest_probe=0.2
 )
 CONCURRENCY: Final = 4
 THRESHOLD: Final = 4

@@ -16,7 +16,7 @@ from tests.support.receiver import Receiver
 from tests.support.world import World
 
 SECRET = "whsec_bXkgb3duIHNlY3JldCBmb3Igbm90aWNlcw=="
-QUICK = Timings(notice_wait=0.01, patience=0.2)
+QUICK = Timings(notice_wait=0.01, between_rejections=0.2)
 
 
 class Chat(Receiver):
@@ -125,7 +125,7 @@ async def test_the_first_dead_letter_of_an_hour_is_told_and_the_others_are_summe
         await push(world, "good", 1)  # a rejection is final only if others are accepted meanwhile
         return await world.redis.llen(world.dead) == 4
 
-    async with running(world.settings, Timings(patience=0.2, notice_hour=4, complaint_pause=0.1)):
+    async with running(world.settings, Timings(between_rejections=0.2, notice_hour=4, complaint_pause=0.1)):
         await push(world, "bad", 4)
         await eventually(four_are_dead)
         await eventually(lambda: len(chat.heard) == 2)

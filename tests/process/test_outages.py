@@ -297,7 +297,7 @@ async def test_an_outage_that_the_breaker_never_saw_ends_for_what_was_deferred(w
     world.receiver.status = 503
     await world.redis.rpush(world.source, "a", "b", "c")
     hour = {"CDR_WEBHOOK_BACKOFF": "0.01", "CDR_WEBHOOK_BACKOFF_MAX": "3600"}
-    async with running(settings_from(world.variables | hour), Timings(patience=0.5)):
+    async with running(settings_from(world.variables | hour), Timings(between_rejections=0.5)):
         await eventually(lambda: all(world.receiver.refusals[body] >= 12 for body in (b"a", b"b", b"c")), deadline=40)
         world.receiver.status = 204
         await eventually(lambda: world.receiver.bodies == {b"a": 1, b"b": 1, b"c": 1}, deadline=3)

@@ -99,12 +99,24 @@ async def test_a_list_goes_to_the_endpoints_that_it_names(world: World, told: To
     del variables["CDR_WEBHOOK_URL"]
     async with Told() as other:
         variables |= {"CDR_ENDPOINTS__CRM__URL": told.url, "CDR_ENDPOINTS__BI__URL": other.url}
-        await world.launch(variables | {f"{CAMPAIGNS}ENDPOINTS": "bi"}, "run")
+        forwarder = await world.launch(variables | {f"{CAMPAIGNS}ENDPOINTS": "bi"}, "run")
         await world.redis.rpush(f"{world.integrator}-calls", b"call")
         await world.redis.rpush(f"{world.integrator}-campaigns", b"campaign")
         await eventually(lambda: other.bodies.keys() == {b"call", b"campaign"})
         await eventually(lambda: told.bodies.keys() == {b"call"})
     assert not await world.redis.exists(f"{world.integrator}:crm:minutes:campaigns")
+    assert not forwarder.events("endpoint.idle")
+
+
+async def test_an_endpoint_that_no_list_names_is_told_at_start(world: World, told: Told) -> None:
+    """It gets nothing: somebody may have forgotten it."""
+    variables = two_lists(world, told)
+    del variables["CDR_WEBHOOK_URL"]
+    variables |= {f"CDR_ENDPOINTS__{name}__URL": told.url for name in ("CRM", "BI")}
+    variables |= {f"{CALLS}ENDPOINTS": "bi", f"{CAMPAIGNS}ENDPOINTS": "bi"}
+    forwarder = await world.launch(variables, "run")
+    idle = await is_told(forwarder, "endpoint.idle", 20)
+    assert (idle["level"], idle["endpoints"]) == ("warning", ["crm"])
 
 
 Break = Callable[[World, EmbeddedRedis, Redis], Awaitable[str]]
@@ -212,6 +224,40 @@ async def test_a_redis_that_goes_away_stops_no_other(
     await eventually(lambda: told.bodies[b"after"])
     forwarder.signal(signal.SIGTERM)
     assert await forwarder.ended() == 0
+
+
+@pytest.mark.slow
+async def test_a_list_whose_type_becomes_wrong_stops_no_other(
+    world: World, told: Told, own_redis: EmbeddedRedis, own_client: Redis
+) -> None:
+    """While it runs; the event names the list, and it is taken up when the key is put right, without a restart."""
+    calls, campaigns, port = f"{world.integrator}-calls", f"{world.integrator}-campaigns", free_port()
+    forwarder = await world.launch(two_servers(world, told, own_redis.url, ops_port=str(port)), "run")
+    await own_client.rpush(campaigns, b"before")
+    await eventually(lambda: told.bodies[b"before"])
+
+    await own_client.set(campaigns, "text")
+    refused = await is_told(forwarder, "redis.refused", 20)
+    assert (refused["source"], refused["level"]) == ("campaigns", "error")
+    assert campaigns in f"{refused['command']} {refused['error']}"
+    said: str = await eventually(lambda: unready(port))
+    assert said == "source campaigns: a key in Redis has the wrong type\n"
+    await world.redis.rpush(calls, *numbered("a", 50))
+    await eventually(lambda: len(told.bodies) == 51, 3)
+
+    await own_client.delete(campaigns)
+    await own_client.rpush(campaigns, b"after")
+    await eventually(lambda: told.bodies[b"after"])
+    await is_told(forwarder, "redis.accepted", 20)
+    await eventually(lambda: _is_ready(port))
+    assert all(event["source"] == "campaigns" for event in forwarder.events("redis.refused"))
+    forwarder.signal(signal.SIGTERM)
+    assert await forwarder.ended() == 0
+
+
+async def _is_ready(port: int) -> bool:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
 
 
 async def test_a_backlog_starves_no_other_list(world: World, told: Told) -> None:

@@ -24,6 +24,7 @@ from app.lane.distribution import Distribution, Taker
 from app.lane.incoming import Incoming
 from app.lane.lane import Lane
 from app.lane.lane_loops import LaneLoops
+from app.lane.prober import Prober
 from app.lane.sweeper import Sweeper
 from app.store.budget import Budget
 from app.store.keys import LaneKeys
@@ -127,10 +128,47 @@ async def test_sweep_does_not_post_what_was_acked_meanwhile(rig: Rig) -> None:
     assert await sweeping == []
 
 
+async def test_a_sweep_that_ends_after_a_stop_takes_nothing(rig: Rig) -> None:
+    """The claimer may have ended: nobody would give it back, and it would count as cut off."""
+    incoming = Incoming()
+    sweeper, lane = sweeper_in(rig, incoming)
+    await rig.redis.rpush(rig.slot.processing, "stray")
+    before = await pages_read(rig.redis)
+    with incoming.expected():
+        sweeping = asyncio.create_task(sweeper.find(9))
+        await eventually(lambda: has_read_a_page(rig.redis, before))
+        rig.stopping.set()
+    assert await sweeping == []
+    assert lane.in_flight.number == 0
+
+
+async def test_a_prober_claims_nothing_after_a_stop(rig: Rig) -> None:
+    """Its turn began before; the claimer may have ended meanwhile, and nobody would give it back."""
+    incoming, answers = Incoming(), Answers(503)
+    loops = rig.loops(answers, breaker_threshold=1)
+    lane = loops.lane
+    sweeper = Sweeper(lane, incoming, 60, Budget(MIB))
+    prober = Prober(lane, no_attempt, sweeper, incoming)
+    lane.gate.record_failure(Cdr(b"x"), time.monotonic(), REFUSED, strike=False)
+    lane.gate.breaker.probe_now()
+    await rig.redis.rpush(rig.keys.pending, "waits")
+    async with sweeper.held_off():
+        probing = asyncio.create_task(prober.run())
+        await eventually(lambda: lane.gate.breaker.state is State.HALF_OPEN)
+        rig.stopping.set()
+    await probing
+    assert lane.in_flight.number == 0
+    assert (await rig.pending(), await rig.processing()) == ([b"waits"], [])
+
+
+async def no_attempt(_: Cdr) -> Verdict:
+    raise AssertionError
+
+
 async def test_sweep_counts_whose_they_were(rig: Rig, said: list[EventDict]) -> None:
     """Adopted ones are orphans, the others ours."""
     sweeper, lane = sweeper_in(rig)
-    sweeper.adopted = 1
+    sweeper.from_others = 1
     await rig.redis.rpush(rig.slot.processing, "1", "2")
     await sweeper.find(9)
     assert dict(lane.metrics.recovered) == {"orphan": 1, "own": 1}
@@ -242,7 +280,7 @@ def adopter_of(rig: Rig) -> Adopter:
         keys=rig.keys,
         incoming=Incoming(),
         may_adopt=lambda: True,
-        adopted=lambda _: None,
+        on_adopted=lambda _: None,
         stopping=rig.stopping,
     )
 

@@ -247,7 +247,7 @@ async def the_whole_work(redis: EmbeddedRedis, user: str, receiver: Receiver) ->
         await admin.rpush(processing, "stray")
         await admin.rpush(f"{processing}:9", "orphan")
         await admin.rpush(source, "cdr", "flaky", "poison")
-        async with running(settings_from(variables), Timings(patience=0.1)):
+        async with running(settings_from(variables), Timings(between_rejections=0.1)):
             await eventually(lambda: gone(admin, source, processing, f"{processing}:9"))
             await admin.rpush(source, "late")  # accepted, so that the poison is rejected for what it is
             await eventually(lambda: gone(admin, source, processing, f"{user}:retry:cdr", f"{user}:retrying:cdr"))

@@ -468,7 +468,7 @@ async def test_a_lost_reply_leaves_what_was_refused(rig: Rig) -> None:
     await rig.redis.set(rig.keys.dead, "of somebody")
     channel = rig.forgetful()
     done = await rig.queue().exchange(channel, [ack(b"one"), bury(b"two")], Wanted(1), 30.0)
-    assert (done.reply_lost, done.answered) == (True, False)
+    assert (done.sent_again, done.answered) == (True, False)
     assert done.results == [True, REFUSED]
 
 

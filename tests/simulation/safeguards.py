@@ -344,8 +344,8 @@ ABLATIONS: Final = (
         (
             Edit(
                 "app/lane/decision.py",
-                "case Kind.REJECTED if strike and self._is_final(before, now):",
-                "case Kind.REJECTED if self._is_final(before, now):",
+                "case Kind.REJECTED if strike and self._is_second_rejection(before, now):",
+                "case Kind.REJECTED if self._is_second_rejection(before, now):",
             ),
         ),
         theme="storms",

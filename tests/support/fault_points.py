@@ -148,7 +148,9 @@ def quick() -> Any:
     """Return the pauses that all forwarders of these tests have."""
     from app.config.timings import Timings  # noqa: PLC0415 - likewise
 
-    return Timings(claim_wait=0.2, patience=0.3, visibility=0.3, first_probe=0.05, longest_probe=0.2, idle_pause=0.1)
+    return Timings(
+        claim_wait=0.2, between_rejections=0.3, visibility=0.3, first_probe=0.05, longest_probe=0.2, idle_pause=0.1
+    )
 
 
 async def forward_all(case: Case) -> None:

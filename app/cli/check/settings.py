@@ -18,6 +18,7 @@ def of_settings(settings: Settings) -> Iterator[Finding]:
     found = [
         *_of_lease(settings),
         *_of_redis_url(settings),
+        *_of_idle(settings),
         *(one for endpoint in settings.endpoints for one in _of_endpoint(endpoint, settings)),
     ]
     yield from found or [ok("settings: they fit together")]
@@ -37,6 +38,14 @@ def _of_redis_url(settings: Settings) -> Iterator[Finding]:
             f"settings: {variable} has ssl_cert_reqs=none or ssl_check_hostname=false: "
             "another server could take the place of Redis",
             "remove these options, and set CDR_REDIS_CA_FILE to the CA of its certificate",
+        )
+
+
+def _of_idle(settings: Settings) -> Iterator[Finding]:
+    if idle := settings.idle_endpoints:
+        yield warn(
+            f"settings: no source names {', '.join(idle)}: nothing is delivered there",
+            "add it to CDR_SOURCES__<name>__ENDPOINTS of a source, or remove its variables",
         )
 
 

@@ -595,6 +595,16 @@ def test_settings_that_do_not_go_well_together_are_told(change: dict[str, str], 
     assert found.advice
 
 
+def test_an_endpoint_that_no_source_names_is_told() -> None:
+    """It gets nothing, and somebody has forgotten it."""
+    variables = environment("redis://localhost", "", "test", lease="15", shutdown_grace="20")
+    del variables["CDR_WEBHOOK_URL"], variables["CDR_SOURCE_KEY"]
+    variables |= {f"CDR_ENDPOINTS__{name}__URL": "https://crm.example/" for name in ("A", "B", "C")}
+    variables |= {"CDR_SOURCES__CALLS__KEY": "calls", "CDR_SOURCES__CALLS__ENDPOINTS": "b"}
+    [found] = of_settings(settings_from(variables))
+    assert (found.level, found.what) == ("warn", "settings: no source names a, c: nothing is delivered there")
+
+
 @pytest.mark.parametrize(
     ("url", "change"),
     [

@@ -26,7 +26,7 @@ def watched(variables: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 async def service(watched: dict[str, str]) -> AsyncIterator[Service]:
-    async with running(settings_from(watched), Timings(patience=0.3)) as service:
+    async with running(settings_from(watched), Timings(between_rejections=0.3)) as service:
         await eventually(service.parts.sources[0].lease.holds)
         yield service
 

@@ -14,7 +14,7 @@ from tests.support.harness import eventually, gone, running, settings_from
 from tests.support.receiver import Receiver
 
 TOKEN: Final = "token-of-sixteen-characters"
-QUICK: Final = Timings(sample=0.05, look=0.05, patience=0.3, failing=0.2, command_patience=1.0, overview=0.05)
+QUICK: Final = Timings(sample=0.05, look=0.05, between_rejections=0.3, failing=0.2, command_patience=1.0, overview=0.05)
 
 
 @pytest.fixture
