@@ -27,7 +27,6 @@ def source_problems(variables: Mapping[str, str], endpoints: Sequence[str], inte
     names = names_in(SOURCE, variables)
     if names:
         yield from _of_both_ways(variables, names[0])
-        yield from _of_idle([variables.get(f"CDR_SOURCES__{name}__ENDPOINTS") for name in names], endpoints)
     earlier: list[tuple[str, str, str]] = []
     for name in names:
         own = f"CDR_SOURCES__{name}__"
@@ -46,23 +45,10 @@ def _of_both_ways(variables: Iterable[str], first: str) -> Iterator[str]:
             yield f"{name}: cannot be combined with CDR_SOURCES__…, which name every source; set {wanted}"
 
 
-def _of_idle(lists: Sequence[str | None], configured: Sequence[str]) -> Iterator[str]:
-    """Yield the endpoints that no source names. A source without a list of its own names all."""
-    named = {name for value in lists for name in (configured if value is None else _names(value))}
-    if named <= set(configured):  # a name that is misspelt has a line of its own
-        for idle in sorted(set(configured) - named):
-            wanted = f"add {idle} to CDR_SOURCES__<name>__ENDPOINTS"
-            yield f"CDR_ENDPOINTS__{idle.upper()}__URL: no CDR would reach it; {wanted}"
-
-
-def _names(value: str) -> list[str]:
-    return [name.strip().lower() for name in value.split(",")]
-
-
 def _of_endpoints(variable: str, value: str | None, configured: Sequence[str]) -> Iterator[str]:
     if value is None:
         return
-    named = _names(value)
+    named = [name.strip().lower() for name in value.split(",")]
     unknown = [name for name in named if name not in configured]
     if not all(named):
         yield f"{variable}: got {value!r}; must be names of endpoints, separated by commas"
