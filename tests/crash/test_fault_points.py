@@ -48,6 +48,7 @@ NOT_PASSED = {
     "store.queue: channel.apply(PUT_BACK": "only on a link that loses most replies: tests/redis/test_loops.py",
     "lane.sweeper: await self._put_back()": "likewise",
     "lane.sweeper: queue.put_back(": "likewise",
+    "service: self.parts.notifier.aclose()": "only where notices are configured: test_notices.py",
     "lane.waiting_claim: stopping.wait()": "only after a refused claim: test_full_redis.py",
 }
 """Lines that a forwarder passes only when something else is wrong, and who tests that."""

@@ -315,7 +315,7 @@ ABLATIONS: Final = (
         (
             Edit(
                 "app/lane/decision.py",
-                "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0",
+                "return before.first_rejected_at > 0 and self._until_second_counts(before, now) <= 0",
                 "return True",
             ),
         ),
@@ -327,12 +327,12 @@ ABLATIONS: Final = (
         (
             Edit(
                 "app/lane/decision.py",
-                "return before.first_rejected_at > 0 and self._until_final(before, now) <= 0",
+                "return before.first_rejected_at > 0 and self._until_second_counts(before, now) <= 0",
                 "return before.first_rejected_at > 0",
             ),
             Edit(
                 "app/lane/decision.py",
-                "max(self._backoff(history), self._until_final(history, now))",
+                "max(self._backoff(history), self._until_second_counts(history, now))",
                 "self._backoff(history)",
             ),
         ),
