@@ -20,9 +20,12 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import app
+
+COVERAGE: Final = "COVERAGE_PROCESS_CONFIG"
+"""Is set where coverage is measured, in processes of tests, too."""
 
 
 class Running(Protocol):
@@ -69,9 +72,11 @@ class Forked:
 def is_possible(environment: Mapping[str, str]) -> bool:
     """Tell whether a forked process is the same: an interpreter has read all other variables when it starts.
 
-    Where coverage is measured, each process is started afresh, which shows all tests with such processes, too.
+    Coverage is measured from the fork on: the lines that load the program are measured in the tests' own process.
     """
-    return sys.platform == "linux" and all(name == "PATH" or name.startswith("CDR_") for name in environment)
+    return sys.platform == "linux" and all(
+        name in {"PATH", COVERAGE} or name.startswith("CDR_") for name in environment
+    )
 
 
 async def fork(environment: Mapping[str, str], arguments: Sequence[str], output: Path) -> Forked:
@@ -164,6 +169,8 @@ def become(request: Mapping[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv[1:] = request["arguments"]
+    if COVERAGE in os.environ:
+        import_module("coverage").process_startup()
 
 
 def main(listener: int, owner: int) -> None:

@@ -1,13 +1,16 @@
 """What the code of `app/` keeps to: who may import what, how long things are, and what is done nowhere."""
 
 import ast
+import pkgutil
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from statistics import median
 from typing import Final
 
 import pytest
 
+import app
 from tests.support.repository import APP, ROOT
 
 MODULES: Final = sorted(
@@ -210,3 +213,10 @@ def parametrized(decorator: ast.expr) -> Iterator[str]:
         given = ast.literal_eval(decorator.args[0])
         names = given.replace(" ", "").split(",") if isinstance(given, str) else given
         yield from () if any(keyword.arg == "indirect" for keyword in decorator.keywords) else names
+
+
+@pytest.mark.parametrize("module", sorted(module.name for module in pkgutil.walk_packages(app.__path__, "app.")))
+def test_each_module_can_be_loaded_first(module: str) -> None:
+    """Nothing that it imports needs another module to be there before; `app.__main__` would run the program."""
+    if module != "app.__main__":
+        assert import_module(module).__name__ == module
