@@ -141,7 +141,7 @@ def outcomes_of(request: bytes, reply: bytes) -> Names:
 
 def _exchanged(request: list[bytes], reply: list[Any]) -> Iterator[str]:
     """Yield what one exchange has done; the script says where each argument stands."""
-    settlements = request[2 + 1 + int(request[2]) + 12 :]
+    settlements = request[2 + 1 + int(request[2]) + 13 :]
     for place in settlements[1::5]:
         yield SETTLED[place]
     if reply[5]:

@@ -216,7 +216,7 @@ def parametrized(decorator: ast.expr) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", sorted(module.name for module in pkgutil.walk_packages(app.__path__, "app.")))
-def test_each_module_can_be_loaded_first(module: str) -> None:
-    """Nothing that it imports needs another module to be there before; `app.__main__` would run the program."""
+def test_each_module_can_be_loaded(module: str) -> None:
+    """Those of commands, too, which tests run in other processes; `app.__main__` would run the program."""
     if module != "app.__main__":
         assert import_module(module).__name__ == module
