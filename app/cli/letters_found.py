@@ -81,16 +81,7 @@ Found = dict[Link, DeadLetters]
 
 async def find(sources: Sources, endpoint: str | None) -> Found:
     """Return those of each source that answers. Raises CommandError if none has that endpoint, nor ever had it."""
-    found: Found = {}
-
-    async def one(link: Link) -> None:
-        found[link] = await DeadLetters.of(link, endpoint)
-
-    await sources.each(one)
-    # One that does not answer may have it.
-    if endpoint and not sources.failed and not any(letters.stores for letters in found.values()):
-        raise CommandError(f"--endpoint: there is no {endpoint}; there are {_names(found)}")
-    return found
+    return await _found(sources, endpoint, lambda link: DeadLetters.of(link, endpoint))
 
 
 async def find_to_replay(sources: Sources, endpoint: str | None, to: str | None) -> Found:
@@ -99,16 +90,18 @@ async def find_to_replay(sources: Sources, endpoint: str | None, to: str | None)
         raise CommandError(f"--to: needs --endpoint, and one of {', '.join(names)}")
     if endpoint and not to and endpoint not in names:
         raise CommandError(f"--endpoint: {endpoint} is not configured; with --to, another one takes its CDRs")
+    return await _found(sources, endpoint, lambda link: DeadLetters.to_replay(link, endpoint, to))
+
+
+async def _found(sources: Sources, endpoint: str | None, letters_of: Callable[[Link], Awaitable[DeadLetters]]) -> Found:
     found: Found = {}
 
     async def one(link: Link) -> None:
-        found[link] = await DeadLetters.to_replay(link, endpoint, to)
+        found[link] = await letters_of(link)
 
     await sources.each(one)
-    if to and not sources.failed and not any(letters.stores for letters in found.values()):
-        raise CommandError(f"--endpoint: there is no {endpoint}; there are {_names(found)}")
+    # One that does not answer may have it.
+    if endpoint and not sources.failed and not any(letters.stores for letters in found.values()):
+        names = dict.fromkeys(name for letters in found.values() for name in letters.endpoints)
+        raise CommandError(f"--endpoint: there is no {endpoint}; there are {', '.join(names)}")
     return found
-
-
-def _names(found: Found) -> str:
-    return ", ".join(dict.fromkeys(name for letters in found.values() for name in letters.endpoints))

@@ -17,7 +17,7 @@ from pydantic import (
 
 from app.config.batch import BatchSettings
 from app.config.headers import headers_to_send
-from app.config.hosts import is_loopback
+from app.config.hosts import is_readable
 from app.config.oauth2 import OAuth2Settings
 from app.config.values import (
     File,
@@ -90,10 +90,10 @@ class EndpointSettings(OAuth2Settings, BatchSettings, BaseModel):
     @property
     def shows_secrets(self) -> bool:
         """Tell whether secrets go over a network unencrypted."""
-        url = urlsplit(self.url.get_secret_value())
+        url = self.url.get_secret_value()
         tokens = self.bearer_token or self.oauth2_token_url
-        secrets = self.secret or self.headers or self.password or tokens or url.password
-        return bool(url.scheme == "http" and secrets and not is_loopback(url.hostname or ""))
+        secrets = self.secret or self.headers or self.password or tokens or urlsplit(url).password
+        return bool(secrets and is_readable(url))
 
     @property
     def signing_keys(self) -> tuple[bytes, ...]:

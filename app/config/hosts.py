@@ -26,6 +26,12 @@ def host_and_port(url: str) -> str:
     return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
+def is_readable(url: str) -> bool:
+    """Tell whether others on the network may read what is sent to an HTTP URL."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
 def host_name(host: str) -> str:
     """Refuse what can never be an address: `192.168.1.256`, `a..b`, characters that no DNS name has."""
     with suppress(ValueError):

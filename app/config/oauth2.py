@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, SecretStr, ValidationInfo, field_validator
 
-from app.config.hosts import is_loopback
+from app.config.hosts import is_readable
 from app.config.values import http_url, one_line
 
 OTHER_WAYS: Final = {"url": "user info ", "headers": "authorization ", "username": "", "bearer_token": ""}
@@ -31,8 +31,7 @@ class OAuth2Settings(BaseModel):
     @property
     def shows_client_secret(self) -> bool:
         """Tell whether the client secret goes over a network unencrypted."""
-        url = urlsplit(self.oauth2_token_url.get_secret_value()) if self.oauth2_token_url else None
-        return bool(url and url.scheme == "http" and not is_loopback(url.hostname or ""))
+        return bool(self.oauth2_token_url and is_readable(self.oauth2_token_url.get_secret_value()))
 
     @field_validator("oauth2_client_id", "oauth2_client_secret")
     @classmethod

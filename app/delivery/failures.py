@@ -68,6 +68,13 @@ def failure_kind(error: httpx.TransportError) -> FailureKind:
     return next((kind for one, kind in KINDS if isinstance(error, one)), "other")
 
 
+def in_words(kind: str, said: str) -> str:
+    """Return what failed where there was no answer, for a person."""
+    # What a connection met says it all: refused, reset. A look-up or a timeout has to be named.
+    named = said if kind in {"connect", "protocol", "token"} else f"{kind}: {said}"
+    return named if said else kind
+
+
 def dial_failure(error: Exception) -> httpx.TransportError:
     """Name an error of look-up, connect or handshake. Its text quotes neither a URL nor what was received."""
     match error:

@@ -7,11 +7,11 @@ from contextlib import suppress
 from http import HTTPStatus
 from secrets import token_hex
 from typing import Final
-from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
 from app.config.endpoint import EndpointSettings
+from app.config.hosts import host_and_port
 from app.config.timings import Timings
 from app.delivery.attempt import Attempt
 from app.delivery.message import Message
@@ -55,10 +55,9 @@ class Notifier:
     """Sends one notice at a time, while deliveries go on. What it cannot send is one warning, however often."""
 
     def __init__(self, endpoint: EndpointSettings, integrator: str, resolver: Resolver, timings: Timings) -> None:
-        url = urlsplit(endpoint.url.get_secret_value())
         self.notices = Notices(Writer(integrator, socket.gethostname()), timings)
         self._post = NoticePost(endpoint, resolver, timings)
-        self._outage = outages.notice_outage(f"{url.hostname}:{url.port or {'https': 443}.get(url.scheme, 80)}")
+        self._outage = outages.notice_outage(host_and_port(endpoint.url.get_secret_value()))
         self._farewell = timings.notice_farewell
         self._running: asyncio.Task[None] | None = None
 

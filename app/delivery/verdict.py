@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 import httpx
 
+from app.delivery.failures import in_words
+
 LONGEST_HOLD: Final = 600.0
 HOLDING: Final = frozenset({429, 503})
 """The statuses whose Retry-After holds the endpoint; that of others concerns the CDR alone."""
@@ -65,11 +67,7 @@ class Verdict:
     @property
     def words(self) -> str:
         """Return what failed, for a person."""
-        if self.status:
-            return str(self.status)
-        # What a connection met says it all: refused, reset. A look-up or a timeout has to be named.
-        named = self.detail if self.result in {"connect", "protocol", "token"} else f"{self.result}: {self.detail}"
-        return named if self.detail else self.result
+        return str(self.status) if self.status else in_words(self.result, self.detail)
 
 
 def verdict_of(response: httpx.Response, reject_statuses: frozenset[int], answer: bytes = b"") -> Verdict:

@@ -9,7 +9,7 @@ from app.config.redis_url import same_database
 from app.config.source import Source
 from app.errors import ForwarderError
 from app.store.client import Link
-from app.store.leftovers import length, page
+from app.store.leftovers import PLACES, waiting_elsewhere
 from app.telemetry import source_events
 
 
@@ -20,23 +20,10 @@ async def left_over_sources(link: Link, sources: Sequence[Source]) -> Counter[st
     """
     if _first_on(link.source, sources) is not link.source:
         return Counter()
-    configured = {source.name for source in sources}
     integrator = link.source.integrator
-    places = "pending|processing|retry|retrying|dead"
-    ours = re.compile(
-        rf"(?:{{[^}}]*}}:)?{re.escape(integrator)}:(?:[a-z0-9_-]+:)?(?:{places}):([a-z0-9_-]+)(?::[0-9]+)?"
-    )
+    ours = rf"(?:{{[^}}]*}}:)?{re.escape(integrator)}:(?:[a-z0-9_-]+:)?(?:{PLACES}):([a-z0-9_-]+)(?::[0-9]+)?"
     pattern = f"*{integrator}:*" if link.source.redis.place.kind == "cluster" else f"{integrator}:*"
-    waiting: Counter[str] = Counter()
-    cursor, begun = 0, False
-    while cursor or not begun:
-        begun = True
-        cursor, keys = await page(link, cursor, pattern)
-        for key in keys:
-            found = ours.fullmatch(key.decode(errors="replace"))
-            if found and found[1] not in configured:
-                waiting[found[1]] += await length(link, key)
-    return waiting
+    return await waiting_elsewhere(link, pattern, ours, {source.name for source in sources})
 
 
 def _first_on(source: Source, sources: Sequence[Source]) -> Source:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from app.store.patience import ask
 from app.telemetry import source_events
 
 PAGE: Final = 1000
+PLACES: Final = "pending|processing|retry|retrying|dead"
 LENGTHS: Final[dict[bytes, Any]] = {b"list": Redis.llen, b"zset": Redis.zcard}
 
 
@@ -25,16 +27,24 @@ async def leftovers(link: Link, topology: Topology) -> Counter[str]:
     # Without named endpoints the short keys are used, so every key with a name is left over.
     used = set(topology.endpoints) if topology.fans_out else set()
     source = topology.source
-    places = "pending|processing|retry|retrying|dead"
-    ours = re.compile(f"{re.escape(topology.namespace)}:([a-z0-9_-]+):({places}):{source}(:[0-9]+)?".encode())
+    ours = f"{re.escape(topology.namespace)}:([a-z0-9_-]+):(?:{PLACES}):{source}(?::[0-9]+)?"
+    return await waiting_elsewhere(link, f"{topology.namespace}:*:{source}*", ours, used)
+
+
+async def waiting_elsewhere(link: Link, pattern: str, ours: str, used: Collection[str]) -> Counter[str]:
+    """Return how many CDRs are in the keys of each name but those that are used.
+
+    `pattern`: what Redis looks for; `ours`: an expression for a whole key, whose first group is the name.
+    """
+    matches = re.compile(ours.encode()).fullmatch
     waiting: Counter[str] = Counter()
     cursor, begun = 0, False
     while cursor or not begun:
         begun = True
-        cursor, keys = await page(link, cursor, f"{topology.namespace}:*:{source}*")
-        for match in filter(None, map(ours.fullmatch, keys)):
-            if (endpoint := match[1].decode()) not in used:
-                waiting[endpoint] += await length(link, match[0])
+        cursor, keys = await _page(link, cursor, pattern)
+        for match in filter(None, map(matches, keys)):
+            if (name := match[1].decode()) not in used:
+                waiting[name] += await length(link, match[0])
     return waiting
 
 
@@ -53,7 +63,7 @@ async def report(link: Link, topology: Topology) -> None:
             source_events.endpoint_left_over(topology.source, endpoint, number)
 
 
-async def page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
+async def _page(link: Link, cursor: int, pattern: str) -> tuple[int, list[bytes]]:
     """Return where the scan goes on (0: it has ended), and some keys of that pattern."""
     found: tuple[int, list[bytes]] = await ask(
         link, "scan", lambda: link.commands.scan(cursor, match=pattern, count=PAGE)

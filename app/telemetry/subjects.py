@@ -102,23 +102,27 @@ class Lasting:
 
     def _lost(self) -> Notice:
         error, advice = next(reversed(self._causes.values()))
-        number = self._waiting() if self._waiting else None
-        wait = f" {cdrs(number)} wait{'s' if number == 1 else ''}; none is lost." if number else ""
+        wait, counted = self._what_waits("; none is lost.")
         since = time.monotonic() - self._since
         sentence = f"{self._name} is down{_for(since)}: {error}.{self._often(1)}{wait}"
         if advice:
             sentence += f" A person is needed: {advice}."
-        counted: dict[str, str | float] = {} if number is None else {"waiting": number}
         fields = self._fields | counted | {"error": error, "advice": advice, "after": round(since, 3)}
         return self._writer.notice(f"{self._event}.lost", sentence, **fields)
 
     def _back(self) -> Notice:
-        number = self._waiting() if self._waiting else None
-        wait = f" {cdrs(number)} wait{'s' if number == 1 else ''} for it." if number else ""
+        wait, counted = self._what_waits(" for it.")
         after = self._back_at - self._since
         sentence = f"{self._name} is back after {lasted(after)}.{self._often(0)}{wait}"
-        counted: dict[str, str | float] = {} if number is None else {"waiting": number}
         return self._writer.notice(f"{self._event}.back", sentence, **self._fields, **counted, after=round(after, 3))
+
+    def _what_waits(self, end: str) -> tuple[str, dict[str, str | float]]:
+        """Return a sentence with that end, if anything waits, and the field, if that is counted."""
+        if not self._waiting:
+            return "", {}
+        number = self._waiting()
+        sentence = f" {cdrs(number)} wait{'s' if number == 1 else ''}{end}" if number else ""
+        return sentence, {"waiting": number}
 
     def _often(self, known: int) -> str:
         more = self._times - known

@@ -9,7 +9,7 @@ import httpx
 
 from app.config.endpoint import EndpointSettings
 from app.config.hosts import host_and_port
-from app.delivery.failures import TokenError, failure_kind, token_timeout
+from app.delivery.failures import TokenError, failure_kind, in_words, token_timeout
 from app.delivery.headers import USER_AGENT
 from app.delivery.oauth2.token_answer import Grant, TokenAnswer
 from app.delivery.outage import CERTIFICATE
@@ -88,5 +88,4 @@ class TokenServer:
 
 def _failure(error: httpx.TransportError) -> TokenError:
     kind = failure_kind(error)
-    said = str(error) if kind in {"connect", "protocol"} else f"{kind}: {error}"
-    return TokenError(said, CERTIFICATE if kind == "tls" else "")
+    return TokenError(in_words(kind, str(error)), CERTIFICATE if kind == "tls" else "")
